@@ -1,0 +1,43 @@
+# Two commands do everything on a fresh Debian machine with Python 3.11 and git:
+#   make demo   sets up, then runs the whole pipeline on synthetic slides
+#   make test   sets up, then runs the tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-slow check lint types contract clean
+
+demo: $(VENV)/.base
+	$(BIN)/bci-pipeline demo
+
+test: $(VENV)/.dev
+	.ci/with-display $(BIN)/python -m pytest
+
+test-slow: $(VENV)/.dev
+	.ci/with-display $(BIN)/python -m pytest -m "slow and not gpu"
+
+check: lint types contract
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+contract: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+$(VENV)/.base: pyproject.toml constraints.txt
+	.ci/system-packages base
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	.ci/system-packages gui
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[napari,slurm,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo

@@ -1,0 +1,1 @@
+"""Landmark picking and review in napari: thin Qt over :mod:`registration`."""

@@ -1,0 +1,1 @@
+"""Manifest, stages, patches, reports and the command line; composes registration and training."""

@@ -1,0 +1,1 @@
+"""The command line; heavy imports sit inside the commands, so that ``--help`` answers at once."""

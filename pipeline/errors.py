@@ -1,0 +1,25 @@
+"""Errors of the pipeline package.
+
+::
+
+    PipelineError
+      ├── UsageError (also ValueError)     options that contradict each other or cannot be met
+      ├── ManifestError (also ValueError)  a manifest is unreadable or wrong
+      └── DatasetError                     a dataset folder is missing, foreign or incomplete
+"""
+
+
+class PipelineError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class UsageError(PipelineError, ValueError):
+    """Options contradict each other, or what they ask for cannot be done here."""
+
+
+class ManifestError(PipelineError, ValueError):
+    """A manifest is unreadable or wrong; the message lists every mistake found."""
+
+
+class DatasetError(PipelineError):
+    """A dataset folder is missing, incomplete, or was written by something else."""

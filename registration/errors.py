@@ -1,0 +1,32 @@
+"""Errors of the registration package.
+
+::
+
+    RegistrationError
+      ├── SlideError (also OSError)        a slide cannot be opened or read
+      ├── LandmarkError (also ValueError)  a landmark file or a set of points is unusable
+      ├── StartError                       no trustworthy initial alignment was found
+      └── RunError                         a run folder is missing, foreign or incomplete
+
+Each message says what is wrong, in which file, and what to do about it.
+"""
+
+
+class RegistrationError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class SlideError(RegistrationError, OSError):
+    """A slide cannot be opened or read."""
+
+
+class LandmarkError(RegistrationError, ValueError):
+    """A landmark file, or the points in it, cannot be used."""
+
+
+class StartError(RegistrationError):
+    """No initial alignment could be found that an independent measure confirms."""
+
+
+class RunError(RegistrationError):
+    """A run folder is missing, incomplete, or was written by something else."""

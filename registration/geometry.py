@@ -1,0 +1,145 @@
+"""Boxes, sizes and the one coordinate rule.
+
+Points are ``(x, y)`` float64 in level-0 pixels of a named slide, with pixel centres at integers;
+arrays are ``(y, x, channel)``. A pixel ``x_d`` of a level with downsample ``d`` lies at
+``x0 = (x_d + 0.5) * d - 0.5`` on level 0. Only this module (and ``napari_plugin/convert.py``)
+swaps axes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Points = NDArray[np.float64]
+"""``(N, 2)`` array of ``(x, y)`` in level-0 pixels."""
+
+Image = NDArray[np.uint8]
+"""``(height, width, 3)`` RGB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Width and height in pixels."""
+
+    width: int
+    height: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(height, width)``, the shape of an array of this size."""
+        return self.height, self.width
+
+    @property
+    def diagonal(self) -> float:
+        """Length of the diagonal in pixels."""
+        return math.hypot(self.width, self.height)
+
+    def downsampled(self, downsample: float) -> Size:
+        """Return the size of the whole area at ``downsample``, rounded up, at least 1 x 1."""
+        return Size(
+            max(1, math.ceil(self.width / downsample)), max(1, math.ceil(self.height / downsample))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Half-open rectangle of pixels: columns ``x .. x + width - 1``, rows ``y .. y + height - 1``."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, size: Size) -> Box:
+        """Return the box that covers an image of ``size``."""
+        return cls(0, 0, size.width, size.height)
+
+    @property
+    def right(self) -> int:
+        """First column after the box."""
+        return self.x + self.width
+
+    @property
+    def bottom(self) -> int:
+        """First row after the box."""
+        return self.y + self.height
+
+    @property
+    def size(self) -> Size:
+        """Width and height of the box."""
+        return Size(self.width, self.height)
+
+    @property
+    def center(self) -> tuple[float, float]:
+        """``(x, y)`` of the middle, pixel centres at integers."""
+        return self.x + (self.width - 1) / 2, self.y + (self.height - 1) / 2
+
+    def expanded(self, margin: int) -> Box:
+        """Return the box grown by ``margin`` pixels on every side."""
+        return Box(self.x - margin, self.y - margin, self.width + 2 * margin, self.height + 2 * margin)
+
+    def clipped(self, size: Size) -> Box:
+        """Return the part of the box that lies on an image of ``size``; may be empty."""
+        x, y = min(max(self.x, 0), size.width), min(max(self.y, 0), size.height)
+        right = max(min(self.right, size.width), x)
+        bottom = max(min(self.bottom, size.height), y)
+        return Box(x, y, right - x, bottom - y)
+
+    def contains(self, points: Points) -> NDArray[np.bool_]:
+        """Return which of the ``(N, 2)`` points lie on the box's pixels."""
+        x, y = points[:, 0], points[:, 1]
+        return (
+            (x >= self.x - 0.5)
+            & (x < self.right - 0.5)
+            & (y >= self.y - 0.5)
+            & (y < self.bottom - 0.5)
+        )
+
+    def slices(self) -> tuple[slice, slice]:
+        """Return ``(rows, columns)`` to index an array with."""
+        return slice(self.y, self.bottom), slice(self.x, self.right)
+
+    def tiles(self, side: int) -> Iterator[Box]:
+        """Yield tiles of ``side`` pixels, row by row; those at the right and bottom may be smaller."""
+        for y in range(self.y, self.bottom, side):
+            for x in range(self.x, self.right, side):
+                yield Box(x, y, min(side, self.right - x), min(side, self.bottom - y))
+
+
+def to_level0(points: Points, downsample: float) -> Points:
+    """Map points from pixels of a level with ``downsample`` to level-0 pixels."""
+    return (np.asarray(points, np.float64) + 0.5) * downsample - 0.5
+
+
+def from_level0(points: Points, downsample: float) -> Points:
+    """Map points from level-0 pixels to pixels of a level with ``downsample``."""
+    return (np.asarray(points, np.float64) + 0.5) / downsample - 0.5
+
+
+def axis_positions(start: int, count: int, downsample: float = 1.0) -> NDArray[np.float64]:
+    """Return the level-0 coordinates of ``count`` consecutive pixels of a level, along one axis."""
+    return (start + np.arange(count, dtype=np.float64) + 0.5) * downsample - 0.5
+
+
+def mesh(xs: NDArray[np.float64], ys: NDArray[np.float64]) -> Points:
+    """Return the ``(len(ys) * len(xs), 2)`` points of a grid, row by row."""
+    grid_x, grid_y = np.meshgrid(xs, ys)
+    return np.stack([grid_x.ravel(), grid_y.ravel()], axis=1)
+
+
+def pixel_centers(box: Box, downsample: float = 1.0) -> Points:
+    """Return the level-0 points of every pixel of a level's ``box``, row by row, ``(h * w, 2)``."""
+    return mesh(
+        axis_positions(box.x, box.width, downsample), axis_positions(box.y, box.height, downsample)
+    )
+
+
+def to_rows_columns(points: Points) -> NDArray[np.float64]:
+    """Return ``(2, N)`` rows and columns for array look-ups at ``(N, 2)`` points."""
+    return np.ascontiguousarray(points[:, ::-1].T)

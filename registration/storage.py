@@ -1,0 +1,82 @@
+"""Files that are whole or not there: written under a temporary name, renamed when complete."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HASH_EDGE_BYTES = 8 * 2**20
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; rename it when the block ends, remove it on error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file."""
+    with written_whole(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON, two spaces deep; NaN becomes ``null``."""
+    write_text(path, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+
+
+def write_npz(path: Path, **arrays: Any) -> None:
+    """Write a compressed NPZ file of plain arrays."""
+    with written_whole(path) as part:
+        np.savez_compressed(part, **arrays)
+
+
+def content_hash(path: Path) -> str:
+    """Return a short SHA-256 of a file's size, first and last 8 MiB.
+
+    Whole-slide images are gigabytes; headers, directories and the first tiles tell them apart.
+    """
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        digest.update(file.read(HASH_EDGE_BYTES))
+        if size > HASH_EDGE_BYTES:
+            file.seek(max(HASH_EDGE_BYTES, size - HASH_EDGE_BYTES))
+            digest.update(file.read())
+    return digest.hexdigest()[:16]
+
+
+def settings_hash(*values: Any) -> str:
+    """Return a short hash of plain values, the same for equal values on every machine."""
+    text = json.dumps(_plain(values), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    """Turn NumPy values, paths and tuples into what JSON knows."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

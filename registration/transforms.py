@@ -1,0 +1,293 @@
+"""Transforms: functions that take points of the fixed slide to points of the moving slide.
+
+All map **fixed -> moving** (pull-back: for each output pixel, where to read), in level-0 pixels.
+
+>>> shift = Projective.translation(3.0, -2.0)
+>>> shift([[10.0, 10.0]])
+array([[13.,  8.]])
+>>> shift.inverse([[13.0, 8.0]])
+array([[10., 10.]])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from registration.errors import RunError
+from registration.geometry import Points, mesh, to_rows_columns
+from registration.storage import write_npz
+
+INVERSE_TOLERANCE_PX = 1e-4
+INVERSE_ITERATIONS = 60
+
+
+class Transform(Protocol):
+    """A map of the plane that can be inverted."""
+
+    def __call__(self, points: ArrayLike) -> Points:
+        """Map ``(N, 2)`` points of the fixed slide to the moving slide."""
+        ...
+
+    @property
+    def inverse(self) -> Transform:
+        """The transform that maps moving points back to the fixed slide."""
+        ...
+
+    def on_grid(self, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Map every crossing of a grid: ``(len(ys), len(xs), 2)``."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Projective:
+    """Homography given by a 3 x 3 matrix on homogeneous ``(x, y, 1)``."""
+
+    matrix: NDArray[np.float64]
+
+    @classmethod
+    def identity(cls) -> Projective:
+        """Return the transform that moves nothing."""
+        return cls(np.eye(3))
+
+    @classmethod
+    def translation(cls, dx: float, dy: float) -> Projective:
+        """Return a shift by ``(dx, dy)`` pixels."""
+        return cls(np.array([[1.0, 0.0, dx], [0.0, 1.0, dy], [0.0, 0.0, 1.0]]))
+
+    @classmethod
+    def affine(cls, matrix: ArrayLike) -> Projective:
+        """Return the homography of a 2 x 3 affine matrix."""
+        return cls(np.vstack([np.asarray(matrix, np.float64), [0.0, 0.0, 1.0]]))
+
+    def __call__(self, points: ArrayLike) -> Points:
+        points = np.atleast_2d(np.asarray(points, np.float64))
+        mapped = points @ self.matrix[:, :2].T + self.matrix[:, 2]
+        return np.asarray(mapped[:, :2] / mapped[:, 2:], np.float64)
+
+    @cached_property
+    def inverse(self) -> Projective:
+        """The inverse homography."""
+        inverse = np.linalg.inv(self.matrix)
+        return Projective(inverse / inverse[2, 2])
+
+    def on_grid(self, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Map every crossing of a grid: ``(len(ys), len(xs), 2)``."""
+        return self(mesh(xs, ys)).reshape(len(ys), len(xs), 2)
+
+    def after(self, first: Projective) -> Projective:
+        """Return the homography that applies ``first``, then this one."""
+        matrix = self.matrix @ first.matrix
+        return Projective(matrix / matrix[2, 2])
+
+    def scaled(self, fixed_downsample: float, moving_downsample: float) -> Projective:
+        """Return the same map between pixels of two levels instead of level-0 pixels."""
+        up = _level_matrix(fixed_downsample)
+        down = np.linalg.inv(_level_matrix(moving_downsample))
+        return Projective(down @ self.matrix @ up)
+
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether the map turns the plane over."""
+        return bool(np.linalg.det(self.matrix[:2, :2]) < 0)
+
+
+@dataclass(frozen=True, eq=False)
+class DisplacementField:
+    """Smooth field ``p -> p + u(p)``; ``u`` is a uniform cubic B-spline, clamped outside its grid.
+
+    Grid node ``(i, j)`` lies at ``origin + spacing * (i, j)``. The coefficients are those of the
+    interpolating spline (``scipy.ndimage.spline_filter``), so that node values are met exactly.
+    Along rows and columns the spline is separable: a tile of pixels costs two small matrix
+    products, ``By @ C @ Bx.T``.
+    """
+
+    origin: tuple[float, float]
+    spacing: float
+    coefficients: NDArray[np.float64]
+    """``(rows, columns, 2)`` spline coefficients of ``(dx, dy)`` in level-0 pixels."""
+
+    @classmethod
+    def from_nodes(
+        cls, origin: tuple[float, float], spacing: float, displacement: ArrayLike
+    ) -> DisplacementField:
+        """Return the field that takes the given ``(rows, columns, 2)`` values at its nodes."""
+        nodes = np.asarray(displacement, np.float64)
+        filtered = [ndimage.spline_filter(nodes[..., k], order=3, mode="mirror") for k in (0, 1)]
+        return cls(origin, float(spacing), np.stack(filtered, axis=-1))
+
+    @property
+    def node_axes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Level-0 positions of the columns and rows of nodes."""
+        rows, columns = self.coefficients.shape[:2]
+        return (
+            self.origin[0] + self.spacing * np.arange(columns),
+            self.origin[1] + self.spacing * np.arange(rows),
+        )
+
+    def displacement(self, points: Points) -> Points:
+        """Return ``u`` at ``(N, 2)`` points."""
+        rows, columns = self.coefficients.shape[:2]
+        nodes = (points - self.origin) / self.spacing
+        nodes = np.clip(nodes, 0, [columns - 1, rows - 1])
+        where = to_rows_columns(nodes)
+        return np.stack(
+            [
+                ndimage.map_coordinates(
+                    self.coefficients[..., k], where, order=3, mode="mirror", prefilter=False
+                )
+                for k in (0, 1)
+            ],
+            axis=1,
+        )
+
+    def __call__(self, points: ArrayLike) -> Points:
+        points = np.atleast_2d(np.asarray(points, np.float64))
+        return points + self.displacement(points)
+
+    def on_grid(self, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Map every crossing of a grid: ``(len(ys), len(xs), 2)``; far faster than point by point."""
+        rows, columns = self.coefficients.shape[:2]
+        first_y, by = _basis((ys - self.origin[1]) / self.spacing, rows)
+        first_x, bx = _basis((xs - self.origin[0]) / self.spacing, columns)
+        part = self.coefficients[first_y : first_y + by.shape[1], first_x : first_x + bx.shape[1]]
+        mapped = np.empty((len(ys), len(xs), 2))
+        mapped[..., 0] = by @ part[..., 0] @ bx.T + xs
+        mapped[..., 1] = by @ part[..., 1] @ bx.T + ys[:, None]
+        return mapped
+
+    @cached_property
+    def inverse(self) -> InverseField:
+        """The inverse, solved point by point."""
+        return InverseField(self)
+
+
+@dataclass(frozen=True, eq=False)
+class InverseField:
+    """Inverse of a displacement field by fixed-point iteration ``p <- q - u(p)``."""
+
+    field: DisplacementField
+
+    def __call__(self, points: ArrayLike) -> Points:
+        target = np.atleast_2d(np.asarray(points, np.float64))
+        guess = target.copy()
+        for _ in range(INVERSE_ITERATIONS):
+            step = target - self.field(guess)
+            guess = guess + step
+            if np.abs(step).max(initial=0.0) < INVERSE_TOLERANCE_PX:
+                break
+        return guess
+
+    def on_grid(self, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Map every crossing of a grid: ``(len(ys), len(xs), 2)``."""
+        return self(mesh(xs, ys)).reshape(len(ys), len(xs), 2)
+
+    @property
+    def inverse(self) -> DisplacementField:
+        """The field itself."""
+        return self.field
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Transforms applied one after another, the first one first."""
+
+    steps: tuple[Transform, ...]
+
+    def __call__(self, points: ArrayLike) -> Points:
+        mapped = np.atleast_2d(np.asarray(points, np.float64))
+        for step in self.steps:
+            mapped = step(mapped)
+        return mapped
+
+    def on_grid(self, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Map every crossing of a grid: ``(len(ys), len(xs), 2)``."""
+        if not self.steps:
+            return mesh(xs, ys).reshape(len(ys), len(xs), 2)
+        mapped = self.steps[0].on_grid(xs, ys)
+        for step in self.steps[1:]:
+            mapped = step(mapped.reshape(-1, 2)).reshape(mapped.shape)
+        return mapped
+
+    @property
+    def inverse(self) -> Chain:
+        """The inverses in reverse order."""
+        return Chain(tuple(step.inverse for step in reversed(self.steps)))
+
+
+def save_chain(chain: Chain, folder: Path) -> list[dict[str, Any]]:
+    """Write the fields of ``chain`` under ``folder`` and return its JSON description."""
+    described: list[dict[str, Any]] = []
+    for number, step in enumerate(chain.steps):
+        if isinstance(step, Projective):
+            described.append({"type": "projective", "matrix": step.matrix.tolist()})
+        elif isinstance(step, DisplacementField):
+            name = f"field_{number}.npz"
+            write_npz(
+                folder / name,
+                origin=np.array(step.origin),
+                spacing=np.array(step.spacing),
+                coefficients=step.coefficients,
+            )
+            described.append({"type": "displacement_field", "file": name})
+        else:
+            raise TypeError(f"a {type(step).__name__} is not stored")
+    return described
+
+
+def load_chain(described: Sequence[dict[str, Any]], folder: Path) -> Chain:
+    """Read back what :func:`save_chain` wrote.
+
+    Raises :class:`RunError` for an unknown kind of transform or a missing field file.
+    """
+    steps: list[Transform] = []
+    for entry in described:
+        if entry["type"] == "projective":
+            steps.append(Projective(np.array(entry["matrix"], np.float64)))
+        elif entry["type"] == "displacement_field":
+            path = folder / entry["file"]
+            if not path.exists():
+                raise RunError(f"displacement field not found: {path}. Register this pair again.")
+            with np.load(path, allow_pickle=False) as stored:
+                x, y = stored["origin"].tolist()
+                steps.append(
+                    DisplacementField((x, y), float(stored["spacing"]), stored["coefficients"])
+                )
+        else:
+            raise RunError(f"unknown transform {entry['type']!r} in {folder}")
+    return Chain(tuple(steps))
+
+
+def _level_matrix(downsample: float) -> NDArray[np.float64]:
+    """Return the matrix that takes level pixels to level-0 pixels."""
+    offset = (downsample - 1) / 2
+    return np.array([[downsample, 0, offset], [0, downsample, offset], [0, 0, 1.0]])
+
+
+def _basis(positions: NDArray[np.float64], count: int) -> tuple[int, NDArray[np.float64]]:
+    """Return the first node used and the cubic B-spline weights ``(len(positions), nodes used)``.
+
+    Nodes outside ``0 .. count - 1`` are mirrored, as in :mod:`scipy.ndimage`.
+    """
+    clamped = np.clip(positions, 0, count - 1)
+    base = np.minimum(np.floor(clamped).astype(int), max(count - 2, 0))
+    t = clamped - base
+    weights = np.stack(
+        [(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], axis=1
+    )
+    nodes = base[:, None] + np.arange(-1, 3)
+    period = max(2 * (count - 1), 1)
+    nodes = np.abs((nodes + count - 1) % period - (count - 1)) if count > 1 else nodes * 0
+    first, last = int(nodes.min()), int(nodes.max())
+    basis = np.zeros((len(positions), last - first + 1))
+    rows = np.arange(len(positions))
+    for k in range(4):
+        np.add.at(basis, (rows, nodes[:, k] - first), weights[:, k] / 6)
+    return first, basis
