@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from registration.bspline import cubic_weights
 from registration.errors import RunError
 from registration.geometry import Points, mesh, to_rows_columns
 from registration.storage import write_npz
@@ -278,16 +279,12 @@ def _basis(positions: NDArray[np.float64], count: int) -> tuple[int, NDArray[np.
     """
     clamped = np.clip(positions, 0, count - 1)
     base = np.minimum(np.floor(clamped).astype(int), max(count - 2, 0))
-    t = clamped - base
-    weights = np.stack(
-        [(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], axis=1
-    )
     nodes = base[:, None] + np.arange(-1, 3)
     period = max(2 * (count - 1), 1)
     nodes = np.abs((nodes + count - 1) % period - (count - 1)) if count > 1 else nodes * 0
     first, last = int(nodes.min()), int(nodes.max())
     basis = np.zeros((len(positions), last - first + 1))
     rows = np.arange(len(positions))
-    for k in range(4):
-        np.add.at(basis, (rows, nodes[:, k] - first), weights[:, k] / 6)
+    for k, weight in enumerate(cubic_weights(clamped - base)):
+        np.add.at(basis, (rows, nodes[:, k] - first), weight)
     return first, basis

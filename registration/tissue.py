@@ -1,0 +1,68 @@
+"""Where a whole slide shows tissue, found once on a small level and asked for box by box."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from registration.geometry import Box, Points, Size, from_level0
+from registration.slide import Slide
+from registration.stain import MASK_MPP, Mask, tissue_mask
+
+MAX_SIDE_PX = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class TissueMap:
+    """Tissue mask of a slide at ``downsample``."""
+
+    mask: Mask
+    downsample: float
+
+    @classmethod
+    def of(cls, slide: Slide) -> TissueMap:
+        """Find the tissue of ``slide``; glass is judged over the whole slide, not piece by piece."""
+        longest = max(slide.size.width, slide.size.height)
+        wanted = max(1.0, 2 * MASK_MPP / slide.mpp, longest / MAX_SIDE_PX)
+        downsample = min(wanted, max(1.0, longest / 256))
+        image = slide.read_scaled(Box.of(slide.size.downsampled(downsample)), downsample)
+        return cls(tissue_mask(image, slide.mpp * downsample), downsample)
+
+    @property
+    def fraction(self) -> float:
+        """Share of the slide that is tissue."""
+        return float(self.mask.mean())
+
+    def on(self, box: Box, size: Size) -> Mask:
+        """Return the mask over a level-0 ``box``, resampled to ``size`` pixels (nearest)."""
+        xs = _indices(box.x, box.width, size.width, self.downsample)
+        ys = _indices(box.y, box.height, size.height, self.downsample)
+        height, width = self.mask.shape
+        inside = ((ys >= 0) & (ys < height))[:, None] & ((xs >= 0) & (xs < width))
+        taken = self.mask[np.clip(ys, 0, height - 1)][:, np.clip(xs, 0, width - 1)]
+        return np.asarray(taken & inside)
+
+    def at(self, points: Points) -> Mask:
+        """Return which of the ``(N, 2)`` level-0 points lie on tissue."""
+        columns, rows = np.rint(from_level0(points, self.downsample)).astype(int).T
+        height, width = self.mask.shape
+        inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+        taken = self.mask[np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)]
+        return np.asarray(taken & inside)
+
+    def grown(self, radius_px: float) -> TissueMap:
+        """Return the map widened by ``radius_px`` level-0 pixels."""
+        side = 2 * max(1, round(radius_px / self.downsample)) + 1
+        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+        grown = cv2.dilate(self.mask.astype(np.uint8), disc)
+        return TissueMap(np.asarray(grown, bool), self.downsample)
+
+
+def _indices(
+    start: int, extent: int, count: int, downsample: float
+) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Return the mask index under each of ``count`` equal parts of ``start .. start + extent``."""
+    middles = start + (np.arange(count) + 0.5) * extent / count
+    return np.floor(middles / downsample).astype(np.int64)
