@@ -69,6 +69,7 @@ class Projective:
         return cls(np.vstack([np.asarray(matrix, np.float64), [0.0, 0.0, 1.0]]))
 
     def __call__(self, points: ArrayLike) -> Points:
+        """Map ``(N, 2)`` points."""
         points = np.atleast_2d(np.asarray(points, np.float64))
         mapped = points @ self.matrix[:, :2].T + self.matrix[:, 2]
         return np.asarray(mapped[:, :2] / mapped[:, 2:], np.float64)
@@ -150,6 +151,7 @@ class DisplacementField:
         )
 
     def __call__(self, points: ArrayLike) -> Points:
+        """Map ``(N, 2)`` points."""
         points = np.atleast_2d(np.asarray(points, np.float64))
         return points + self.displacement(points)
 
@@ -177,6 +179,7 @@ class InverseField:
     field: DisplacementField
 
     def __call__(self, points: ArrayLike) -> Points:
+        """Map ``(N, 2)`` points."""
         target = np.atleast_2d(np.asarray(points, np.float64))
         guess = target.copy()
         for _ in range(INVERSE_ITERATIONS):
@@ -203,6 +206,7 @@ class Chain:
     steps: tuple[Transform, ...]
 
     def __call__(self, points: ArrayLike) -> Points:
+        """Map ``(N, 2)`` points."""
         mapped = np.atleast_2d(np.asarray(points, np.float64))
         for step in self.steps:
             mapped = step(mapped)
