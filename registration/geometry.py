@@ -82,7 +82,9 @@ class Box:
 
     def expanded(self, margin: int) -> Box:
         """Return the box grown by ``margin`` pixels on every side."""
-        return Box(self.x - margin, self.y - margin, self.width + 2 * margin, self.height + 2 * margin)
+        return Box(
+            self.x - margin, self.y - margin, self.width + 2 * margin, self.height + 2 * margin
+        )
 
     def clipped(self, size: Size) -> Box:
         """Return the part of the box that lies on an image of ``size``; may be empty."""
@@ -100,6 +102,14 @@ class Box:
             & (y >= self.y - 0.5)
             & (y < self.bottom - 0.5)
         )
+
+    def columns_and_rows(
+        self, xs: NDArray[np.float64], ys: NDArray[np.float64]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return which of a grid's columns ``xs`` and rows ``ys`` lie on the box's pixels."""
+        columns = np.flatnonzero((xs >= self.x - 0.5) & (xs < self.right - 0.5))
+        rows = np.flatnonzero((ys >= self.y - 0.5) & (ys < self.bottom - 0.5))
+        return columns, rows
 
     def slices(self) -> tuple[slice, slice]:
         """Return ``(rows, columns)`` to index an array with."""

@@ -11,7 +11,7 @@ array([[10., 10.]])
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from registration.bspline import cubic_weights
+from registration.bspline import BSpline, cubic_weights
 from registration.errors import RunError
-from registration.geometry import Points, mesh, to_rows_columns
+from registration.geometry import Box, Points, mesh, to_rows_columns
 from registration.storage import write_npz
 
 INVERSE_TOLERANCE_PX = 1e-4
@@ -167,23 +167,23 @@ class DisplacementField:
         return mapped
 
     @cached_property
-    def inverse(self) -> InverseField:
+    def inverse(self) -> InverseMap:
         """The inverse, solved point by point."""
-        return InverseField(self)
+        return InverseMap(self)
 
 
 @dataclass(frozen=True, eq=False)
-class InverseField:
-    """Inverse of a displacement field by fixed-point iteration ``p <- q - u(p)``."""
+class InverseMap:
+    """Inverse of a map near the identity by fixed-point iteration ``p <- p + (q - map(p))``."""
 
-    field: DisplacementField
+    forward: Transform
 
     def __call__(self, points: ArrayLike) -> Points:
         """Map ``(N, 2)`` points."""
         target = np.atleast_2d(np.asarray(points, np.float64))
         guess = target.copy()
         for _ in range(INVERSE_ITERATIONS):
-            step = target - self.field(guess)
+            step = target - self.forward(guess)
             guess = guess + step
             if np.abs(step).max(initial=0.0) < INVERSE_TOLERANCE_PX:
                 break
@@ -194,9 +194,42 @@ class InverseField:
         return self(mesh(xs, ys)).reshape(len(ys), len(xs), 2)
 
     @property
-    def inverse(self) -> DisplacementField:
-        """The field itself."""
-        return self.field
+    def inverse(self) -> Transform:
+        """The map itself."""
+        return self.forward
+
+
+@dataclass(frozen=True, eq=False)
+class SplicedField:
+    """``p -> p + u_b(p)`` with the spline of the block ``b`` that ``p`` lies in; jumps at borders."""
+
+    cores: tuple[Box, ...]
+    splines: tuple[BSpline | None, ...]
+    """One per core; ``None`` where the block was blank or fell back."""
+
+    def __call__(self, points: ArrayLike) -> Points:
+        """Map ``(N, 2)`` points."""
+        points = np.atleast_2d(np.asarray(points, np.float64))
+        mapped = points.copy()
+        for core, spline in zip(self.cores, self.splines, strict=True):
+            inside = core.contains(points)
+            if spline is not None and inside.any():
+                mapped[inside] += spline.at(points[inside])
+        return mapped
+
+    def on_grid(self, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Map every crossing of a grid: ``(len(ys), len(xs), 2)``."""
+        mapped = mesh(xs, ys).reshape(len(ys), len(xs), 2)
+        for core, spline in zip(self.cores, self.splines, strict=True):
+            columns, rows = core.columns_and_rows(xs, ys)
+            if spline is not None and len(rows) and len(columns):
+                mapped[np.ix_(rows, columns)] += spline.on_grid(xs[columns], ys[rows])
+        return mapped
+
+    @cached_property
+    def inverse(self) -> InverseMap:
+        """The inverse, solved point by point; within a few pixels of a border it may not exist."""
+        return InverseMap(self)
 
 
 @dataclass(frozen=True)
@@ -231,10 +264,10 @@ def save_chain(chain: Chain, folder: Path) -> list[dict[str, Any]]:
     """Write the fields of ``chain`` under ``folder`` and return its JSON description."""
     described: list[dict[str, Any]] = []
     for number, step in enumerate(chain.steps):
+        name = f"field_{number}.npz"
         if isinstance(step, Projective):
             described.append({"type": "projective", "matrix": step.matrix.tolist()})
         elif isinstance(step, DisplacementField):
-            name = f"field_{number}.npz"
             write_npz(
                 folder / name,
                 origin=np.array(step.origin),
@@ -242,6 +275,9 @@ def save_chain(chain: Chain, folder: Path) -> list[dict[str, Any]]:
                 coefficients=step.coefficients,
             )
             described.append({"type": "displacement_field", "file": name})
+        elif isinstance(step, SplicedField):
+            write_npz(folder / name, **_spliced_arrays(step))
+            described.append({"type": "spliced_field", "file": name})
         else:
             raise TypeError(f"a {type(step).__name__} is not stored")
     return described
@@ -252,22 +288,46 @@ def load_chain(described: Sequence[dict[str, Any]], folder: Path) -> Chain:
 
     Raises :class:`RunError` for an unknown kind of transform or a missing field file.
     """
-    steps: list[Transform] = []
-    for entry in described:
-        if entry["type"] == "projective":
-            steps.append(Projective(np.array(entry["matrix"], np.float64)))
-        elif entry["type"] == "displacement_field":
-            path = folder / entry["file"]
-            if not path.exists():
-                raise RunError(f"displacement field not found: {path}. Register this pair again.")
-            with np.load(path, allow_pickle=False) as stored:
-                x, y = stored["origin"].tolist()
-                steps.append(
-                    DisplacementField((x, y), float(stored["spacing"]), stored["coefficients"])
-                )
-        else:
-            raise RunError(f"unknown transform {entry['type']!r} in {folder}")
-    return Chain(tuple(steps))
+    return Chain(tuple(_load_step(entry, folder) for entry in described))
+
+
+def _load_step(entry: dict[str, Any], folder: Path) -> Transform:
+    if entry["type"] == "projective":
+        return Projective(np.array(entry["matrix"], np.float64))
+    if entry["type"] not in ("displacement_field", "spliced_field"):
+        raise RunError(f"unknown transform {entry['type']!r} in {folder}")
+    path = folder / entry["file"]
+    if not path.exists():
+        raise RunError(f"displacement field not found: {path}. Register this pair again.")
+    with np.load(path, allow_pickle=False) as stored:
+        if entry["type"] == "spliced_field":
+            return _spliced_from(stored)
+        x, y = stored["origin"].tolist()
+        return DisplacementField((x, y), float(stored["spacing"]), stored["coefficients"])
+
+
+def _spliced_arrays(field: SplicedField) -> dict[str, NDArray[Any]]:
+    """Return the arrays that describe a spliced field; blocks without a spline store none."""
+    arrays: dict[str, NDArray[Any]] = {
+        "cores": np.array([(core.x, core.y, core.width, core.height) for core in field.cores])
+    }
+    for number, spline in enumerate(field.splines):
+        if spline is not None:
+            arrays[f"frame_{number}"] = np.array([*spline.origin, *spline.spacing])
+            arrays[f"coefficients_{number}"] = spline.coefficients
+    return arrays
+
+
+def _spliced_from(stored: Mapping[str, NDArray[Any]]) -> SplicedField:
+    cores = tuple(Box(*(int(value) for value in core)) for core in stored["cores"])
+    splines: list[BSpline | None] = []
+    for number in range(len(cores)):
+        if f"frame_{number}" not in stored:
+            splines.append(None)
+            continue
+        x, y, spacing_x, spacing_y = stored[f"frame_{number}"].tolist()
+        splines.append(BSpline((x, y), (spacing_x, spacing_y), stored[f"coefficients_{number}"]))
+    return SplicedField(cores, tuple(splines))
 
 
 def _level_matrix(downsample: float) -> NDArray[np.float64]:
