@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from registration.geometry import Box, Points, Size, from_level0
+from registration.geometry import Box, Points, Size, from_level0, to_level0
 from registration.slide import Slide
 from registration.stain import MASK_MPP, Mask, tissue_mask
 
@@ -43,6 +44,12 @@ class TissueMap:
         inside = ((ys >= 0) & (ys < height))[:, None] & ((xs >= 0) & (xs < width))
         taken = self.mask[np.clip(ys, 0, height - 1)][:, np.clip(xs, 0, width - 1)]
         return np.asarray(taken & inside)
+
+    def points(self, most: int = 20_000) -> Points:
+        """Return at most about ``most`` level-0 points spread over the tissue, ``(N, 2)``."""
+        step = max(1, math.ceil(math.sqrt(self.mask.sum() / most)))
+        rows, columns = np.nonzero(self.mask[::step, ::step])
+        return to_level0(np.stack([columns, rows], axis=1) * float(step), self.downsample)
 
     def at(self, points: Points) -> Mask:
         """Return which of the ``(N, 2)`` level-0 points lie on tissue."""

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from pipeline.errors import PipelineError
-from registration.errors import RegistrationError
+from registration.errors import RegistrationError, StartError
 from training.errors import TrainingError
 
 FAILED_CHECK = 1
@@ -37,6 +37,9 @@ def main() -> None:
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
         app()
+    except StartError as error:
+        errors.print(f"[bold red]not registered:[/] {_escaped(str(error))}")
+        sys.exit(FAILED_CHECK)
     except (RegistrationError, TrainingError, PipelineError) as error:
         errors.print(f"[bold red]error:[/] {_escaped(str(error))}")
         sys.exit(BAD_INPUT)

@@ -1,0 +1,152 @@
+"""``bci-pipeline register``: two raw slides in, one registered slide and its report out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from pipeline.cli.progress import progress_on_stderr
+
+if TYPE_CHECKING:
+    from registration.folder import Registration
+
+STAGES = {
+    "start": "initial alignment",
+    "coarse": "coarse non-rigid pass",
+    "blocks": "blocks",
+    "quality": "quality",
+    "image": "registered slide",
+}
+
+EXAMPLES = """
+Examples:
+
+  bci-pipeline register slide_he.ndpi slide_ihc.ndpi
+
+  bci-pipeline register he.svs ihc.svs --out runs/p012 --landmarks picked.csv
+
+  bci-pipeline register he.tif ihc.tif --mpp-he 0.25 --mpp-ihc 0.25 --no-image
+
+Exit codes: 0 done (pass or review), 1 ran but failed its check, 2 bad input or usage, 130 interrupted.
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("register", epilog=EXAMPLES)(register)
+
+
+def register(
+    he: Annotated[Path, typer.Argument(metavar="HE", help="H&E slide.")],
+    ihc: Annotated[Path, typer.Argument(metavar="IHC", help="IHC slide.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder. Default: registered/<name of the H&E slide>.")
+    ] = None,
+    landmarks: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Picked pairs: our CSV, BigWarp's, or ANHIR's two files as HE.csv,IHC.csv. "
+            "Without it they are proposed automatically.",
+        ),
+    ] = None,
+    truth: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Pairs that only score the result (same formats)."),
+    ] = None,
+    recipe: Annotated[
+        Literal["default", "paper"], typer.Option(help="'paper' does the paper's steps literally.")
+    ] = "default",
+    moving: Annotated[
+        Literal["he", "ihc"], typer.Option(help="Which slide is warped into the other's frame.")
+    ] = "he",
+    channel: Annotated[
+        str, typer.Option(help="Channel that elastix registers: hematoxylin, darkness, grey, ...")
+    ] = "hematoxylin",
+    blocks: Annotated[str, typer.Option(help="Rows x columns of blocks.")] = "4x4",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes. Default: one per core.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address or scheduler file of an existing dask cluster.")
+    ] = None,
+    mpp_he: Annotated[float | None, typer.Option(help="µm per pixel of the H&E slide.")] = None,
+    mpp_ihc: Annotated[float | None, typer.Option(help="µm per pixel of the IHC slide.")] = None,
+    image_format: Annotated[
+        Literal["tiff", "ome-tiff", "ome-zarr"],
+        typer.Option("--format", help="Format of the registered slide."),
+    ] = "tiff",
+    no_image: Annotated[
+        bool, typer.Option("--no-image", help="Skip the registered slide.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what another run left in the folder.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Register an H&E slide and an IHC slide of the same case."""
+    from pipeline.registering import Request, plan, run_request
+
+    request = Request(
+        he=he,
+        ihc=ihc,
+        out=out or Path("registered") / he.stem,
+        landmarks=landmarks,
+        truth=truth,
+        recipe=recipe,
+        moving=moving,
+        channel=channel,
+        blocks=blocks,
+        mpp_he=mpp_he,
+        mpp_ihc=mpp_ihc,
+        image=None if no_image else image_format,
+        overwrite=overwrite,
+    )
+    if dry_run:
+        typer.echo(json.dumps(plan(request), indent=2) if as_json else _plan_text(plan(request)))
+        return
+    with progress_on_stderr(STAGES) as progress:
+        registration = run_request(request, workers, scheduler, progress)
+    typer.echo(_json(registration) if as_json else _summary(registration))
+    if registration.verdict == "fail":
+        sys.exit(1)
+
+
+def _plan_text(planned: dict[str, object]) -> str:
+    width = max(map(len, planned))
+    return "\n".join(f"{key:<{width}}  {value}" for key, value in planned.items())
+
+
+def _json(registration: Registration) -> str:
+    from registration.folder import read_record
+
+    record = read_record(registration.folder)
+    return json.dumps({"folder": str(registration.folder), **record}, indent=2)
+
+
+def _summary(registration: Registration) -> str:
+    """Return the lines a person wants to see first."""
+    lines = [f"verdict   {registration.verdict}: {'; '.join(registration.reasons)}"]
+    statuses = [block.status for block in registration.blocks]
+    counts = [f"{statuses.count(kind)} {kind}" for kind in ("registered", "blank", "fallback")]
+    lines.append(f"blocks    {', '.join(counts)}")
+    residual = registration.quality.residual
+    if residual is not None:
+        lines.append(
+            f"residual  {residual.median_um:.1f} µm median, {residual.p90_um:.1f} µm p90 "
+            f"({100 * residual.matched_fraction:.0f} % of {residual.points} places matched)"
+        )
+    for stage, tre in registration.quality.tre.items():
+        lines.append(
+            f"TRE       {stage.replace('_', ' '):<16} {tre.median_px:9.2f} px median "
+            f"{tre.p90_px:9.2f} p90 {tre.max_px:9.2f} max   ({tre.median_um:.2f} µm median)"
+        )
+    lines.append(f"report    {registration.folder / 'report.html'}")
+    if registration.image is not None:
+        lines.append(f"slide     {registration.folder / registration.image}")
+    return "\n".join(lines)

@@ -1,0 +1,152 @@
+"""The ``register`` stage: from what a user asks for to a finished run folder with its report."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import UsageError
+from registration.blocks import BlockGrid
+from registration.execution import Progress, usable_cores, workers
+from registration.folder import RECORD_NAME, Registration
+from registration.image import ImageFormat
+from registration.landmarks import Landmarks, Moving, parse_landmark_argument
+from registration.pair import Pair
+from registration.recipes import Recipe, RegistrationSettings, passes
+from registration.run import RunOptions, finished_key, register_pair, run_key
+from registration.slide import open_slide
+from registration.stain import CHANNELS
+
+MOST_BLOCKS = 32
+BYTES_PER_OUTPUT_PIXEL = 0.35
+"""JPEG of quality 85 with its pyramid, measured on synthetic slides; real ones are smaller."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One pair to register, as asked for on the command line or in a manifest."""
+
+    he: Path
+    ihc: Path
+    out: Path
+    landmarks: str | None = None
+    truth: str | None = None
+    recipe: Recipe = "default"
+    moving: Moving = "he"
+    channel: str = "hematoxylin"
+    blocks: str = "4x4"
+    mpp_he: float | None = None
+    mpp_ihc: float | None = None
+    image: ImageFormat | None = "tiff"
+    overwrite: bool = False
+
+
+def run_request(
+    request: Request, count: int | None, scheduler: str | None, progress: Progress
+) -> Registration:
+    """Register one pair and write its report.
+
+    Raises :class:`UsageError` for contradictory options and for a folder that holds something else.
+    """
+    from pipeline.report.registration import write_report
+
+    settings, options = _settings(request), _options(request)
+    with _open(request) as pair:
+        key = run_key(pair, settings, options)
+        _claim(request, key)
+        if finished_key(request.out) == key:
+            return Registration.load(request.out)
+        with workers(count, scheduler) as crew:
+            registration = register_pair(pair, request.out, settings, options, crew, progress)
+        write_report(registration, pair)
+    return registration
+
+
+def plan(request: Request) -> dict[str, object]:
+    """Return what a run would do, with disk and memory, without doing it."""
+    settings, options = _settings(request), _options(request)
+    with _open(request) as pair:
+        fixed = pair.fixed_slide
+        steps = passes(settings, fixed.size, fixed.mpp)
+        grids = [BlockGrid(fixed.size, step.rows, step.columns) for step in steps]
+        pixels = fixed.size.width * fixed.size.height
+        block_px = pixels / len(grids[-1]) * (fixed.mpp / steps[-1].mpp) ** 2
+        return {
+            "H&E": _described(pair, "he"),
+            "IHC": _described(pair, "ihc"),
+            "moving": request.moving,
+            "start": "picked landmarks" if options.landmarks else "automatic landmarks",
+            "passes": " then ".join(
+                f"{step.rows} x {step.columns} at {step.mpp:.2f} µm/px" for step in steps
+            ),
+            "workers": usable_cores(),
+            "memory": f"about {0.6 + usable_cores() * (0.5 + block_px * 80 / 2**30):.1f} GiB",
+            "disk": f"about {pixels * BYTES_PER_OUTPUT_PIXEL / 2**20 * bool(request.image) + 5:.0f} MiB",
+            "out": str(request.out),
+            "done already": finished_key(request.out) == run_key(pair, settings, options),
+        }
+
+
+def _settings(request: Request) -> RegistrationSettings:
+    """Check and return the settings. Raises :class:`UsageError`."""
+    if request.channel not in CHANNELS:
+        raise UsageError(f"--channel {request.channel}: choose one of {', '.join(CHANNELS)}")
+    match = re.fullmatch(r"(\d+)x(\d+)", request.blocks)
+    rows, columns = (int(value) for value in match.groups()) if match else (0, 0)
+    if not (1 <= rows <= MOST_BLOCKS and 1 <= columns <= MOST_BLOCKS):
+        raise UsageError(f"--blocks {request.blocks}: expected rows x columns, such as 4x4")
+    return RegistrationSettings(request.recipe, request.channel, rows, columns)
+
+
+def _options(request: Request) -> RunOptions:
+    return RunOptions(
+        landmarks=_pairs(request.landmarks, 4),
+        truth=_pairs(request.truth, 1),
+        image=request.image,
+    )
+
+
+def _pairs(text: str | None, minimum: int) -> Landmarks | None:
+    return None if text is None else parse_landmark_argument(text, minimum)
+
+
+@contextmanager
+def _open(request: Request) -> Iterator[Pair]:
+    """Open both slides, and close them afterwards."""
+    if request.he.resolve() == request.ihc.resolve():
+        raise UsageError(f"the H&E and the IHC slide are the same file: {request.he}")
+    with (
+        open_slide(request.he, request.mpp_he, "--mpp-he") as he,
+        open_slide(request.ihc, request.mpp_ihc, "--mpp-ihc") as ihc,
+    ):
+        yield Pair(he, ihc, request.moving)
+
+
+def _described(pair: Pair, stain: Moving) -> str:
+    slide = pair.he if stain == "he" else pair.ihc
+    size = slide.size
+    return f"{slide.path} ({slide.vendor}, {size.width} x {size.height} px, {slide.mpp:.4g} µm/px)"
+
+
+def _claim(request: Request, key: str) -> None:
+    """Make sure that ``out`` is ours to write: new, empty, or a run of the same inputs."""
+    out = request.out
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file; name a folder")
+    if not out.exists() or not any(out.iterdir()):
+        return
+    ours = (out / RECORD_NAME).exists() or any(out.glob(".work-*"))
+    if not ours:
+        raise UsageError(f"--out {out} holds files of something else; name another folder")
+    if finished_key(out) == key or any(out.glob(f".work-{key}")):
+        return
+    if not request.overwrite:
+        raise UsageError(
+            f"--out {out} holds a registration of other inputs or settings; "
+            "name another folder, or give --overwrite"
+        )
+    shutil.rmtree(out)

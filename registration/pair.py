@@ -1,0 +1,27 @@
+"""Two slides of one case, and which of them moves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from registration.landmarks import Moving
+from registration.slide import Slide
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An H&E and an IHC slide; ``moving`` is warped into the frame of the other."""
+
+    he: Slide
+    ihc: Slide
+    moving: Moving = "he"
+
+    @property
+    def fixed_slide(self) -> Slide:
+        """The slide whose pixels stay untouched."""
+        return self.ihc if self.moving == "he" else self.he
+
+    @property
+    def moving_slide(self) -> Slide:
+        """The slide that is warped."""
+        return self.he if self.moving == "he" else self.ihc
