@@ -1,0 +1,90 @@
+"""Images as files, as 8-bit arrays and as what networks see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from training.errors import DataError
+from training.storage import written_whole
+
+Pixels = NDArray[np.uint8]
+"""``(height, width, 3)`` RGB."""
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """An image file, or one half of a side-by-side image."""
+
+    path: Path
+    half: Literal["left", "right"] | None = None
+
+    def read(self) -> Pixels:
+        """Return the image, ``(height, width, 3)`` uint8; raises :class:`DataError`."""
+        pixels = read_image(self.path)
+        if self.half is None:
+            return pixels
+        if pixels.shape[1] % 2:
+            raise DataError(
+                f"a side-by-side image has an even width, this one {pixels.shape[1]} px: {self.path}"
+            )
+        middle = pixels.shape[1] // 2
+        return pixels[:, :middle] if self.half == "left" else pixels[:, middle:]
+
+
+def read_image(path: Path) -> Pixels:
+    """Return an image file as RGB, ``(height, width, 3)`` uint8.
+
+    Raises :class:`DataError`, naming the file, when it is missing or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except FileNotFoundError as error:
+        raise DataError(f"image not found: {path}") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"not a readable image: {path} ({error}). Copy it again.") from error
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Return ``(width, height)`` without decoding the pixels; raises :class:`DataError`."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"not a readable image: {path} ({error}). Copy it again.") from error
+
+
+def write_png(path: Path, pixels: Pixels) -> None:
+    """Write an image, whole or not at all."""
+    with written_whole(path) as part:
+        Image.fromarray(pixels).save(part, format="PNG", compress_level=3)
+
+
+def to_network(pixels: Tensor) -> Tensor:
+    """Return uint8 images as float32 in [-1, 1], same shape."""
+    return pixels.float().div_(127.5).sub_(1.0)
+
+
+def from_network(images: Tensor) -> Tensor:
+    """Return images in [-1, 1] as uint8, rounded, same shape."""
+    return images.float().add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def to_batch(pixels: Pixels) -> Tensor:
+    """Return one ``(H, W, 3)`` uint8 image as a ``(1, 3, H, W)`` uint8 tensor."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+
+
+def from_batch(images: Tensor) -> Pixels:
+    """Return the first of ``(N, 3, H, W)`` uint8 images as ``(H, W, 3)``."""
+    return np.ascontiguousarray(images[0].permute(1, 2, 0).cpu().numpy())
