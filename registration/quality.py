@@ -8,7 +8,6 @@ ANHIR does: ``|chain(fixed point) - moving point|``. rTRE is TRE over the moving
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
