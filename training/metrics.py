@@ -60,7 +60,7 @@ def ssim_map(real: Tensor, fake: Tensor) -> Tensor:
     """
     x, y = real.to(torch.int32), fake.to(torch.int32)
     return ssim_from_sums(
-        _window_sum(x), _window_sum(y), _window_sum(x * x + y * y), _window_sum(x * y)
+        window_sum(x), window_sum(y), window_sum(x * x + y * y), window_sum(x * y)
     )
 
 
@@ -88,7 +88,7 @@ def check_images(real: Tensor, fake: Tensor) -> None:
         )
 
 
-def _window_sum(values: Tensor) -> Tensor:
+def window_sum(values: Tensor) -> Tensor:
     """Return sums over every whole 7 x 7 window of the last two axes."""
     return _sum_of_seven(_sum_of_seven(values, -2), -1)
 
