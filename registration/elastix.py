@@ -9,6 +9,7 @@ Images are arrays ``(height, width)``; displacements are in pixels of those arra
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -127,14 +128,17 @@ def _itk() -> SimpleNamespace:
     import itkConfig
 
     itkConfig.DefaultFactoryLoading = False
-    from itk import (
-        ITKCommonBasePython,
-        elxParameterObjectPython,
-        itkElastixRegistrationMethodPython,
-        itkPyBufferPython,
-        itkTransformixFilterPython,
-    )
-
+    with warnings.catch_warnings():
+        # The wrappers warn about their own types while they load; turned into errors by a caller's
+        # filter, that crashes the interpreter.
+        warnings.simplefilter("ignore")
+        from itk import (
+            ITKCommonBasePython,
+            elxParameterObjectPython,
+            itkElastixRegistrationMethodPython,
+            itkPyBufferPython,
+            itkTransformixFilterPython,
+        )
     ITKCommonBasePython.itkMultiThreaderBase.SetGlobalDefaultNumberOfThreads(1)
     ITKCommonBasePython.itkObject.SetGlobalWarningDisplay(False)
     return SimpleNamespace(
