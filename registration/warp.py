@@ -17,8 +17,8 @@ from registration.slide import Slide
 from registration.transforms import Transform
 
 MESH_STEP_PX = 8
-"""The chain is evaluated on a mesh of this step and interpolated linearly between: with a warp of
-90 px over a wavelength of 2,000 px that is 0.007 px from exact."""
+"""The chain is evaluated on a mesh of this step in level-0 pixels and interpolated linearly between:
+with a warp of 90 px over a wavelength of 2,000 px that is 0.007 px from exact."""
 
 FILL_REACH_UM = 100.0
 """A gap this wide at the edge of the moving slide is filled with the content beside it, mirrored;
@@ -72,19 +72,20 @@ def map_box(chain: Transform, box: Box, downsample: float = 1.0) -> NDArray[np.f
 
     The mesh is anchored to the slide, not to the box.
     """
-    first_x, first_y = box.x // MESH_STEP_PX, box.y // MESH_STEP_PX
-    columns = (box.right - 1) // MESH_STEP_PX - first_x + 2
-    rows = (box.bottom - 1) // MESH_STEP_PX - first_y + 2
-    xs = _mesh_axis(first_x, columns, downsample)
-    ys = _mesh_axis(first_y, rows, downsample)
+    step = _mesh_step(downsample)
+    first_x, first_y = box.x // step, box.y // step
+    columns = (box.right - 1) // step - first_x + 2
+    rows = (box.bottom - 1) // step - first_y + 2
+    xs = (step * (first_x + np.arange(columns)) + 0.5) * downsample - 0.5
+    ys = (step * (first_y + np.arange(rows)) + 0.5) * downsample - 0.5
     mesh = chain.on_grid(xs, ys)
-    # Positions on the mesh are multiples of 1/8, which linear interpolation in cv2 (steps of 1/32)
-    # meets exactly; subtracting the middle keeps float32 precise on slides of any size.
+    # Positions on the mesh are multiples of 1/8 or more, which linear interpolation in cv2 (steps of
+    # 1/32) meets exactly for steps of 1, 2, 4 and 8; subtracting the middle keeps float32 precise on slides of any size.
     middle = mesh.reshape(-1, 2).mean(axis=0)
     matrix = np.array(
         [
-            [1 / MESH_STEP_PX, 0, box.x / MESH_STEP_PX - first_x],
-            [0, 1 / MESH_STEP_PX, box.y / MESH_STEP_PX - first_y],
+            [1 / step, 0, box.x / step - first_x],
+            [0, 1 / step, box.y / step - first_y],
         ]
     )
     dense = cv2.warpAffine(
@@ -97,10 +98,9 @@ def map_box(chain: Transform, box: Box, downsample: float = 1.0) -> NDArray[np.f
     return np.asarray(dense, np.float64) + middle
 
 
-def _mesh_axis(first: int, count: int, downsample: float) -> NDArray[np.float64]:
-    """Return the level-0 positions of mesh nodes, which lie on every eighth pixel of the level."""
-    pixels = (first + np.arange(count)) * MESH_STEP_PX
-    return (pixels + 0.5) * downsample - 0.5
+def _mesh_step(downsample: float) -> int:
+    """Return the mesh's step in pixels of a level: 8, 4, 2 or 1."""
+    return next((step for step in (8, 4, 2) if step * downsample <= MESH_STEP_PX), 1)
 
 
 def _scale(source: NDArray[np.float64], downsample: float) -> float:
