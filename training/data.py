@@ -59,7 +59,9 @@ class Pair:
 class Dataset:
     """The pairs of one dataset, in the order of their names."""
 
+    root: Path
     source: str
+    """The folder or folders, as text."""
     layout: str
     pairs: tuple[Pair, ...]
     notes: tuple[str, ...] = ()
@@ -210,7 +212,7 @@ def _described(source: str, layout: str, found: _Found, root: Path) -> Dataset:
             notes.append(f"{len(dropped)} pairs that the table rejects, left out: {_some(dropped)}")
     if not pairs:
         raise DataError(f"no image pairs in {source}. {' '.join(notes)}".rstrip())
-    return Dataset(source, layout, tuple(pairs), tuple(notes))
+    return Dataset(root, source, layout, tuple(pairs), tuple(notes))
 
 
 def _with_row(pair: Pair, row: TableRow | None) -> Pair:

@@ -174,7 +174,7 @@ def test_table_without_names_or_with_text_for_numbers_is_refused(tmp_path: Path)
 def made_up(patients: list[str | None], split: str = "train") -> Dataset:
     file = ImageFile(Path("x.png"))
     pairs = [Pair(f"{i:03d}", file, file, split, patient=p) for i, p in enumerate(patients)]
-    return Dataset("here", "none", tuple(pairs))
+    return Dataset(Path(), "here", "none", tuple(pairs))
 
 
 def test_validation_holds_out_whole_patients() -> None:
@@ -206,7 +206,7 @@ def test_without_patients_images_are_held_out_with_a_warning(
 
 def test_never_validates_on_the_test_set() -> None:
     train, test = made_up(["a", "b", "c"]), made_up(["d"] * 5, "test")
-    both = Dataset("here", "none", train.pairs + test.pairs)
+    both = Dataset(Path(), "here", "none", train.pairs + test.pairs)
 
     parts = hold_out(both, 0.5, seed=0)
 
