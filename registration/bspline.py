@@ -36,7 +36,8 @@ class BSpline:
         """Return the displacement at ``(N, 2)`` points."""
         by = basis((points[:, 1] - self.origin[1]) / self.spacing[1], self.coefficients.shape[0])
         bx = basis((points[:, 0] - self.origin[0]) / self.spacing[0], self.coefficients.shape[1])
-        return np.einsum("nr,rck,nc->nk", by, self.coefficients, bx, optimize=True)
+        found = np.einsum("nr,rck,nc->nk", by, self.coefficients, bx, optimize=True)
+        return np.asarray(found, np.float64)
 
 
 def cubic_weights(t: Floats) -> tuple[Floats, Floats, Floats, Floats]:

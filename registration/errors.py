@@ -6,6 +6,7 @@
       ├── SlideError (also OSError)        a slide cannot be opened or read
       ├── LandmarkError (also ValueError)  a landmark file or a set of points is unusable
       ├── StartError                       no trustworthy initial alignment was found
+      ├── SynthError (also ValueError)     a synthetic slide cannot be made as asked for
       └── RunError                         a run folder is missing, foreign or incomplete
 
 Each message says what is wrong, in which file, and what to do about it.
@@ -26,6 +27,10 @@ class LandmarkError(RegistrationError, ValueError):
 
 class StartError(RegistrationError):
     """No initial alignment could be found that an independent measure confirms."""
+
+
+class SynthError(RegistrationError, ValueError):
+    """A synthetic slide cannot be made as asked for."""
 
 
 class RunError(RegistrationError):

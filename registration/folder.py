@@ -215,7 +215,9 @@ def versions() -> dict[str, str]:
 
 def _start_from(record: dict[str, Any]) -> StartRecord:
     tuples = {"reasons", "leave_one_out_um"}
-    values = {key: tuple(value) if key in tuples else value for key, value in record.items()}
+    values: dict[str, Any] = {
+        key: tuple(value) if key in tuples else value for key, value in record.items()
+    }
     return StartRecord(**values)
 
 

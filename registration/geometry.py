@@ -137,6 +137,11 @@ def axis_positions(start: int, count: int, downsample: float = 1.0) -> NDArray[n
     return (start + np.arange(count, dtype=np.float64) + 0.5) * downsample - 0.5
 
 
+def spaced(count: int, step: float, start: float = 0.0) -> NDArray[np.float64]:
+    """Return ``count`` positions ``step`` apart, along one axis."""
+    return start + step * np.arange(count, dtype=np.float64)
+
+
 def mesh(xs: NDArray[np.float64], ys: NDArray[np.float64]) -> Points:
     """Return the ``(len(ys) * len(xs), 2)`` points of a grid, row by row."""
     grid_x, grid_y = np.meshgrid(xs, ys)

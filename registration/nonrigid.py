@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from registration.blocks import Block, BlockGrid
 from registration.bspline import BSpline
 from registration.elastix import ElastixSettings, Gray, register_bspline
-from registration.geometry import Box, Size, axis_positions
+from registration.geometry import Box, Size, axis_positions, spaced
 from registration.slide import Slide
 from registration.stain import Channel, Mask, extract_channel
 from registration.tissue import TissueMap
@@ -137,7 +137,7 @@ def blended(grid: BlockGrid, results: Sequence[BlockResult], spacing: float) -> 
     """
     columns = math.ceil(grid.size.width / spacing) + 1
     rows = math.ceil(grid.size.height / spacing) + 1
-    xs, ys = spacing * np.arange(columns), spacing * np.arange(rows)
+    xs, ys = spaced(columns, spacing), spaced(rows, spacing)
     total = np.zeros((rows, columns, 2))
     weight_sum = np.zeros((rows, columns))
     for result in results:
@@ -159,8 +159,8 @@ def composed(
     """Return one field that applies ``outer`` and then ``inner``: ``u(p) + inner.u(p + u(p))``."""
     if inner is None:
         return outer
-    xs = spacing * np.arange(math.ceil(size.width / spacing) + 1)
-    ys = spacing * np.arange(math.ceil(size.height / spacing) + 1)
+    xs = spaced(math.ceil(size.width / spacing) + 1, spacing)
+    ys = spaced(math.ceil(size.height / spacing) + 1, spacing)
     first = outer.on_grid(xs, ys)
     second = inner(first.reshape(-1, 2)).reshape(first.shape)
     second[..., 0] -= xs
@@ -228,8 +228,10 @@ def _judged(
 
 def jacobian_determinant(shift: NDArray[np.float64], step: float) -> NDArray[np.float64]:
     """Return ``det(I + grad u)`` of displacements ``(rows, columns, 2)`` on a grid of ``step`` px."""
-    dy, dx = np.gradient(shift, step, axis=(0, 1))
-    return np.asarray((1 + dx[..., 0]) * (1 + dy[..., 1]) - dx[..., 1] * dy[..., 0])
+    along_y: NDArray[np.float64] = np.asarray(np.gradient(shift, step, axis=0))
+    along_x: NDArray[np.float64] = np.asarray(np.gradient(shift, step, axis=1))
+    crossed = along_x[..., 1] * along_y[..., 0]
+    return (1 + along_x[..., 0]) * (1 + along_y[..., 1]) - crossed
 
 
 def correlation(a: Gray, b: Gray, mask: Mask) -> float:

@@ -121,16 +121,40 @@ def seams(field: Transform, grid: BlockGrid) -> Seams | None:
     Across a border between pixels ``b - 1`` and ``b`` the jump is what remains of the step
     ``u(b) - u(b - 1)`` when the mean of the steps before and after it is taken away.
     """
+    jumps = border_jumps(field, grid)
+    if not jumps:
+        return None
+    every = np.concatenate([border.jump_px for border in jumps])
+    median, p95 = np.percentile(every, [50, 95])
+    return Seams(float(median), float(p95), float(every.max()))
+
+
+@dataclass(frozen=True, eq=False)
+class BorderJumps:
+    """The field's jumps along one border between blocks."""
+
+    vertical: bool
+    position: int
+    """First column (of a vertical border) or row after the border, in level-0 pixels."""
+    along: NDArray[np.float64]
+    """``(N,)`` level-0 rows (of a vertical border) or columns."""
+    jump_px: NDArray[np.float64]
+    """``(N,)`` jumps."""
+
+
+def border_jumps(field: Transform, grid: BlockGrid) -> list[BorderJumps]:
+    """Measure the jump of a field every :data:`SEAM_STEP_PX` along each inner border of blocks."""
     columns, rows = grid.inner_borders
     along_y = np.arange(0, grid.size.height, SEAM_STEP_PX, dtype=np.float64)
     along_x = np.arange(0, grid.size.width, SEAM_STEP_PX, dtype=np.float64)
-    jumps = [_jump(field.on_grid(_across(column), along_y), axis=1) for column in columns]
-    jumps += [_jump(field.on_grid(along_x, _across(row)), axis=0) for row in rows]
-    if not jumps:
-        return None
-    every = np.concatenate(jumps)
-    median, p95 = np.percentile(every, [50, 95])
-    return Seams(float(median), float(p95), float(every.max()))
+    found = []
+    for column in columns:
+        jump = _jump(field.on_grid(_across(column), along_y), axis=1)
+        found.append(BorderJumps(True, column, along_y, jump))
+    for row in rows:
+        jump = _jump(field.on_grid(along_x, _across(row)), axis=0)
+        found.append(BorderJumps(False, row, along_x, jump))
+    return found
 
 
 def _across(border: int) -> NDArray[np.float64]:

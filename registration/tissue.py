@@ -49,7 +49,8 @@ class TissueMap:
         """Return at most about ``most`` level-0 points spread over the tissue, ``(N, 2)``."""
         step = max(1, math.ceil(math.sqrt(self.mask.sum() / most)))
         rows, columns = np.nonzero(self.mask[::step, ::step])
-        return to_level0(np.stack([columns, rows], axis=1) * float(step), self.downsample)
+        pixels = np.stack([columns, rows], axis=1).astype(np.float64) * step
+        return to_level0(pixels, self.downsample)
 
     def at(self, points: Points) -> Mask:
         """Return which of the ``(N, 2)`` level-0 points lie on tissue."""

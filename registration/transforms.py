@@ -23,7 +23,7 @@ from scipy import ndimage
 
 from registration.bspline import BSpline, cubic_weights
 from registration.errors import RunError
-from registration.geometry import Box, Points, mesh, to_rows_columns
+from registration.geometry import Box, Points, mesh, spaced, to_rows_columns
 from registration.storage import write_npz
 
 INVERSE_TOLERANCE_PX = 1e-4
@@ -130,8 +130,8 @@ class DisplacementField:
         """Level-0 positions of the columns and rows of nodes."""
         rows, columns = self.coefficients.shape[:2]
         return (
-            self.origin[0] + self.spacing * np.arange(columns),
-            self.origin[1] + self.spacing * np.arange(rows),
+            spaced(columns, self.spacing, self.origin[0]),
+            spaced(rows, self.spacing, self.origin[1]),
         )
 
     def displacement(self, points: Points) -> Points:

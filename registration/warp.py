@@ -6,13 +6,14 @@ so that tiles, patches and whole slides agree.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from registration.geometry import Box, Image, Size, from_level0
+from registration.geometry import Box, Image, Size, from_level0, spaced, to_level0
 from registration.slide import Slide
 from registration.transforms import Transform
 
@@ -76,8 +77,8 @@ def map_box(chain: Transform, box: Box, downsample: float = 1.0) -> NDArray[np.f
     first_x, first_y = box.x // step, box.y // step
     columns = (box.right - 1) // step - first_x + 2
     rows = (box.bottom - 1) // step - first_y + 2
-    xs = (step * (first_x + np.arange(columns)) + 0.5) * downsample - 0.5
-    ys = (step * (first_y + np.arange(rows)) + 0.5) * downsample - 0.5
+    xs = to_level0(spaced(columns, step, step * first_x), downsample)
+    ys = to_level0(spaced(rows, step, step * first_y), downsample)
     mesh = chain.on_grid(xs, ys)
     # Positions on the mesh are multiples of 1/8 or more, which linear interpolation in cv2 (steps of
     # 1/32) meets exactly for steps of 1, 2, 4 and 8; subtracting the middle keeps float32 precise on slides of any size.
@@ -95,7 +96,8 @@ def map_box(chain: Transform, box: Box, downsample: float = 1.0) -> NDArray[np.f
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    return np.asarray(dense, np.float64) + middle
+    mapped: NDArray[np.float64] = np.asarray(dense, np.float64)
+    return np.add(mapped, middle, out=mapped)
 
 
 def _mesh_step(downsample: float) -> int:
@@ -131,7 +133,7 @@ def _mirror_into(where: NDArray[np.float32], size: Size, reach: float) -> NDArra
 def _read_downsample(moving: Slide, scale: float) -> float:
     """Return the downsample to read at: a stored level, or a whole multiple of one."""
     stored = moving.levels[moving.level_for(scale * 1.25)].downsample
-    return stored * max(1.0, np.floor(scale / stored + 0.25))
+    return stored * max(1, math.floor(scale / stored + 0.25))
 
 
 def _sample(
