@@ -1,6 +1,7 @@
 """The table of a dataset made by this project: ``patches.csv`` or ``patches.parquet``.
 
-One row per candidate pair. Only the image's name is needed; every other column may be missing.
+One row per candidate pair, kept or not; rows without a file are no pair of the dataset. Only the
+image's name is needed, every other column may be missing (see docs/dataset.md for all of them).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 from training.errors import DataError
 
-NAME_COLUMNS = ("file", "file_name", "he_file", "he_file_name", "he", "name", "pair_id", "pair")
+NAME_COLUMNS = ("he_file", "he_file_name", "file", "file_name", "name")
 FALSE = frozenset({"0", "false", "no", "n", ""})
 TRUST_FLOOR = 0.05
 
@@ -48,14 +49,14 @@ def read_table(root: Path) -> dict[str, TableRow]:
 
 
 def trust_of(null_percentile: float | None) -> float:
-    """Return the trust in a pair whose similarity beats this share (0 to 1) of shuffled pairs.
+    """Return the trust in a pair that is more similar than so many per cent of mismatched pairs.
 
-    Half is what chance gives; a pair at or below it keeps a trace of weight, one that beats all
-    shuffled partners counts fully, and one without the figure counts fully too.
+    Fifty is what chance gives; a pair at or below it keeps a trace of weight, one that beats all
+    mismatched pairs counts fully, and one without the figure counts fully too.
     """
     if null_percentile is None:
         return 1.0
-    return min(1.0, max(TRUST_FLOOR, 2 * null_percentile - 1))
+    return min(1.0, max(TRUST_FLOOR, null_percentile / 50 - 1))
 
 
 def _rows(records: list[dict[str, Any]], path: Path) -> dict[str, TableRow]:
@@ -68,18 +69,16 @@ def _rows(records: list[dict[str, Any]], path: Path) -> dict[str, TableRow]:
             f"{path} has no column with the images' names (one of {', '.join(NAME_COLUMNS)}); "
             f"it has {', '.join(records[0])}"
         )
-    scale = _percentile_scale(records)
     named = [record for record in records if _text(record, column)]
-    return {PurePosixPath(str(record[column])).stem: _row(record, scale) for record in named}
+    return {PurePosixPath(str(record[column])).stem: _row(record) for record in named}
 
 
-def _row(record: Mapping[str, Any], percentile_scale: float) -> TableRow:
+def _row(record: Mapping[str, Any]) -> TableRow:
     """Return one row; what is missing or empty becomes ``None``."""
     mpp, shift_um = _number(record, "mpp"), _number(record, "shift_um")
     shift_px = _number(record, "shift_px")
     if shift_px is None and shift_um is not None and mpp:
         shift_px = shift_um / mpp
-    percentile = _number(record, "null_percentile")
     return TableRow(
         kept=(_text(record, "kept") or "true").lower() not in FALSE,
         split=_text(record, "split"),
@@ -87,14 +86,8 @@ def _row(record: Mapping[str, Any], percentile_scale: float) -> TableRow:
         her2=_text(record, "her2"),
         mpp=mpp,
         shift_px=shift_px,
-        trust=trust_of(None if percentile is None else percentile / percentile_scale),
+        trust=trust_of(_number(record, "null_percentile")),
     )
-
-
-def _percentile_scale(records: list[dict[str, Any]]) -> float:
-    """Return 100 where the column holds per cent, else 1."""
-    values = [_number(record, "null_percentile") for record in records]
-    return 100.0 if max((v for v in values if v is not None), default=0.0) > 1.0 else 1.0
 
 
 def _text(record: Mapping[str, Any], column: str) -> str | None:

@@ -137,11 +137,11 @@ def test_table_adds_patient_alignment_and_drops_rejected_pairs(tmp_path: Path, k
     bci_like(tmp_path, ["00000_train_1+", "00001_train_0", "00002_test_3+"])
     common = {"mpp": 0.5, "kept": True, "her2": "2+"}
     rows: list[dict[str, object]] = [
-        {"file": "HE/train/00000_train_1+.png", "patient": "0123", "shift_um": 6.0,
-         "null_percentile": 0.75, "split": "train", **common},
-        {"file": "HE/train/00001_train_0.png", "patient": "7", "shift_um": None,
-         "null_percentile": 1.0, "split": "train", **common, "kept": False},
-        {"file": "HE/test/00002_test_3+.png", "patient": "8", "shift_um": None,
+        {"he_file": "HE/train/00000_train_1+.png", "patient": "0123", "shift_um": 6.0,
+         "null_percentile": 75.0, "split": "train", **common},
+        {"he_file": "HE/train/00001_train_0.png", "patient": "7", "shift_um": None,
+         "null_percentile": 100.0, "split": "train", **common, "kept": False},
+        {"he_file": "HE/test/00002_test_3+.png", "patient": "8", "shift_um": None,
          "null_percentile": None, "split": "test", **common},
     ]  # fmt: skip
     table(tmp_path / "patches", rows, kind)
@@ -156,9 +156,7 @@ def test_table_adds_patient_alignment_and_drops_rejected_pairs(tmp_path: Path, k
 
 
 def test_trust_falls_to_a_trace_at_chance_level() -> None:
-    assert [trust_of(v) for v in (None, 1.0, 0.9, 0.5, 0.0)] == pytest.approx(
-        [1, 1, 0.8, 0.05, 0.05]
-    )
+    assert [trust_of(v) for v in (None, 100, 90, 50, 0)] == pytest.approx([1, 1, 0.8, 0.05, 0.05])
 
 
 def test_table_without_names_or_with_text_for_numbers_is_refused(tmp_path: Path) -> None:
@@ -166,7 +164,7 @@ def test_table_without_names_or_with_text_for_numbers_is_refused(tmp_path: Path)
     table(tmp_path / "patches", [{"x": 1, "y": 2}], "csv")
     with pytest.raises(DataError, match=r"patches\.csv has no column with the images' names"):
         open_dataset(tmp_path)
-    table(tmp_path / "patches", [{"file": "00000_train_1+.png", "mpp": "half"}], "csv")
+    table(tmp_path / "patches", [{"he_file": "00000_train_1+.png", "mpp": "half"}], "csv")
     with pytest.raises(DataError, match="column mpp: 'half' is not a number"):
         open_dataset(tmp_path)
 
