@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,11 @@ def read_geojson(path: Path) -> Any:
         raise LandmarkError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
     if not any(True for _ in _geometries(document)):
         raise LandmarkError(f"{path}: no GeoJSON feature found; export annotations from QuPath")
+    for number, feature in enumerate(features(document), start=1):
+        if not all(_is_position(found) for found in positions(feature)):
+            raise LandmarkError(
+                f"{path}, feature {number}: its coordinates are not pairs of finite numbers"
+            )
     return document
 
 
@@ -43,10 +49,10 @@ def write_geojson(path: Path, document: Any) -> None:
 def map_geojson(document: Any, transform: Callable[[Points], Points]) -> Any:
     """Return a copy with every coordinate mapped; everything else is kept."""
     mapped = copy.deepcopy(document)
-    positions = list(_positions(mapped))
-    if positions:
-        points = np.array([position[:2] for position in positions], np.float64) - PIXEL_CENTER
-        for position, point in zip(positions, transform(points) + PIXEL_CENTER, strict=True):
+    found = list(positions(mapped))
+    if found:
+        points = np.array([position[:2] for position in found], np.float64) - PIXEL_CENTER
+        for position, point in zip(found, transform(points) + PIXEL_CENTER, strict=True):
             position[:2] = point.tolist()
     return mapped
 
@@ -55,7 +61,7 @@ def read_named_points(path: Path) -> tuple[tuple[str, ...] | None, Points]:
     """Return names (``None`` unless every point has its own) and ``(N, 2)`` points of a file."""
     names: list[str] = []
     points: list[list[float]] = []
-    for feature in _features(read_geojson(path)):
+    for feature in features(read_geojson(path)):
         geometry = feature.get("geometry") or {}
         if geometry.get("type") not in POINT_KINDS:
             continue
@@ -69,13 +75,13 @@ def read_named_points(path: Path) -> tuple[tuple[str, ...] | None, Points]:
     return tuple(names) if usable else None, np.array(points, np.float64) - PIXEL_CENTER
 
 
-def _features(document: Any) -> Iterator[dict[str, Any]]:
+def features(document: Any) -> Iterator[dict[str, Any]]:
     """Yield the features of a collection, a list, or a single feature."""
     if isinstance(document, list):
         for item in document:
-            yield from _features(item)
+            yield from features(item)
     elif isinstance(document, dict) and document.get("type") == "FeatureCollection":
-        yield from _features(document.get("features", []))
+        yield from features(document.get("features", []))
     elif isinstance(document, dict) and document.get("type") == "Feature":
         yield document
 
@@ -83,7 +89,7 @@ def _features(document: Any) -> Iterator[dict[str, Any]]:
 def _geometries(document: Any) -> Iterator[dict[str, Any]]:
     """Yield every geometry that has coordinates."""
     waiting = [
-        feature[key] for feature in _features(document) for key in GEOMETRY_KEYS if feature.get(key)
+        feature[key] for feature in features(document) for key in GEOMETRY_KEYS if feature.get(key)
     ]
     while waiting:
         geometry = waiting.pop()
@@ -92,7 +98,7 @@ def _geometries(document: Any) -> Iterator[dict[str, Any]]:
             yield geometry
 
 
-def _positions(document: Any) -> Iterator[list[float]]:
+def positions(document: Any) -> Iterator[list[float]]:
     """Yield every ``[x, y]`` of a document, itself, so that it can be changed in place."""
     for geometry in _geometries(document):
         yield from _leaves(geometry["coordinates"])
@@ -100,8 +106,17 @@ def _positions(document: Any) -> Iterator[list[float]]:
 
 def _leaves(coordinates: Any) -> Iterator[list[float]]:
     """Yield the innermost lists of nested coordinates."""
-    if coordinates and isinstance(coordinates[0], int | float):
-        yield coordinates
-    else:
+    if isinstance(coordinates, list) and all(isinstance(inner, list) for inner in coordinates):
         for inner in coordinates:
             yield from _leaves(inner)
+    else:
+        yield coordinates
+
+
+def _is_position(found: Any) -> bool:
+    """Return whether a leaf is ``[x, y]`` or ``[x, y, z]`` of finite numbers."""
+    return (
+        isinstance(found, list)
+        and len(found) >= 2
+        and all(isinstance(value, int | float) and math.isfinite(value) for value in found[:2])
+    )
