@@ -14,6 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from registration.errors import RunError
 from registration.geometry import Size
 from registration.landmarks import Landmarks, Moving, read_landmarks, write_landmarks
@@ -21,6 +23,7 @@ from registration.nonrigid import BlockRecord
 from registration.pair import Pair
 from registration.quality import ErrorSummary, Folding, Quality, Residual, Seams, Verdict
 from registration.recipes import RegistrationSettings
+from registration.residual import ResidualMap
 from registration.slide import Slide, open_slide
 from registration.storage import content_hash, write_json
 from registration.transforms import Chain, load_chain, save_chain
@@ -29,6 +32,7 @@ FORMAT = "bci-pipeline registration"
 FORMAT_VERSION = 1
 RECORD_NAME = "registration.json"
 LANDMARKS_NAME = "landmarks.csv"
+RESIDUAL_NAME = "residual.npz"
 PACKAGES = (
     "numpy",
     "scipy",
@@ -122,6 +126,15 @@ class Registration:
     def landmarks(self) -> Landmarks:
         """The landmarks that the start rests on."""
         return read_landmarks(self.folder / LANDMARKS_NAME, minimum=0)
+
+    @property
+    def residual_map(self) -> ResidualMap:
+        """The residual shift place by place. Raises :class:`RunError` where the file is gone."""
+        path = self.folder / RESIDUAL_NAME
+        if not path.exists():
+            raise RunError(f"residual map not found: {path}. Register this pair again.")
+        with np.load(path, allow_pickle=False) as stored:
+            return ResidualMap(**stored)
 
     def open_pair(self) -> Pair:
         """Open both slides. Raises :class:`registration.errors.SlideError` where one is gone."""

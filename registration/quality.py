@@ -20,6 +20,7 @@ from registration.geometry import Box, Points, Size, mesh
 from registration.landmarks import Landmarks
 from registration.nonrigid import BlockRecord, jacobian_determinant
 from registration.pair import Pair
+from registration.residual import ResidualMap, ResidualTask, measure_residual
 from registration.slide import Slide
 from registration.tissue import TissueMap
 from registration.transforms import Chain, Projective, Transform
@@ -27,6 +28,7 @@ from registration.transforms import Chain, Projective, Transform
 Verdict = Literal["pass", "review", "fail"]
 
 SEAM_STEP_PX = 64
+FEWEST_PLACES = 12
 FOLDING_NODES = 256
 
 
@@ -205,17 +207,46 @@ class Stages:
 
 def measure(
     stages: Stages, truth: Landmarks | None, workers: Workers, progress: Progress
-) -> Quality:
-    """Measure everything that can be measured; ``truth`` adds landmark errors."""
+) -> tuple[Quality, ResidualMap]:
+    """Measure everything that can be measured; ``truth`` adds landmark errors.
+
+    Returns the figures, and the residual shift place by place for maps.
+    """
     fixed = stages.pair.fixed_slide
     field = stages.chain.steps[0]
-    return Quality(
+    places = _residual_map(stages, workers, progress)
+    quality = Quality(
         folding=folding(field, fixed.size),
         seams=seams(field, stages.grid),
-        residual=None,
+        residual=_residual_summary(places),
         filled_fraction=_without_source(stages),
         tre={} if truth is None else _landmark_errors(stages, truth),
     )
+    return quality, places
+
+
+def _residual_map(stages: Stages, workers: Workers, progress: Progress) -> ResidualMap:
+    """Match every block of the slide."""
+    fixed, moving = stages.pair.fixed_slide, stages.pair.moving_slide
+    tasks = [
+        ResidualTask(fixed, moving, stages.chain, block.core, stages.tissue)
+        for block in stages.grid
+    ]
+    parts = []
+    for done, part in enumerate(workers.map(measure_residual, tasks), start=1):
+        parts.append(part)
+        progress("quality", done, len(tasks))
+    return ResidualMap.joined(parts)
+
+
+def _residual_summary(places: ResidualMap) -> Residual | None:
+    """Summarise the places that match better than chance; ``None`` with too few to tell."""
+    matched = places.matched
+    if len(matched) < FEWEST_PLACES:
+        return None
+    shift = np.hypot(*places.shift_um[matched].T) if matched.any() else np.array([np.nan])
+    median, p90 = np.percentile(shift, [50, 90])
+    return Residual(len(matched), float(matched.mean()), float(median), float(p90))
 
 
 def _landmark_errors(stages: Stages, truth: Landmarks) -> dict[str, ErrorSummary]:

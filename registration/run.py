@@ -21,7 +21,13 @@ from registration.blocks import BlockGrid
 from registration.bspline import BSpline
 from registration.elastix import warm_up, write_transform_file
 from registration.execution import InProcess, Progress, Workers, no_progress
-from registration.folder import RECORD_NAME, Registration, SlideRecord, write_registration
+from registration.folder import (
+    RECORD_NAME,
+    RESIDUAL_NAME,
+    Registration,
+    SlideRecord,
+    write_registration,
+)
 from registration.image import SUFFIXES, ImageFormat, write_image
 from registration.landmarks import Landmarks
 from registration.nonrigid import (
@@ -152,7 +158,8 @@ def _register(job: _Job) -> Registration:
     with job.timed("quality"):
         grid = _grid(pair, passes(job.settings, pair.fixed_slide.size, pair.fixed_slide.mpp)[-1])
         stages = Stages(pair, start.transform, chain, grid, tissue)
-        quality = measure(stages, job.options.truth, job.workers, job.progress)
+        quality, places = measure(stages, job.options.truth, job.workers, job.progress)
+        write_npz(job.folder / RESIDUAL_NAME, **places.arrays())
     verdict, reasons = judge(quality, records, start.record.verified)
     image = None
     if job.options.image is not None:

@@ -80,8 +80,8 @@ def map_box(chain: Transform, box: Box, downsample: float = 1.0) -> NDArray[np.f
     xs = to_level0(spaced(columns, step, step * first_x), downsample)
     ys = to_level0(spaced(rows, step, step * first_y), downsample)
     mesh = chain.on_grid(xs, ys)
-    # Positions on the mesh are multiples of 1/8 or more, which linear interpolation in cv2 (steps of
-    # 1/32) meets exactly for steps of 1, 2, 4 and 8; subtracting the middle keeps float32 precise on slides of any size.
+    # Pixels lie at multiples of 1/8 of the mesh, which linear interpolation in cv2 (in steps of 1/32)
+    # meets exactly; subtracting the middle keeps float32 precise on slides of any size.
     middle = mesh.reshape(-1, 2).mean(axis=0)
     matrix = np.array(
         [
@@ -97,7 +97,8 @@ def map_box(chain: Transform, box: Box, downsample: float = 1.0) -> NDArray[np.f
         borderMode=cv2.BORDER_REPLICATE,
     )
     mapped: NDArray[np.float64] = np.asarray(dense, np.float64)
-    return np.add(mapped, middle, out=mapped)
+    mapped += middle
+    return mapped
 
 
 def _mesh_step(downsample: float) -> int:
