@@ -21,11 +21,13 @@ from registration.transforms import Chain
 from registration.warp import warp_box
 
 MATCH_MPP = 2.0
-PATCH_UM = 96.0
-SEARCH_UM = 40.0
-STEP_UM = 150.0
+"""Slides are matched at this resolution: cells and glands show, sensor noise averages out ..."""
+
 SMALLEST_SIDE_PX = 1200
-"""A slide too small for :data:`MATCH_MPP` to leave this many pixels is matched at full resolution."""
+"""... but small images at a finer one, so that at least this many pixels are left."""
+
+PATCH_PX, SEARCH_PX, STEP_PX = 48, 20, 75
+"""In pixels of that resolution: on whole slides 96, 40 and 150 µm."""
 
 CHANCE = 95.0
 """A match counts when its score lies above this percentile of the scores by chance."""
@@ -77,39 +79,33 @@ class ResidualMap:
         return np.asarray(self.score > np.percentile(self.chance, CHANCE))
 
 
-def scale_of(fixed: Slide) -> float:
-    """Return the µm/px to call lengths by: the slide's own, or a nominal one for small images.
-
-    A photograph of 1,600 px is the whole section, whatever its µm/px: lengths are then taken as
-    if its pixels were :data:`MATCH_MPP` wide.
-    """
+def match_downsample(fixed: Slide) -> float:
+    """Return the downsample at which the residual is measured."""
     shortest = min(fixed.size.width, fixed.size.height)
-    return min(fixed.mpp, MATCH_MPP * max(shortest, 1) / SMALLEST_SIDE_PX)
+    return max(1.0, min(MATCH_MPP / fixed.mpp, shortest / SMALLEST_SIDE_PX))
 
 
 def measure_residual(task: ResidualTask) -> ResidualMap:
     """Match one part of the fixed slide against the warped moving slide."""
-    nominal = scale_of(task.fixed)
-    downsample = max(1.0, MATCH_MPP / nominal)
-    pixel = nominal * downsample
-    patch, search = round(PATCH_UM / pixel), round(SEARCH_UM / pixel)
-    step = STEP_UM / nominal
+    downsample = match_downsample(task.fixed)
+    step = STEP_PX * downsample
     xs = spaced(int(task.box.width // step) + 1, step, task.box.x + step / 2)
     ys = spaced(int(task.box.height // step) + 1, step, task.box.y + step / 2)
     points = mesh(xs[xs < task.box.right], ys[ys < task.box.bottom])
     points = points[task.tissue.at(points)]
     if not len(points):
         return ResidualMap.joined([])
-    margin = round((patch / 2 + search) * downsample)
+    margin = round((PATCH_PX / 2 + SEARCH_PX) * downsample)
     box = level_box(task.box.expanded(margin).clipped(task.fixed.size), downsample)
+    corner = np.array([box.x, box.y], np.float64)
     fixed = structure(task.fixed.read_scaled(box, downsample))
     moving = structure(warp_box(task.moving, task.chain, box, downsample).image)
-    local = from_level0(points, downsample) - [box.x, box.y]
-    found: Matches = match_points(fixed, moving, local, patch, search)
+    local = from_level0(points, downsample) - corner
+    found: Matches = match_points(fixed, moving, local, PATCH_PX, SEARCH_PX)
     turned = np.ascontiguousarray(moving[::-1, ::-1])
-    by_chance = match_points(fixed, turned, local, patch, search)
+    by_chance = match_points(fixed, turned, local, PATCH_PX, SEARCH_PX)
     return ResidualMap(
-        to_level0(found.points + [box.x, box.y], downsample),
+        to_level0(found.points + corner, downsample),
         found.shifts * downsample * task.fixed.mpp,
         found.score,
         by_chance.score,
