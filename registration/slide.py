@@ -221,6 +221,11 @@ def open_reader(path: Path) -> SlideReader:
         raise SlideError(explain(path, str(error))) from error
 
 
+def library_version() -> str:
+    """Return the version of the OpenSlide library, which reads the vendors' formats."""
+    return str(openslide.__library_version__)
+
+
 def settle_mpp(
     path: Path, facts: SlideFacts, given: float | None, option: str
 ) -> tuple[float, tuple[str, ...]]:
