@@ -1,0 +1,144 @@
+"""``bci-pipeline synth``: slide pairs whose registration is known exactly."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from registration.geometry import Size
+    from registration.synth import CohortPlan, SynthCase
+
+MIRROR = "mirror"
+EXAMPLES = """
+[bold]Examples[/]
+
+  bci-pipeline synth slides                                  two pairs of 4,096 px
+
+  bci-pipeline synth slides --cases 4 --her2 0,1+,2+,3+      one pair per HER2 level
+
+  bci-pipeline synth hard --rotation 140 --damage tear,fold,pen,bubble,mirror
+
+  bci-pipeline synth large --size 20480 --cases 1 --rotation 17
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("synth", epilog=EXAMPLES)(synth)
+
+
+def synth(
+    out: Annotated[Path, typer.Argument(help="Folder for the cases and their manifest.")],
+    size: Annotated[str, typer.Option(help="Pixels a side, or WIDTHxHEIGHT.")] = "4096",
+    cases: Annotated[int, typer.Option(min=1, help="How many slide pairs.")] = 2,
+    cases_per_patient: Annotated[int, typer.Option(min=1, help="Pairs that share a patient.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first case.")] = 0,
+    her2: Annotated[
+        str, typer.Option(help="HER2 levels, given to patients in turn.")
+    ] = "0,1+,2+,3+",
+    warp_px: Annotated[
+        float | None, typer.Option(min=0, help="Largest non-rigid displacement. [default: by size]")
+    ] = None,
+    rotation: Annotated[
+        float | None, typer.Option(help="Degrees. [default: within 20, by seed]")
+    ] = None,
+    changed: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of nuclei in only one section.")
+    ] = 0.15,
+    damage: Annotated[
+        str, typer.Option(help="Any of tear,fold,pen,bubble,missing,mirror,blur.")
+    ] = "",
+    mpp_he: Annotated[float, typer.Option(help="µm per pixel of the HE slides.")] = 0.46,
+    mpp_ihc: Annotated[float, typer.Option(help="µm per pixel of the IHC slides.")] = 0.46,
+    picks: Annotated[int, typer.Option(min=4, help="Picked landmark pairs.")] = 4,
+    pick_noise_px: Annotated[float, typer.Option(min=0, help="Deviation of a pick.")] = 4.0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes. [default: cores, at most 4]")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace older cases.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the cases as JSON.")] = False,
+) -> None:
+    """Write synthetic H&E/IHC pairs as Hamamatsu NDPI, with landmarks, exact truth and a manifest."""
+    from registration.synth import CohortPlan, SynthSettings
+
+    kinds = _words(damage)
+    settings = SynthSettings(
+        size=_size(size),
+        seed=seed,
+        warp_px=warp_px,
+        rotation_deg=rotation,
+        changed_nuclei=changed,
+        mirrored=MIRROR in kinds,
+        damage=tuple(kind for kind in kinds if kind != MIRROR),  # type: ignore[misc]
+        mpp_he=mpp_he,
+        mpp_ihc=mpp_ihc,
+        picks=picks,
+        pick_noise_px=pick_noise_px,
+    )
+    plan = CohortPlan(settings, cases, tuple(_words(her2)), cases_per_patient)  # type: ignore[arg-type]
+    _report(out, _write(out, plan, workers or min(os.cpu_count() or 1, 4), overwrite), as_json)
+
+
+def _write(out: Path, plan: CohortPlan, workers: int, overwrite: bool) -> list[SynthCase]:
+    """Write the cohort under a progress bar."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from registration.synth import write_cohort
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        pixels = sum(job.pixels for _, case in plan.planned(out) for job in case.jobs())
+        task = bar.add_task(f"rendering {plan.cases} cases", total=pixels)
+        return write_cohort(
+            out,
+            plan,
+            workers=workers,
+            overwrite=overwrite,
+            progress=lambda done: bar.advance(task, done),
+        )
+
+
+def _report(out: Path, cases: list[SynthCase], as_json: bool) -> None:
+    """Print what was written."""
+    from rich.console import Console
+
+    if as_json:
+        described = [
+            {
+                "id": case.name,
+                "her2": case.settings.her2,
+                "he": str(case.he),
+                "ihc": str(case.ihc),
+                "landmarks": str(case.landmarks),
+                "truth": str(case.truth),
+            }
+            for case in cases
+        ]
+        typer.echo(
+            json.dumps({"manifest": str(out / "manifest.yaml"), "cases": described}, indent=2)
+        )
+        return
+    console = Console(soft_wrap=True, highlight=False)
+    for case in cases:
+        console.print(f"{case.name}  HER2 {case.settings.her2:<3} {case.he}  {case.ihc}")
+    console.print(f"manifest: {out / 'manifest.yaml'}")
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _size(text: str) -> Size:
+    """Parse ``4096`` or ``4096x3072``."""
+    from registration.geometry import Size
+
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isdigit() for side in sides):
+        raise UsageError(f"--size {text!r} is neither a number of pixels nor WIDTHxHEIGHT")
+    return Size(int(sides[0]), int(sides[-1]))

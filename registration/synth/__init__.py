@@ -1,0 +1,30 @@
+"""Synthetic slide pairs whose registration is known exactly.
+
+>>> from registration.synth import SynthSettings, render_pair
+>>> he, ihc, ihc_to_he = render_pair(SynthSettings(size=1024, seed=3, her2="3+"))
+"""
+
+from registration.synth.case import (
+    Ground,
+    SynthCase,
+    load_truth,
+    render_pair,
+    truth_pairs,
+    write_case,
+)
+from registration.synth.cohort import CohortPlan, write_cohort
+from registration.synth.settings import DAMAGE_KINDS, HER2_LEVELS, SynthSettings
+
+__all__ = [
+    "DAMAGE_KINDS",
+    "HER2_LEVELS",
+    "CohortPlan",
+    "Ground",
+    "SynthCase",
+    "SynthSettings",
+    "load_truth",
+    "render_pair",
+    "truth_pairs",
+    "write_case",
+    "write_cohort",
+]

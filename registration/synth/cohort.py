@@ -1,0 +1,110 @@
+"""Several synthetic cases and the manifest that lists them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import yaml
+
+from registration.errors import SynthError
+from registration.storage import write_json, write_text
+from registration.synth.case import SynthCase, write_truth
+from registration.synth.rendering import Progress, render_slides
+from registration.synth.settings import HER2_LEVELS, Her2, SynthSettings
+
+MANIFEST = "manifest.yaml"
+RECORD = "synth.json"
+
+
+@dataclass(frozen=True, slots=True)
+class CohortPlan:
+    """Cases to write: copies of ``settings`` with consecutive seeds and the HER2 levels in turn."""
+
+    settings: SynthSettings
+    cases: int = 2
+    her2: tuple[Her2, ...] = HER2_LEVELS
+    cases_per_patient: int = 1
+
+    def planned(self, folder: Path) -> list[tuple[str, SynthCase]]:
+        """Return patient and case of every case; cases of a patient share the HER2 level."""
+        plan = []
+        for number in range(self.cases):
+            patient = number // self.cases_per_patient
+            settings = replace(
+                self.settings,
+                seed=self.settings.seed + number,
+                her2=self.her2[patient % len(self.her2)],
+            )
+            name = f"case{number + 1:02d}"
+            plan.append((f"patient{patient + 1:02d}", SynthCase(name, settings, folder / name)))
+        return plan
+
+
+def write_cohort(
+    folder: Path,
+    plan: CohortPlan,
+    *,
+    workers: int = 1,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> list[SynthCase]:
+    """Write all cases and ``manifest.yaml``; cases that are already there whole are kept.
+
+    Raises :class:`SynthError` when ``folder`` holds anything else.
+    """
+    planned = plan.planned(folder)
+    prepare_folder(folder, plan, overwrite)
+    cases = [case for _, case in planned]
+    missing = [case for case in cases if not case.is_complete()]
+    for case in missing:
+        case.folder.mkdir(parents=True, exist_ok=True)
+    render_slides([job for case in missing for job in case.jobs()], workers, progress)
+    for case in missing:
+        write_truth(case)
+    write_text(folder / MANIFEST, manifest_text(planned))
+    return cases
+
+
+def manifest_text(planned: Sequence[tuple[str, SynthCase]]) -> str:
+    """Return the manifest of the cases, paths relative to it."""
+    cases = [
+        {
+            "id": case.name,
+            "patient": patient,
+            "he": f"{case.name}/{case.he.name}",
+            "ihc": f"{case.name}/{case.ihc.name}",
+            "her2": case.settings.her2,
+            "landmarks": f"{case.name}/{case.landmarks.name}",
+        }
+        for patient, case in planned
+    ]
+    return str(yaml.safe_dump({"cases": cases}, sort_keys=False))
+
+
+def prepare_folder(folder: Path, plan: CohortPlan, overwrite: bool = False) -> None:
+    """Make ``folder`` ready: empty, a part of the same plan, or (``overwrite``) an older plan's.
+
+    Raises :class:`SynthError` where it holds anything else, and changes nothing then.
+    """
+    described = json.loads(json.dumps(asdict(plan)))
+    record = folder / RECORD
+    if folder.exists() and not folder.is_dir():
+        raise SynthError(f"{folder} is a file; name a folder for the slides")
+    if record.exists():
+        stored = json.loads(record.read_text(encoding="utf-8"))
+        if stored["plan"] != described and not overwrite:
+            raise SynthError(
+                f"{folder} holds synthetic cases with other settings; "
+                "name another folder, or replace them with --overwrite"
+            )
+        if stored["plan"] != described:
+            for name in stored["cases"]:
+                shutil.rmtree(folder / name, ignore_errors=True)
+    elif folder.exists() and any(folder.iterdir()):
+        raise SynthError(f"{folder} holds other files; name an empty or a new folder")
+    names = [case.name for _, case in plan.planned(folder)]
+    write_json(record, {"plan": described, "cases": names})
