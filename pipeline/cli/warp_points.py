@@ -1,0 +1,56 @@
+"""``bci-pipeline warp-points``: points and annotations from one slide of a pair to the other."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+EXAMPLES = """
+Examples:
+
+  bci-pipeline warp-points registered/p012 he_cells.csv --out ihc_cells.csv
+
+  bci-pipeline warp-points registered/p012 ihc_tumour.geojson --to he --out he_tumour.geojson
+
+A CSV file needs the columns x and y, in level-0 pixels of the slide the points come from; all other
+columns are kept. A column on_slide says which points lie on both slides.
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("warp-points", epilog=EXAMPLES)(warp_points)
+
+
+def warp_points(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a registered pair.")],
+    points: Annotated[
+        Path, typer.Argument(metavar="POINTS", help="CSV with columns x,y, or QuPath GeoJSON.")
+    ],
+    out: Annotated[Path, typer.Option(help="File to write, in the format of POINTS.")],
+    to: Annotated[
+        Literal["he", "ihc"] | None,
+        typer.Option(help="Slide to carry the points to. Default: the one that kept its pixels."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Carry points of one slide to the other, through the whole registration."""
+    from pipeline import warping
+    from registration.folder import Registration
+
+    done = warping.warp_points(Registration.load(run), points, out, to)
+    if as_json:
+        result = {name: getattr(done, name) for name in ("to", "points", "off_slide", "unsolved")}
+        typer.echo(json.dumps({"out": str(done.out), **result}, indent=2))
+        return
+    slide = {"he": "H&E", "ihc": "IHC"}[done.to]
+    typer.echo(f"{done.points} points in pixels of the {slide} slide: {done.out}")
+    if done.off_slide:
+        typer.echo(f"{done.off_slide} of them do not lie on both slides (on_slide = false)")
+    if done.unsolved:
+        typer.echo(
+            f"{done.unsolved} of them lie where the field folds or jumps; their place is uncertain"
+        )
