@@ -48,7 +48,7 @@ def read_image(path: Path) -> Pixels:
     """
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
+            return np.array(image.convert("RGB"))  # a copy: torch warns of read-only pixels
     except FileNotFoundError as error:
         raise DataError(f"image not found: {path}") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:

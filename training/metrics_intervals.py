@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,7 +17,6 @@ from numpy.typing import ArrayLike, NDArray
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 _SEED = 0
-_CHUNK_VALUES = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +51,27 @@ def mean_interval(values: ArrayLike, patients: Sequence[str | None] | None = Non
     counts = np.bincount(units)
     if len(sums) < 2 or not np.isfinite(mean):
         return Interval(mean, np.nan, np.nan, images=len(scores), units=len(sums))
+    drawn = _draws(len(sums))
+    low, high = percentiles((drawn @ sums) / (drawn @ counts))
+    return Interval(mean, low, high, images=len(scores), units=len(sums))
+
+
+def percentiles(resampled: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the bounds that hold the middle 95 % of resampled statistics."""
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(_resampled_means(sums, counts), [tail, 1 - tail])
-    return Interval(mean, float(low), float(high), images=len(scores), units=len(sums))
+    low, high = np.quantile(resampled, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def image_draws(patients: Sequence[str | None]) -> tuple[NDArray[np.float64], int]:
+    """Return how often each of 2,000 resamples drew each image, ``(2000, N)``, and the units.
+
+    For statistics that are no mean of per-image values. The draws are those of
+    :func:`mean_interval`.
+    """
+    units = _units(np.ones(len(patients), bool), patients)
+    count = int(units.max()) + 1
+    return _draws(count)[:, units], count
 
 
 def resampled_by_patient(patients: Sequence[str | None]) -> bool:
@@ -69,13 +86,9 @@ def _units(known: NDArray[np.bool_], patients: Sequence[str | None] | None) -> N
     return np.unique(np.array(patients, dtype=str)[known], return_inverse=True)[1]
 
 
-def _resampled_means(sums: NDArray[np.float64], counts: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the mean over images of ``RESAMPLES`` draws of units with replacement."""
+@lru_cache(maxsize=8)
+def _draws(units: int) -> NDArray[np.float64]:
+    """Return how often each resample drew each unit, ``(RESAMPLES, units)``."""
     rng = np.random.default_rng(_SEED)
-    units = len(sums)
-    chunk = max(1, _CHUNK_VALUES // units)
-    means = np.empty(RESAMPLES)
-    for start in range(0, RESAMPLES, chunk):
-        drawn = rng.integers(units, size=(min(chunk, RESAMPLES - start), units))
-        means[start : start + len(drawn)] = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    return means
+    drawn = rng.multinomial(units, np.full(units, 1 / units), size=RESAMPLES)
+    return drawn.astype(np.float64)

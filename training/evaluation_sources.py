@@ -1,0 +1,73 @@
+"""Where generated images come from: a model, or a folder of images; and the released view of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from training.data import Pair
+from training.errors import DataError
+from training.evaluation import MODEL, Candidate
+from training.images import SUFFIXES, Pixels, read_image
+
+_OFFICIAL_SUFFIX = "_fake_B"
+_NAMED_AT_MOST = 5
+_RELEASED_WIDTH_PX = 320
+_RELEASED_CROP_PX = 256
+
+
+def folder_candidate(folder: Path, pairs: Sequence[Pair]) -> Candidate:
+    """Return the generated images of a folder as the candidate to score.
+
+    They are found by the name of their pair, whatever the image format; ``NAME_fake_B.png``, as
+    the official test script writes them, is understood too. Raises :class:`DataError` when the
+    folder is missing, two files claim one pair, or a pair has no image.
+    """
+    if not folder.is_dir():
+        raise DataError(f"folder of generated images not found: {folder}")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+            continue
+        name = path.stem.removesuffix(_OFFICIAL_SUFFIX)
+        if name in found:
+            raise DataError(f"two generated images for {name}: {found[name]} and {path}. Keep one.")
+        found[name] = path
+    missing = [pair.name for pair in pairs if pair.name not in found]
+    if missing:
+        some = ", ".join(missing[:_NAMED_AT_MOST]) + (
+            ", ..." if len(missing) > _NAMED_AT_MOST else ""
+        )
+        raise DataError(
+            f"{len(missing)} of {len(pairs)} pairs have no generated image in {folder}: {some}. "
+            "Images are matched by name; a mean over some of the images would not be comparable."
+        )
+    note = f"images in {folder}"
+    return Candidate(MODEL, "generated", note, lambda pair, _, __: read_image(found[pair.name]))
+
+
+def released_view(pixels: Pixels) -> Pixels:
+    """Return what the released test script scores: 320 px wide, then the middle 256 x 256.
+
+    Bicubic, as in its ``scale_width_and_midcrop``; values go through its conversion to [-1, 1]
+    and back, see :func:`released_pixels`.
+    """
+    height, width = pixels.shape[:2]
+    scaled_height = _RELEASED_WIDTH_PX * height // width
+    size = (_RELEASED_WIDTH_PX, max(scaled_height, _RELEASED_CROP_PX))
+    image = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
+    x = (_RELEASED_WIDTH_PX - _RELEASED_CROP_PX) // 2
+    y = max(0, scaled_height - _RELEASED_CROP_PX) // 2
+    cropped = np.asarray(image.crop((x, y, x + _RELEASED_CROP_PX, y + _RELEASED_CROP_PX)))
+    scaled = torch.from_numpy(cropped.copy()).float().div_(255).sub_(0.5).div_(0.5)
+    return released_pixels(scaled).numpy()
+
+
+def released_pixels(images: Tensor) -> Tensor:
+    """Return images in [-1, 1] as uint8 as the released code does: cut off, not rounded."""
+    return ((images.float() + 1) / 2.0 * 255.0).to(torch.uint8)
