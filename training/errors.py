@@ -3,14 +3,20 @@
 ::
 
     TrainingError
-      ├── DataError (also ValueError)   a dataset cannot be trained on or scored
-      ├── CheckpointError               a checkpoint is missing, damaged or of an unknown network
-      └── DivergedError                 a loss became NaN or infinite
+      ├── ConfigError (also ValueError)  a setting is unknown or out of range
+      ├── DataError (also ValueError)    a dataset cannot be trained on or scored
+      ├── CheckpointError                a checkpoint is missing, damaged or of an unknown network
+      ├── TilingError                    a network cannot be applied tile by tile
+      └── DivergedError                  a loss became NaN or infinite
 """
 
 
 class TrainingError(Exception):
     """Base of every error this package raises on purpose."""
+
+
+class ConfigError(TrainingError, ValueError):
+    """A setting is unknown, out of range, or does not go with another."""
 
 
 class DataError(TrainingError, ValueError):
@@ -19,6 +25,10 @@ class DataError(TrainingError, ValueError):
 
 class CheckpointError(TrainingError):
     """A checkpoint is missing, damaged, or belongs to an unknown network."""
+
+
+class TilingError(TrainingError):
+    """A network cannot be applied tile by tile without seams; the message says why."""
 
 
 class DivergedError(TrainingError):

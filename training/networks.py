@@ -45,6 +45,11 @@ class GeneratorSpec:
         """Images must be a multiple of this on each side."""
         return 1 << (self.downs + (self.kind == "enhancer"))
 
+    @property
+    def smallest_px(self) -> int:
+        """Images must have at least this on each side: residual blocks reflect their border."""
+        return self.multiple_px * (1 if self.kind == "unet" else 2)
+
 
 GENERATORS = {
     "resnet_9blocks": GeneratorSpec(),

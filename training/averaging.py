@@ -1,0 +1,73 @@
+"""The generator as it will be used: averaged over training, its statistics measured anew.
+
+The last weights of an adversarial game wobble; their exponential moving average does not. BatchNorm's
+running statistics belong to other weights than the average, and were gathered under dropout; they
+are measured again, without dropout, before the generator is scored, saved or used.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+WARM_UP = 10.0
+
+
+class Averaged:
+    """Exponential moving average of a network's weights.
+
+    The decay grows from 0.1 to ``decay`` over the first steps, so that short runs do not remember
+    the initial weights.
+    """
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.steps = 0
+        self.network = copy.deepcopy(network).requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Take in the weights of one more step."""
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (WARM_UP + self.steps))
+        torch._foreach_lerp_(
+            list(self.network.parameters()), [p.detach() for p in network.parameters()], 1 - decay
+        )
+        for mine, theirs in zip(self.network.buffers(), network.buffers(), strict=True):
+            mine.copy_(theirs)
+
+    def state(self) -> dict[str, Any]:
+        """Return what resuming needs."""
+        return {"steps": self.steps, "network": self.network.state_dict()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state`."""
+        self.steps = state["steps"]
+        self.network.load_state_dict(state["network"])
+
+
+@torch.no_grad()
+def recalibrate(network: nn.Module, images: Iterable[Tensor]) -> None:
+    """Measure BatchNorm's running statistics on ``images``, batches ``(N, 3, H, W)`` in [-1, 1].
+
+    Dropout is off, as it is when the network is used; all batches count alike. A network without
+    BatchNorm is left as it is.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    if not norms:
+        return
+    network.eval()
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    for batch in images:
+        network(batch)
+    network.eval()
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum

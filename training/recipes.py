@@ -1,0 +1,34 @@
+"""Three ways to train.
+
+``paper``: what the publication describes: S1 beside L1, 50 + 50 epochs, batch 2, images as they are.
+
+``official``: what the released code does by default: S1 + S2 + S3, 100 + 100 epochs with its
+schedule, random horizontal flips, validation with batch statistics and dropout.
+
+``robust``: the default, for pairs that are not perfectly aligned. Measured one by one in
+``benchmarks/training_quality.py``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "official": {
+        "scales": 3,
+        "epochs": (100, 100),
+        "augment": "flip",
+        "schedule": "released",
+        "statistics": "batch",
+    },
+    "robust": {
+        "scales": 3,
+        "coarse_gain": 2.0,
+        "lambda_l1": 12.5,
+        "augment": "dihedral",
+        "confidence": True,
+        "ema": 0.999,
+        "recalibrate": 32,
+    },
+}
