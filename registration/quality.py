@@ -31,6 +31,13 @@ SEAM_STEP_PX = 64
 FEWEST_PLACES = 12
 FOLDING_NODES = 256
 
+FEWEST_MATCHED = 0.10
+FEW_MATCHED = 0.35
+LARGE_RESIDUAL_UM = 15.0
+VISIBLE_JUMP_PX = 0.5
+MUCH_FILLED = 0.05
+"""Beyond these a registration fails (:data:`FEWEST_MATCHED`) or needs a look."""
+
 
 @dataclass(frozen=True, slots=True)
 class ErrorSummary:
@@ -284,7 +291,7 @@ def judge(
     if quality.folding.folded_fraction > 0:
         share = 100 * quality.folding.folded_fraction
         doubts.append(f"the field folds on {share:.2g} % of the slide")
-    if quality.seams is not None and quality.seams.jump_p95_px > 0.5:
+    if quality.seams is not None and quality.seams.jump_p95_px > VISIBLE_JUMP_PX:
         doubts.append(
             f"the field jumps by {quality.seams.jump_p95_px:.1f} px at block borders (p95)"
         )
@@ -301,17 +308,12 @@ def judge(
         doubts.append("too little tissue to measure the residual shift")
     else:
         _judge_residual(residual, failures, doubts)
-    if quality.filled_fraction > 0.05:
+    if quality.filled_fraction > MUCH_FILLED:
         share = 100 * quality.filled_fraction
         doubts.append(f"{share:.0f} % of the tissue has no counterpart on the moving slide")
     if failures:
         return "fail", failures + doubts
     return ("review", doubts) if doubts else ("pass", ["all checks passed"])
-
-
-FEWEST_MATCHED = 0.10
-FEW_MATCHED = 0.35
-LARGE_RESIDUAL_UM = 15.0
 
 
 def _judge_residual(residual: Residual, failures: list[str], doubts: list[str]) -> None:
