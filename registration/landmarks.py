@@ -122,23 +122,27 @@ def write_landmarks(path: Path, landmarks: Landmarks) -> None:
 def check_inside(landmarks: Landmarks, he_size: Size, ihc_size: Size) -> None:
     """Raise :class:`LandmarkError` naming the enabled pairs that lie off their slide."""
     active = landmarks.active()
-    for stain, points, size, other in (
-        ("H&E", active.he, he_size, ihc_size),
-        ("IHC", active.ihc, ihc_size, he_size),
-    ):
+    swapped = _all_inside(active.he, ihc_size) and _all_inside(active.ihc, he_size)
+    for stain, points, size in (("H&E", active.he, he_size), ("IHC", active.ihc, ihc_size)):
         outside = ~Box.of(size).contains(points)
         if not outside.any():
             continue
-        names = ", ".join(name for name, off in zip(active.names, outside, strict=True) if off)
-        hint = "Coordinates are level-0 pixels, x before y; are these micrometres, or of another level?"
-        if outside.all() or Box.of(size).contains(points[:, ::-1]).all():
-            hint = "Are x and y swapped?" if Box.of(size).contains(points[:, ::-1]).all() else hint
-        if Box.of(other).contains(points).all() and he_size != ihc_size:
+        if swapped:
             hint = "They fit the other slide: are the two slides or files swapped?"
+        elif _all_inside(points[:, ::-1], size):
+            hint = "Are x and y swapped?"
+        else:
+            hint = "Level-0 pixels are expected; are these micrometres, or pixels of another level?"
+        names = ", ".join(name for name, off in zip(active.names, outside, strict=True) if off)
         raise LandmarkError(
             f"pair {names}: the {stain} point lies off the slide ({size.width} x {size.height} px). "
             f"{hint}"
         )
+
+
+def _all_inside(points: Points, size: Size) -> bool:
+    """Return whether every point lies on a slide."""
+    return bool(Box.of(size).contains(points).all())
 
 
 _BOTH_FILES = "give both files, as --landmarks HE.csv,IHC.csv"

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -28,6 +27,15 @@ class StoppedError(Exception):
     pass
 
 
+def names(folder: Path) -> list[str]:
+    return [entry.name for entry in folder.iterdir()]
+
+
+def stopped_while_writing(part: Path) -> None:
+    part.write_text("half")
+    raise StoppedError
+
+
 def test_a_file_appears_whole(tmp_path: Path) -> None:
     path = tmp_path / "new" / "report.json"
     with written_whole(path) as part:
@@ -35,17 +43,16 @@ def test_a_file_appears_whole(tmp_path: Path) -> None:
         assert not path.exists()
         assert part.suffix == ".json"
     assert path.read_text() == "half"
-    assert os.listdir(path.parent) == ["report.json"]
+    assert names(path.parent) == ["report.json"]
 
 
 def test_an_error_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     path.write_text("old")
     with pytest.raises(StoppedError), written_whole(path) as part:
-        part.write_text("half")
-        raise StoppedError
+        stopped_while_writing(part)
     assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["report.json"]
+    assert names(tmp_path) == ["report.json"]
 
 
 def test_a_folder_replaces_the_old_one_when_whole(tmp_path: Path) -> None:
@@ -54,13 +61,12 @@ def test_a_folder_replaces_the_old_one_when_whole(tmp_path: Path) -> None:
     (path / "stale").touch()
     with folder_written_whole(path) as part:
         (part / "fresh").touch()
-        assert os.listdir(path) == ["stale"]
-    assert os.listdir(path) == ["fresh"]
+        assert names(path) == ["stale"]
+    assert names(path) == ["fresh"]
     with pytest.raises(StoppedError), folder_written_whole(path) as part:
-        (part / "half").touch()
-        raise StoppedError
-    assert os.listdir(path) == ["fresh"]
-    assert os.listdir(tmp_path) == ["image.ome.zarr"]
+        stopped_while_writing(part / "half")
+    assert names(path) == ["fresh"]
+    assert names(tmp_path) == ["image.ome.zarr"]
 
 
 def test_json_takes_numpy_paths_and_not_a_number(tmp_path: Path) -> None:
