@@ -25,19 +25,19 @@ def to_srgb(pixels: Image, profile: bytes | None) -> Image:
 
 @lru_cache(maxsize=8)
 def _transform(profile: bytes) -> Any:
-    """Build the transform to sRGB; ``None`` for a profile that is sRGB already, or not RGB."""
+    """Build the transform to sRGB; ``None`` for one that changes nothing, or is not of RGB."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if source.profile.xcolor_space.strip() != "RGB" or "sRGB" in str(
-            source.profile.profile_description
-        ):
-            return None
-        return ImageCms.buildTransform(
+        transform = ImageCms.buildTransform(
             source,
             ImageCms.createProfile("sRGB"),
             "RGB",
             "RGB",
             renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
         )
-    except (ImageCms.PyCMSError, OSError, TypeError):
+    except (ImageCms.PyCMSError, OSError):
         return None
+    colors = np.stack(np.meshgrid(*[np.arange(0, 256, 17)] * 3), axis=-1).astype(np.uint8)
+    image = PillowImage.fromarray(colors.reshape(16, -1, 3))
+    changed = np.asarray(ImageCms.applyTransform(image, transform), np.int16)
+    return transform if np.abs(changed - np.asarray(image, np.int16)).max() > 1 else None

@@ -21,7 +21,8 @@ from PIL import UnidentifiedImageError
 from registration.errors import SlideError
 from registration.geometry import Box, Image, Size
 from registration.reader import SlideFacts, SlideReader, on_white
-from registration.refusal import compression_name, explain, is_tiff
+from registration.refusal import EXPORT_AGAIN, compression_name, explain
+from registration.tiff_walk import is_tiff
 
 CACHE_BYTES = 64 * 2**20
 LARGEST_SEGMENT_BYTES = 2**30
@@ -151,7 +152,10 @@ class TiffReader:
         with self._lock:
             self._file.filehandle.seek(offset)
             data = self._file.filehandle.read(count)
-        decoded = page.decode(data, index, jpegtables=page.jpegtables, _fullsize=True)[0]
+        try:
+            decoded = page.decode(data, index, jpegtables=page.jpegtables, _fullsize=True)[0]
+        except (RuntimeError, ValueError) as error:
+            raise SlideError(f"tile {index} does not decode: {error}") from error
         if decoded is None:
             return np.full((*page.chunks[:2], 3), 255, np.uint8)
         return _as_rgb(decoded[0], page)
@@ -190,7 +194,7 @@ def _check_page(path: Path, page: tifffile.TiffPage) -> None:
     except KeyError as error:
         name = compression_name(int(page.compression))
         raise SlideError(
-            f"{path} has an unsupported compression: {name}. Export it as JPEG-compressed tiles."
+            f"{path} has an unsupported compression: {name}. {EXPORT_AGAIN}"
         ) from error
     if int(np.prod(page.chunks)) * page.dtype.itemsize > LARGEST_SEGMENT_BYTES:
         raise SlideError(

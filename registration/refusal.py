@@ -8,11 +8,11 @@ from pathlib import Path
 import tifffile
 
 from registration.errors import SlideError
+from registration.tiff_walk import MAGIC, directories
 
-TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 DICOM_MAGIC_OFFSET = 128
 JPEG_XR = 22610
-PAGES_CHECKED = 64
+EXPORT_AGAIN = "Export it again as JPEG-compressed tiles."
 
 
 def check_file(path: Path) -> None:
@@ -21,6 +21,9 @@ def check_file(path: Path) -> None:
         raise SlideError(f"slide not found: {path}{_nearest(path)}")
     if path.is_dir():
         raise SlideError(f"{path} is a folder, not a slide; give a file in it.")
+    if path.suffix.lower() == ".mrxs" and not path.with_suffix("").is_dir():
+        folder = path.with_suffix("")
+        raise SlideError(f"{path} is the cover of a slide whose pixels are missing: no {folder}.")
     try:
         with path.open("rb") as file:
             head = file.read(4)
@@ -28,24 +31,18 @@ def check_file(path: Path) -> None:
         raise SlideError(f"{path} cannot be read: {error.strerror}.") from error
     if not head:
         raise SlideError(f"{path} is empty (0 bytes); copy it again from its source.")
-    if head in TIFF_MAGIC and (missing := _bytes_missing(path)):
+    if head in MAGIC and (missing := _bytes_missing(path)):
         raise SlideError(
             f"{path} is cut short: at least {missing:,} bytes are missing at its end. "
             "An interrupted copy does this; copy it again from its source."
         )
 
 
-def is_tiff(path: Path) -> bool:
-    """Return whether a file begins as TIFF and BigTIFF files do."""
-    with path.open("rb") as file:
-        return file.read(4) in TIFF_MAGIC
-
-
 def explain(path: Path, reason: str) -> str:
     """Return why an existing, non-empty file cannot be opened; ``reason`` is what its reader said."""
     with path.open("rb") as file:
         head = file.read(4096)
-    if head[:4] in TIFF_MAGIC:
+    if head[:4] in MAGIC:
         return _explain_tiff(path, reason)
     if head[DICOM_MAGIC_OFFSET : DICOM_MAGIC_OFFSET + 4] == b"DICM":
         return (
@@ -70,43 +67,19 @@ def compression_name(code: int) -> str:
 
 def _explain_tiff(path: Path, reason: str) -> str:
     """Tell an unsupported compression from damage."""
-    remedy = "Export it again as JPEG-compressed tiles."
-    try:
-        with tifffile.TiffFile(path) as file:
-            page = file.pages.first
-            if page.compression == JPEG_XR:
-                return f"{path} is compressed with JPEG XR, which nothing here decodes. {remedy}"
-            if "compression" in reason.lower():
-                name = compression_name(int(page.compression))
-                return f"{path} has an unsupported compression: {name}. {remedy}"
-    except (tifffile.TiffFileError, ValueError, KeyError, IndexError):
-        pass
-    return f"{path} is a damaged TIFF file: {reason}. Copy it again from its source, or {remedy.lower()}"
+    first = next(directories(path), None)
+    if first is not None and first.compression == JPEG_XR:
+        return f"{path} is compressed with JPEG XR, which nothing here decodes. {EXPORT_AGAIN}"
+    if first is not None and "compression" in reason.lower():
+        name = compression_name(first.compression)
+        return f"{path} has an unsupported compression: {name}. {EXPORT_AGAIN}"
+    return f"{path} is a damaged TIFF file: {reason}. Copy or export it again."
 
 
 def _bytes_missing(path: Path) -> int:
-    """Return how many bytes the directories and tiles of a TIFF lie beyond its end; 0 if whole."""
-    size = path.stat().st_size
-    try:
-        with tifffile.TiffFile(path) as file:
-            first = file.pages.first
-            end = first.offset
-            for page in file.pages[:PAGES_CHECKED]:
-                pairs = zip(page.dataoffsets, page.databytecounts, strict=False)
-                end = max(end, max((offset + count for offset, count in pairs if count), default=0))
-    except (tifffile.TiffFileError, IndexError, ValueError, KeyError, OSError):
-        return _first_directory_missing(path, size)
-    return max(0, int(end) - size)
-
-
-def _first_directory_missing(path: Path, size: int) -> int:
-    """Return how far beyond the end of a TIFF its first directory begins."""
-    with path.open("rb") as file:
-        head = file.read(16)
-    order = "little" if head[:2] == b"II" else "big"
-    big = 43 in (head[2], head[3])
-    offset = head[8:16] if big else head[4:8]
-    return max(0, int.from_bytes(offset, order) + 2 - size)  # type: ignore[arg-type]
+    """Return how many bytes of a TIFF lie beyond its end, as far as can be known; 0 if whole."""
+    end = max((directory.end for directory in directories(path)), default=0)
+    return max(0, end - path.stat().st_size)
 
 
 def _is_text(head: bytes) -> bool:

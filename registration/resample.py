@@ -12,7 +12,7 @@ from scipy import sparse
 
 from registration.geometry import Box, Image
 
-STRIP_PIXELS = 2**24
+STRIP_PIXELS = 2**21
 """Source pixels held at once."""
 
 
@@ -48,14 +48,13 @@ def area_average(read: Callable[[Box], Image], source: Box, box: Box, ratio: flo
 
 
 def _weighted(pixels: Image, source: Box, box: Box, ratio: float) -> Image:
-    """Average with fractional weights at the edges of each output pixel."""
+    """Average with fractional weights at the edges of each output pixel, one axis at a time."""
     across = _overlaps(box.x, box.width, source.x, source.width, ratio)
     down = _overlaps(box.y, box.height, source.y, source.height, ratio)
-    rows = down @ pixels.reshape(source.height, -1).astype(np.float32)
-    columns = rows.reshape(box.height, source.width, 3).transpose(1, 0, 2)
-    averaged = across @ columns.reshape(source.width, -1)
-    averaged = averaged.reshape(box.width, box.height, 3).transpose(1, 0, 2)
-    return np.asarray(np.clip(averaged + 0.5, 0, 255), np.uint8)
+    rows = (down @ pixels.reshape(source.height, -1)).reshape(box.height, source.width, 3)
+    columns = across @ cv2.transpose(rows).reshape(source.width, -1)
+    averaged = cv2.transpose(columns.reshape(box.width, box.height, 3))
+    return np.asarray(cv2.convertScaleAbs(averaged), np.uint8)
 
 
 def _overlaps(

@@ -142,11 +142,11 @@ class Slide:
         """Read, and once more with a fresh handle: OpenSlide's errors stay with a handle."""
         try:
             return self._open().read(box, level)
-        except (openslide.OpenSlideError, SlideError, OSError, ValueError):
+        except (openslide.OpenSlideError, OSError):
             self.close()
         try:
             return self._open().read(box, level)
-        except (openslide.OpenSlideError, SlideError, OSError, ValueError) as error:
+        except (openslide.OpenSlideError, OSError) as error:
             self.close()
             raise SlideError(
                 f"{self.path}: cannot read {box.width} x {box.height} px at ({box.x}, {box.y}) of "
