@@ -21,20 +21,25 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from registration.errors import SynthError
-from registration.geometry import Image, Points, Size, axis_positions
+from registration.geometry import Image, Points, Size, axis_positions, mesh
 from registration.storage import write_json, write_text, written_whole
 from registration.synth.cells import ADIPOCYTE, build_cells
+from registration.synth.damage import REMOVING, plan_damage
+from registration.synth.layers import FAT_RADIUS_UM
 from registration.synth.paint import Painter
 from registration.synth.rendering import Progress, SlideJob, render_slides
 from registration.synth.section import Cut, cut_sections
-from registration.synth.settings import SynthSettings
+from registration.synth.settings import DamageKind, SynthSettings
 from registration.transforms import Chain, load_chain, save_chain
 
 MASK_DOWNSAMPLE = 32
 TRUTH_MARGIN_PX = 24
-"""Exact pairs keep this far from the slides' edges."""
+"""Exact pairs keep this far from the slides' edges and from damage."""
+ON_TISSUE: frozenset[DamageKind] = REMOVING | {"fold"}
+"""Damage that shows where there is tissue; the others lie on the glass."""
 
 
 class Ground(IntFlag):
@@ -44,6 +49,14 @@ class Ground(IntFlag):
     """Inside the section's outline and not torn or missing."""
     EMPTY = 2
     """A lumen or fat within the outline."""
+    PEN = 4
+    BUBBLE = 8
+    FOLD = 16
+    """Tissue folded over."""
+    BLUR = 32
+    TEAR = 64
+    MISSING = 128
+    """Inside the outline, but torn apart or lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +136,10 @@ def truth_pairs(settings: SynthSettings) -> tuple[Points, Points]:
     """Return ``(N, 2)`` HE and IHC points of nuclei that both slides show, spread over tissue."""
     he, ihc, _ = cut_sections(settings)
     cells = build_cells(settings, he.scene)
-    cells = cells.take(np.flatnonzero(cells.in_he & cells.in_ihc & (cells.kind != ADIPOCYTE)))
+    cells = cells.take(np.flatnonzero(cells.in_he & cells.in_ihc & (cells.has_nucleus)))
     on_he, on_ihc = he.placed(cells).center, ihc.placed(cells).center
     keep = _well_inside(on_he, he.size) & _well_inside(on_ihc, ihc.size)
+    keep &= _undamaged(he, on_he) & _undamaged(ihc, on_ihc)
     on_he, on_ihc = on_he[keep], on_ihc[keep]
     chosen = _spread(on_he, settings.truth_points, np.random.default_rng([settings.seed, 701]))
     return on_he[chosen], on_ihc[chosen]
@@ -158,6 +172,11 @@ def write_truth(case: SynthCase) -> None:
         {
             "settings": asdict(settings),
             "ihc_to_he": save_chain(truth, case.truth_folder),
+            "damage": [
+                {"slide": cut.section, "kind": item.kind, "outline": item.shape.outline()}
+                for cut in (he, ihc)
+                for item in plan_damage(cut)
+            ],
             "mask_downsample": MASK_DOWNSAMPLE,
             "mask_flags": {flag.name: flag.value for flag in Ground},
         },
@@ -169,10 +188,36 @@ def ground_mask(cut: Cut) -> NDArray[np.uint8]:
     size = cut.size.downsampled(MASK_DOWNSAMPLE)
     xs, ys = (axis_positions(0, side, MASK_DOWNSAMPLE) for side in (size.width, size.height))
     points = cut.scene_grid(xs, ys).reshape(-1, 2)
-    tissue = cut.scene.at(cut.scene.tissue, points) > 0
-    empty = (cut.scene.at(cut.scene.lumen, points) > 0) | (cut.scene.at(cut.scene.fat, points) > 0)
-    flags = Ground.TISSUE * tissue + Ground.EMPTY * (empty & tissue)
-    return np.asarray(flags.reshape(size.shape), np.uint8)
+    outline = cut.scene.at(cut.scene.tissue, points) > 0
+    tissue = outline.copy()
+    flags = np.zeros(len(points), np.uint8)
+    for damage in plan_damage(cut):
+        inside = damage.shape.distance(mesh(xs, ys)) > 0
+        if damage.kind in ON_TISSUE:
+            inside &= outline
+        if damage.kind in REMOVING:
+            tissue &= ~inside
+        flags[inside] |= np.uint8(Ground[damage.kind.upper()])
+    empty = _empty(cut, points)
+    flags[tissue] |= np.uint8(Ground.TISSUE)
+    flags[tissue & empty] |= np.uint8(Ground.EMPTY)
+    return flags.reshape(size.shape)
+
+
+def _empty(cut: Cut, points: Points) -> NDArray[np.bool_]:
+    """Return which scene points lie in an unfilled lumen or in fat."""
+    scene, cells = cut.scene, build_cells(cut.settings, cut.scene)
+    hollow = (scene.at(scene.lumen, points) > 0) & (scene.at(scene.filling, points) < 0.25)
+    fat = cKDTree(cells.position[cells.kind == ADIPOCYTE])
+    return np.asarray(hollow | (fat.query(points)[0] < FAT_RADIUS_UM))
+
+
+def _undamaged(cut: Cut, points: Points) -> NDArray[np.bool_]:
+    """Return which points lie well outside all damage of a slide."""
+    keep = np.ones(len(points), np.bool_)
+    for damage in plan_damage(cut):
+        keep &= damage.shape.distance(points) < -TRUTH_MARGIN_PX
+    return keep
 
 
 def _well_inside(points: Points, size: Size) -> NDArray[np.bool_]:

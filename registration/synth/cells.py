@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -13,9 +14,27 @@ from registration.synth.noise import Float32
 from registration.synth.scene import Scene
 from registration.synth.settings import SynthSettings
 
-TUMOUR, BENIGN, FIBROBLAST, LYMPHOCYTE, ADIPOCYTE = range(5)
-TUMOUR_STEP_UM, BENIGN_STEP_UM, FIBROBLAST_STEP_UM = 12.5, 8.8, 21.0
-LYMPHOCYTE_STEP_UM, ADIPOCYTE_STEP_UM = 8.0, 68.0
+TUMOUR, BENIGN, FIBROBLAST, LYMPHOCYTE, ADIPOCYTE, ERYTHROCYTE = range(6)
+STEP_UM = {
+    TUMOUR: 11.8,
+    BENIGN: 8.4,
+    FIBROBLAST: 17.0,
+    LYMPHOCYTE: 7.6,
+    ADIPOCYTE: 62.0,
+    ERYTHROCYTE: 6.4,
+}
+"""Distance between neighbours of a kind, in µm."""
+LATTICE_CHUNK = 200_000
+
+SHAPES = {
+    #             half axis, its spread, elongation, density, empty middle
+    TUMOUR: (4.0, 0.16, 1.22, 0.90, 0.55),
+    BENIGN: (2.9, 0.08, 1.45, 1.10, 0.25),
+    FIBROBLAST: (4.2, 0.25, 3.6, 1.10, 0.15),
+    LYMPHOCYTE: (2.7, 0.07, 1.06, 1.45, 0.15),
+    ADIPOCYTE: (3.0, 0.10, 3.0, 1.10, 0.15),
+    ERYTHROCYTE: (2.9, 0.05, 1.15, 1.0, 0.35),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,15 +47,17 @@ class Cells:
     radii: Float32
     """``(N, 2)`` half axes of the nucleus."""
     angle: Float32
-    """Direction of the first half axis."""
+    """Direction of the first half axis in the scene."""
     wobble: Float32
-    """``(N, 4)`` amplitudes of the second and third harmonic of the nuclear outline."""
+    """``(N, 4)`` cosine and sine amplitudes of the outline's second and third harmonic."""
     density: Float32
     """Haematoxylin in the nucleus, about 1."""
-    rim: Float32
-    """How much denser the nuclear membrane is than the middle; 0 even, 1 empty middle."""
+    hollow: Float32
+    """How much of it the middle of the nucleus lacks, 0 to 1."""
     nucleolus: Float32
     """``(N, 3)`` position in half axes and strength."""
+    body: Float32
+    """``(N, 2, 2)`` metric of the cell: how its own µm differ from those of the scene."""
     in_he: NDArray[np.bool_]
     in_ihc: NDArray[np.bool_]
 
@@ -47,96 +68,130 @@ class Cells:
         """Return the chosen cells."""
         return Cells(**{item.name: getattr(self, item.name)[which] for item in fields(self)})
 
+    @property
+    def has_nucleus(self) -> NDArray[np.bool_]:
+        """Which cells can show a nucleus."""
+        return (self.kind != ADIPOCYTE) & (self.kind != ERYTHROCYTE)
+
 
 def build_cells(settings: SynthSettings, scene: Scene) -> Cells:
     """Return all cells of a scene."""
-    extent = (
-        settings.he_size.width * settings.mpp_he,
-        settings.he_size.height * settings.mpp_he,
-    )
+    size, mpp = settings.he_size, settings.mpp_he
     rng = np.random.default_rng([settings.seed, 301])
-    placed = [
-        (kind, _place(kind, scene, extent, rng))
-        for kind in (TUMOUR, BENIGN, FIBROBLAST, LYMPHOCYTE, ADIPOCYTE)
-    ]
-    kind = np.concatenate([np.full(len(points), k, np.uint8) for k, points in placed])
-    return _described(np.concatenate([points for _, points in placed]), kind, settings, rng)
+    placed = {
+        kind: _place(kind, scene, (size.width * mpp, size.height * mpp), rng) for kind in STEP_UM
+    }
+    kind = np.concatenate([np.full(len(points), k, np.uint8) for k, points in placed.items()])
+    position = np.concatenate(list(placed.values()))
+    return _described(position, kind, scene, (settings.changed_nuclei, rng))
 
 
 def _place(
     kind: int, scene: Scene, extent: tuple[float, float], rng: np.random.Generator
 ) -> Points:
     """Return the positions of one kind of cell."""
-    step = {
-        TUMOUR: TUMOUR_STEP_UM,
-        BENIGN: BENIGN_STEP_UM,
-        FIBROBLAST: FIBROBLAST_STEP_UM,
-        LYMPHOCYTE: LYMPHOCYTE_STEP_UM,
-        ADIPOCYTE: ADIPOCYTE_STEP_UM,
-    }[kind]
-    points = _lattice(extent, step, rng)
+    return np.concatenate(
+        [_kept(kind, scene, points, rng) for points in _lattice(extent, STEP_UM[kind], rng)]
+    )
+
+
+def _kept(kind: int, scene: Scene, points: Points, rng: np.random.Generator) -> Points:
+    """Return the points where cells of a kind live."""
     points = points[scene.at(scene.tissue, points) > 3]
     epithelium, lumen = scene.at(scene.epithelium, points), scene.at(scene.lumen, points)
     fat = scene.at(scene.fat, points)
+    stroma = (epithelium < -3.5) & (lumen < -2.5) & (fat < 0)
     if kind in (TUMOUR, BENIGN):
         malignant = scene.at(scene.malignant, points) > 0.5
         keep = (epithelium > 2.5) & (lumen < -2.5) & (malignant == (kind == TUMOUR))
     elif kind == FIBROBLAST:
-        keep = (epithelium < -4) & (fat < 0) & (rng.random(len(points)) < 0.75)
+        keep = stroma & (rng.random(len(points)) < 0.6)
     elif kind == LYMPHOCYTE:
-        crowd = scene.at(scene.inflamed, points)
-        keep = (epithelium < 3) & (fat < 0) & (rng.random(len(points)) < np.clip(crowd, 0, 0.9))
+        crowd = np.clip(0.9 * scene.at(scene.inflamed, points), 0.004, 0.9)
+        keep = (stroma | ((epithelium < 5) & (lumen < -3))) & (rng.random(len(points)) < crowd)
+    elif kind == ADIPOCYTE:
+        keep = (fat > 0) & (epithelium < -12) & (lumen < -20)
     else:
-        keep = (fat > 0) & (epithelium < -12)
+        keep = (lumen > 1) & (scene.at(scene.filling, points) > 1.5)
+        keep &= rng.random(len(points)) < 0.75
     return np.asarray(points[keep])
 
 
-def _lattice(extent: tuple[float, float], step: float, rng: np.random.Generator) -> Points:
-    """Return a jittered hexagonal lattice over the scene."""
+def _lattice(
+    extent: tuple[float, float], step: float, rng: np.random.Generator
+) -> Iterator[Points]:
+    """Yield a jittered hexagonal lattice over the scene, some rows at a time."""
     row_step = step * np.sqrt(0.75)
     rows, columns = int(extent[1] / row_step) + 1, int(extent[0] / step) + 1
-    y, x = np.mgrid[:rows, :columns].astype(np.float64)
-    x = (x + 0.5 * (y % 2)) * step
-    points = np.stack([x.ravel(), y.ravel() * row_step], axis=1)
-    return points + rng.uniform(-0.3, 0.3, points.shape) * step
+    at_once = max(1, LATTICE_CHUNK // columns)
+    for first in range(0, rows, at_once):
+        row, column = np.mgrid[first : min(first + at_once, rows), :columns].astype(np.float64)
+        x = (column + 0.5 * (row % 2)) * step
+        points = np.stack([x.ravel(), row.ravel() * row_step], axis=1)
+        yield points + rng.uniform(-0.32, 0.32, points.shape) * step
 
 
 def _described(
-    position: Points, kind: NDArray[np.uint8], settings: SynthSettings, rng: np.random.Generator
+    position: Points,
+    kind: NDArray[np.uint8],
+    scene: Scene,
+    chance: tuple[float, np.random.Generator],
 ) -> Cells:
-    """Give each cell its nucleus."""
+    """Give each cell its nucleus; ``chance`` is the share of changed nuclei and the dice."""
+    share, rng = chance
     count = len(kind)
-    #                     tumour benign fibro lympho adipo
-    size = np.array([4.3, 3.0, 4.6, 2.7, 3.4])[kind]
-    spread = np.array([0.18, 0.08, 0.2, 0.06, 0.1])[kind]
-    flat = np.array([1.22, 1.35, 3.4, 1.06, 3.0])[kind]
+    size, spread, flat, density, hollow = np.array([SHAPES[k] for k in sorted(SHAPES)])[kind].T
     first = size * np.exp(spread * rng.standard_normal(count))
     ratio = 1 + (flat - 1) * rng.uniform(0.5, 1.4, count)
-    nucleolus = rng.uniform(-0.4, 0.4, (count, 3))
-    nucleolus[:, 2] = np.where(kind == TUMOUR, rng.uniform(0, 0.9, count), 0)
     first = np.where(kind == FIBROBLAST, first, first * np.sqrt(ratio))
-    changed = _only_in_one(count, settings.changed_nuclei, rng)
+    nucleolus = rng.uniform(-0.4, 0.4, (count, 3))
+    nucleolus[:, 2] = np.where(kind == TUMOUR, np.clip(rng.normal(0.35, 0.35, count), 0, 1), 0)
+    changed = _only_in_one(count, share, rng)
     return Cells(
         position=position,
         kind=kind,
         radii=np.stack([first, first / ratio], axis=1).astype(np.float32),
-        angle=rng.uniform(0, np.pi, count).astype(np.float32),
+        angle=_directions(position, kind, scene, rng),
         wobble=(rng.standard_normal((count, 4)) * [0.05, 0.05, 0.04, 0.04]).astype(np.float32),
-        density=(
-            np.array([0.85, 1.0, 1.05, 1.35, 1.1])[kind] * rng.uniform(0.75, 1.2, count)
-        ).astype(np.float32),
-        rim=np.where(kind == TUMOUR, rng.uniform(0.2, 0.75, count), 0.2).astype(np.float32),
+        density=(density * rng.uniform(0.72, 1.22, count)).astype(np.float32),
+        hollow=np.clip(hollow * rng.uniform(0.4, 1.5, count), 0, 0.75).astype(np.float32),
         nucleolus=nucleolus.astype(np.float32),
+        body=_bodies(count, rng),
         in_he=changed != 1,
         in_ihc=changed != 2,
     )
 
 
+def _directions(
+    position: Points, kind: NDArray[np.uint8], scene: Scene, rng: np.random.Generator
+) -> Float32:
+    """Return directions of nuclei: fibroblasts along collagen, ductal cells across their wall."""
+    step = np.array([[2.0, 0.0], [0.0, 2.0]])
+    angle = rng.uniform(0, np.pi, len(kind))
+    fibre = kind == FIBROBLAST
+    at = position[fibre]
+    slope = [scene.fibre_frame(at + d)[0] - scene.fibre_frame(at - d)[0] for d in step]
+    angle[fibre] = np.arctan2(slope[0], -slope[1]) + rng.normal(0, 0.18, len(at))
+    wall = kind == BENIGN
+    at = position[wall]
+    edge = scene.epithelium
+    slope = [scene.at(edge, at + 2 * d) - scene.at(edge, at - 2 * d) for d in step]
+    angle[wall] = np.arctan2(slope[1], slope[0]) + rng.normal(0, 0.25, len(at))
+    return angle.astype(np.float32)
+
+
+def _bodies(count: int, rng: np.random.Generator) -> Float32:
+    """Return random near-identity metrics: larger, smaller and oblong cells."""
+    bodies = np.eye(2) + rng.normal(0, 0.09, (count, 2, 2))
+    bodies = (bodies + bodies.transpose(0, 2, 1)) / 2
+    return np.asarray(bodies * np.exp(rng.normal(0, 0.08, (count, 1, 1))), np.float32)
+
+
 def _only_in_one(count: int, share: float, rng: np.random.Generator) -> NDArray[np.int64]:
     """Return 0 for nuclei in both sections, 1 for IHC only, 2 for HE only.
 
-    A section shows ``1 - share`` common nuclei out of ``1 - share + share`` of its own; with ``c``
-    common and ``o`` of its own per section, ``o / (c + o) = share`` and ``c + 2 o = 1``.
+    With ``c`` common nuclei and ``o`` of each section's own, ``o / (c + o) = share`` and
+    ``c + 2 o = 1``.
     """
     own = share / (1 + share)
     draw = rng.random(count)

@@ -149,7 +149,7 @@ class _Level:
         waiting = sum(len(part) for part in self.pending)
         whole = waiting - waiting % BAND_ROWS
         if not whole:
-            return rows[:0]
+            return np.empty((0, self.size.width // LEVEL_STEP, 3), np.uint8)
         block = np.concatenate(self.pending)
         self.pending = [block[whole:].copy()]
         for top in range(0, whole, BAND_ROWS):

@@ -16,15 +16,31 @@ CUBIC_SPREAD = 0.72
 Float32 = NDArray[np.float32]
 
 
-def map_noise(shape: tuple[int, int], wave: float, rng: np.random.Generator) -> Float32:
-    """Return smooth noise of about unit deviation whose features measure ``wave`` pixels."""
-    step = max(wave / 2, 1.0)
-    rows, columns = (math.ceil(side / step) + 4 for side in shape)
-    white = rng.standard_normal((rows, columns), dtype=np.float32)
-    width, height = round(columns * step), round(rows * step)
-    smooth = cv2.resize(white, (width, height), interpolation=cv2.INTER_CUBIC)
-    top, left = (height - shape[0]) // 2, (width - shape[1]) // 2
-    return np.ascontiguousarray(smooth[top : top + shape[0], left : left + shape[1]] / CUBIC_SPREAD)
+@dataclass(frozen=True, eq=False)
+class MapNoise:
+    """Smooth noise of about unit deviation over a large grid, kept as its few nodes."""
+
+    nodes: Float32
+    step: int
+    """Grid pixels between nodes: half the size of a feature."""
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, shape: tuple[int, int], wave: float, rng: np.random.Generator) -> MapNoise:
+        """Return noise on a grid of ``shape`` whose features measure ``wave`` grid pixels."""
+        step = max(round(wave / 2), 1)
+        rows, columns = (side // step + 6 for side in shape)
+        white = rng.standard_normal((rows, columns), dtype=np.float32)
+        return cls(white / np.float32(CUBIC_SPREAD), step, shape)
+
+    def rows(self, first: int, last: int) -> Float32:
+        """Return grid rows ``first .. last - 1``; the same whatever the strip."""
+        low = first // self.step
+        part = self.nodes[low : -(-last // self.step) + 5]
+        size = (part.shape[1] * self.step, part.shape[0] * self.step)
+        smooth = cv2.resize(part, size, interpolation=cv2.INTER_CUBIC)
+        top, left = first - low * self.step + 2 * self.step, 2 * self.step
+        return np.asarray(smooth[top : top + last - first, left : left + self.shape[1]], np.float32)
 
 
 @dataclass(frozen=True, eq=False)

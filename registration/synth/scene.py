@@ -7,27 +7,28 @@ cubic B-splines, so that every section sees the same smooth shapes at its own pi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from registration.geometry import Points, to_rows_columns
-from registration.synth.noise import Float32, map_noise
+from registration.synth.noise import Float32, MapNoise
+from registration.synth.glands import GRID_UM, LIMIT_UM, MARGIN_UM, Canvas, Glands
 from registration.synth.settings import SynthSettings
 
-GRID_UM = 4.0
-MARGIN_UM = 100.0
-LIMIT_UM = 100.0
-"""Distances are kept up to this, which is far beyond any soft edge."""
 TISSUE_SHARE = 0.415
-DUCTS_PER_MM2 = 2.2
-LOBULES_PER_MM2 = 0.7
-FAT_LEVEL = 0.75
+FAT_LEVEL = 0.85
 NEST_LEVEL = 0.35
+INFLAMED_LEVEL = 1.25
+SWIRL_UM, SWIRL_WAVE_UM = 90.0, 800.0
+EDGE_WAVES_UM = ((600.0, 45.0), (160.0, 16.0), (45.0, 5.0))
+"""Wavelengths and heights of the outline's roughness."""
+LEAST_SLOPE = 0.003
+"""Per µm; keeps distances finite where a map is flat."""
+STRIP_ROWS = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,9 +49,29 @@ class Scene:
     """Positive where lymphocytes gather."""
     positive: NDArray[np.float16]
     """Unit-deviation noise: how much more or less of the antigen a region carries."""
+    filling: NDArray[np.float16]
+    """What fills the lumina: 0 nothing, 0.5 secretion, 1 necrosis, 2 blood."""
+    loose: NDArray[np.float16]
+    """Unit-deviation noise: how loosely the collagen lies."""
+    swirl_x: NDArray[np.float16]
+    """Shift in µm of the frame in which collagen runs straight."""
+    swirl_y: NDArray[np.float16]
+
+    def fibre_frame(self, points: Points) -> tuple[Float32, Float32]:
+        """Return positions across and along the collagen at ``(N, 2)`` points, in µm.
+
+        Collagen runs along a common direction that wanders, and bends around nests and ducts.
+        """
+        shell = np.clip(self.at(self.epithelium, points), -70, 5)
+        x, y = points[:, 0], points[:, 1]
+        across = 0.55 * x + 0.84 * y + self.at(self.swirl_x, points) + 0.45 * shell
+        along = 0.84 * x - 0.55 * y + self.at(self.swirl_y, points)
+        return across.astype(np.float32), along.astype(np.float32)
 
     def at(self, layer: NDArray[np.float16], points: Points) -> Float32:
         """Return a layer at ``(N, 2)`` scene points in µm; clamped outside the grid."""
+        if not len(points):
+            return np.empty(0, np.float32)
         where = to_rows_columns((points + MARGIN_UM) / GRID_UM)
         first = np.clip(np.floor(where.min(axis=1)).astype(int) - 3, 0, np.array(layer.shape) - 8)
         last = np.minimum(np.ceil(where.max(axis=1)).astype(int) + 4, layer.shape)
@@ -64,175 +85,133 @@ class Scene:
 
 
 def build_scene(settings: SynthSettings) -> Scene:
-    """Return the scene of a pair; the same for equal size, mpp and seed of the HE slide."""
-    canvas = _Canvas.of(settings)
-    tissue = _outline(canvas)
-    region = float(np.clip(0.3 * min(canvas.extent), 150, 1300))
-    fat = (
-        canvas.noise(region) + 0.4 * canvas.noise(region / 3) + 0.2 * canvas.noise(80)
-    ) / 1.1 - FAT_LEVEL
-    tumour = (canvas.noise(region) + 0.4 * canvas.noise(region / 3)) / 1.1
-    nests = _nests(canvas, tumour, fat)
-    glands = _Glands(canvas)
-    glands.place(tissue, np.maximum(tumour - 0.2, fat))
-    malignant = (nests > glands.outer).astype(np.float32)
-    malignant = np.maximum(malignant, glands.malignant)
-    inflamed = canvas.noise(180) + 0.5 * canvas.noise(60) + 0.3 * tumour - 1.5
-    keep = np.float16
+    """Return the scene of a pair; the same for equal size, mpp and seed of the HE slide.
+
+    It is drawn in strips, so that the peak is little more than the maps themselves.
+    """
+    canvas = Canvas.of(settings)
+    draft = _Draft.of(canvas)
+    rows, columns = canvas.shape
+    maps = {name: np.empty((rows, columns), np.float16) for name in _Draft.NAMES}
+    for first in range(0, rows, STRIP_ROWS):
+        last = min(first + STRIP_ROWS, rows)
+        for name, values in draft.rows(first, last).items():
+            maps[name][first:last] = values
+    glands = Glands(canvas)
+    glands.place(maps["tissue"], maps.pop("crowded"))
+    nests = maps.pop("nests")
+    malignant = np.maximum(glands.malignant, nests > glands.outer)
+    epithelium = np.maximum(nests, glands.outer)
     return Scene(
-        tissue=_limited(tissue),
-        epithelium=_limited(np.maximum(nests, glands.outer)),
-        lumen=_limited(glands.lumen),
-        fat=fat.astype(keep),
-        malignant=malignant.astype(keep),
-        inflamed=inflamed.astype(keep),
-        positive=((canvas.noise(300) + 0.6 * canvas.noise(70)) / 1.17).astype(keep),
+        **maps,
+        epithelium=epithelium,
+        malignant=malignant.astype(np.float16),
+        lumen=glands.lumen,
+        filling=glands.filling,
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Canvas:
-    """The grid on which a scene is drawn."""
+Mixture = tuple[tuple[float, MapNoise], ...]
+"""Noises and their weights, whose squares add up to one."""
 
-    extent: tuple[float, float]
-    rng: np.random.Generator
+
+@dataclass(frozen=True, eq=False)
+class _Draft:
+    """Everything about a scene but its glands, as noise still to be evaluated."""
+
+    NAMES: ClassVar = (
+        *("tissue", "fat", "nests", "crowded"),
+        *("inflamed", "positive", "loose", "swirl_x", "swirl_y"),
+    )
+    canvas: Canvas
+    outline: NDArray[np.float64]
+    """``(K, 2)`` amplitude and phase of the outline's harmonics from the second on."""
+    edge: Mixture
+    fat: Mixture
+    tumour: Mixture
+    nests: Mixture
+    inflamed: Mixture
+    positive: Mixture
+    loose: Mixture
+    swirl_x: MapNoise
+    swirl_y: MapNoise
 
     @classmethod
-    def of(cls, settings: SynthSettings) -> _Canvas:
-        size, mpp = settings.he_size, settings.mpp_he
-        rng = np.random.default_rng([settings.seed, 201])
-        return cls((size.width * mpp, size.height * mpp), rng)
+    def of(cls, canvas: Canvas) -> _Draft:
+        """Throw the dice for a scene."""
+        region = float(np.clip(0.3 * min(canvas.extent), 150, 1300))
+        rough = 0.02 * TISSUE_SHARE * min(canvas.extent)
+        rng = canvas.rng
+        waves = [(0.16 / k * rng.uniform(0.3, 1), rng.uniform(0, 2 * np.pi)) for k in range(2, 8)]
+        return cls(
+            canvas,
+            np.array(waves),
+            edge=tuple((min(h, rough), canvas.noise(w)) for w, h in EDGE_WAVES_UM),
+            fat=_mixture(canvas, ((1.0, region), (0.4, region / 3), (0.12, 120))),
+            tumour=_mixture(canvas, ((1.0, region), (0.4, region / 3))),
+            nests=_mixture(canvas, ((0.8, 170), (0.55, 75), (0.12, 24))),
+            inflamed=_mixture(canvas, ((1.0, 180), (0.5, 60))),
+            positive=_mixture(canvas, ((1.0, 300), (0.6, 70))),
+            loose=_mixture(canvas, ((1.0, region), (0.6, 150))),
+            swirl_x=canvas.noise(SWIRL_WAVE_UM),
+            swirl_y=canvas.noise(SWIRL_WAVE_UM),
+        )
 
-    @cached_property
-    def xs(self) -> Float32:
-        return self._axis(self.extent[0])
+    def rows(self, first: int, last: int) -> dict[str, Float32]:
+        """Return some rows of every map."""
+        fat = _mixed(self.fat, first, last) - FAT_LEVEL
+        tumour = _mixed(self.tumour, first, last)
+        return {
+            "tissue": _limited(self._tissue(first, last)),
+            "fat": fat,
+            "nests": _limited(self._nests(first, last)),
+            "crowded": np.maximum(tumour - 0.2, fat),
+            "inflamed": _mixed(self.inflamed, first, last) + 0.35 * tumour - INFLAMED_LEVEL,
+            "positive": _mixed(self.positive, first, last),
+            "loose": _mixed(self.loose, first, last),
+            "swirl_x": SWIRL_UM * self.swirl_x.rows(first, last),
+            "swirl_y": SWIRL_UM * self.swirl_y.rows(first, last),
+        }
 
-    @cached_property
-    def ys(self) -> Float32:
-        return self._axis(self.extent[1])
-
-    def _axis(self, length: float) -> Float32:
-        return np.arange(-MARGIN_UM, length + MARGIN_UM, GRID_UM, dtype=np.float32)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return len(self.ys), len(self.xs)
-
-    def noise(self, wave_um: float) -> Float32:
-        """Return the next smooth noise with features of ``wave_um``."""
-        return map_noise(self.shape, wave_um / GRID_UM, self.rng)
-
-    def window(self, x: float, y: float, reach: float) -> tuple[slice, slice]:
-        """Return the rows and columns within ``reach`` of a point."""
-        columns = np.searchsorted(self.xs, [x - reach, x + reach])
-        rows = np.searchsorted(self.ys, [y - reach, y + reach])
-        return slice(*rows.tolist()), slice(*columns.tolist())
-
-
-def _outline(canvas: _Canvas) -> Float32:
-    """Return the distance to an irregular outline that stays well inside the slide."""
-    rng = canvas.rng
-    width, height = canvas.extent
-    x = (canvas.xs - width / 2) / (TISSUE_SHARE * width)
-    y = (canvas.ys - height / 2) / (TISSUE_SHARE * height)
-    angle = np.arctan2(y[:, None], x[None])
-    radius = np.hypot(y[:, None], x[None])
-    edge = np.full_like(angle, 0.88)
-    for k in range(2, 8):
-        edge += 0.16 / k * rng.uniform(0.3, 1) * np.cos(k * angle + rng.uniform(0, 2 * np.pi))
-    scale = TISSUE_SHARE * min(width, height)
-    distance = (np.minimum(edge, 0.97) - radius) * scale
-    for wave, height_um in ((600, 45), (160, 16), (45, 5)):
-        distance += min(height_um, 0.02 * scale) * canvas.noise(wave)
-    return np.asarray(distance, np.float32)
-
-
-def _nests(canvas: _Canvas, tumour: Float32, fat: Float32) -> Float32:
-    """Return the distance to invasive nests and cords, dense where ``tumour`` is high."""
-    shape = 0.8 * canvas.noise(170) + 0.55 * canvas.noise(75) + 0.12 * canvas.noise(24)
-    level = shape + 1.0 * np.minimum(tumour, 1.2) - NEST_LEVEL - 1.5 * np.maximum(fat + 0.1, 0)
-    return _to_distance(level)
-
-
-def _to_distance(level: Float32) -> Float32:
-    """Turn a smooth function into a first-order distance to its zero line."""
-    rows, columns = np.gradient(level, GRID_UM)
-    slope = np.hypot(rows, columns)
-    return np.asarray(level / (slope + 0.15 * float(slope.mean())), np.float32)
-
-
-@dataclass(eq=False)
-class _Glands:
-    """Ducts and lobules, drawn one by one."""
-
-    canvas: _Canvas
-    outer: Float32 = None  # type: ignore[assignment]
-    lumen: Float32 = None  # type: ignore[assignment]
-    malignant: Float32 = None  # type: ignore[assignment]
-
-    def __post_init__(self) -> None:
-        self.outer = np.full(self.canvas.shape, -LIMIT_UM, np.float32)
-        self.lumen = np.full(self.canvas.shape, -LIMIT_UM, np.float32)
-        self.malignant = np.zeros(self.canvas.shape, np.float32)
-
-    def place(self, tissue: Float32, crowded: Float32) -> None:
-        """Draw glands into tissue where it is not ``crowded`` by tumour or fat."""
-        rng = self.canvas.rng
+    def _tissue(self, first: int, last: int) -> Float32:
+        """Return the distance to an irregular outline that stays well inside the slide."""
         width, height = self.canvas.extent
-        area_mm2 = width * height / 1e6
-        for x, y in self._spots(round(DUCTS_PER_MM2 * area_mm2) + 2, tissue, crowded, 60):
-            radius = float(np.clip(rng.lognormal(np.log(62), 0.4), 30, 150))
-            malignant = radius > 70 and rng.random() < 0.6
-            wall = rng.uniform(20, 45) if malignant else rng.uniform(13, 20)
-            self._draw((x, y), radius, wall, malignant)
-        for x, y in self._spots(round(LOBULES_PER_MM2 * area_mm2) + 1, tissue, crowded, 90):
-            for _ in range(rng.integers(7, 18)):
-                offset = rng.normal(0, 55, 2)
-                radius = rng.uniform(15, 27)
-                self._draw((x + offset[0], y + offset[1]), radius, rng.uniform(9, 13), False)
+        x = (self.canvas.xs[None] - width / 2) / (TISSUE_SHARE * width)
+        y = (self.canvas.ys[first:last, None] - height / 2) / (TISSUE_SHARE * height)
+        angle = np.arctan2(y, x)
+        border = np.full_like(angle, 0.88)
+        for k, (amplitude, phase) in enumerate(self.outline.tolist(), 2):
+            border += amplitude * np.cos(k * angle + phase)
+        distance = (np.minimum(border, 0.97) - np.hypot(x, y)) * TISSUE_SHARE * min(width, height)
+        return np.asarray(distance + _mixed(self.edge, first, last), np.float32)
 
-    def _spots(
-        self, count: int, tissue: Float32, crowded: Float32, depth: float
-    ) -> Iterator[tuple[float, float]]:
-        """Yield places at least ``depth`` µm inside the tissue."""
-        rng, canvas = self.canvas.rng, self.canvas
-        for x, y in rng.uniform((0, 0), canvas.extent, (count * 4, 2)).tolist():
-            row, column = np.searchsorted(canvas.ys, y), np.searchsorted(canvas.xs, x)
-            if tissue[row, column] > min(depth, 0.15 * min(canvas.extent)) and (
-                crowded[row, column] < 0.3
-            ):
-                yield x, y
-                count -= 1
-            if count == 0:
-                return
+    def _nests(self, first: int, last: int) -> Float32:
+        """Return the distance to invasive nests and cords, dense where ``tumour`` is high.
 
-    def _draw(
-        self, center: tuple[float, float], radius: float, wall: float, malignant: bool
-    ) -> None:
-        """Draw one gland: a wobbly ring of ``wall`` µm around its lumen."""
-        rng, canvas = self.canvas.rng, self.canvas
-        rows, columns = canvas.window(*center, 1.7 * radius + 20)
-        x = canvas.xs[columns][None] - center[0]
-        y = canvas.ys[rows][:, None] - center[1]
-        turn, squeeze = rng.uniform(0, np.pi), rng.uniform(1, 1.5)
-        along = (x * np.cos(turn) + y * np.sin(turn)) / squeeze
-        across = (y * np.cos(turn) - x * np.sin(turn)) * np.sqrt(squeeze)
-        angle, distance = np.arctan2(across, along), np.hypot(across, along)
-        outer = np.full_like(distance, radius)
-        inner = np.full_like(distance, radius - wall)
-        for k in range(2, 7):
-            wave = np.cos(k * angle + rng.uniform(0, 2 * np.pi)) * radius / k
-            outer += 0.12 * wave
-            inner += 0.12 * wave + 0.14 * rng.normal() * wave
-        self._merge(self.outer, rows, columns, outer - distance)
-        self._merge(self.lumen, rows, columns, inner - distance)
-        if malignant:
-            self._merge(self.malignant, rows, columns, (distance < 1.2 * outer).astype(np.float32))
-
-    @staticmethod
-    def _merge(layer: Float32, rows: slice, columns: slice, values: Float32) -> None:
-        np.maximum(layer[rows, columns], values, out=layer[rows, columns])
+        A smooth function divided by its slope is a first-order distance to its zero line.
+        """
+        above, below = max(first - 1, 0), min(last + 1, self.canvas.shape[0])
+        fat = _mixed(self.fat, above, below) - FAT_LEVEL
+        level = _mixed(self.nests, above, below) - NEST_LEVEL - 1.5 * np.maximum(fat + 0.1, 0)
+        level += np.minimum(_mixed(self.tumour, above, below), 1.2)
+        slope = np.hypot(*np.gradient(level, GRID_UM))
+        distance = level / (slope + LEAST_SLOPE)
+        return np.asarray(distance[first - above : first - above + last - first], np.float32)
 
 
-def _limited(distance: Float32) -> NDArray[np.float16]:
-    return np.clip(distance, -LIMIT_UM, LIMIT_UM).astype(np.float16)
+def _mixture(canvas: Canvas, parts: tuple[tuple[float, float], ...]) -> Mixture:
+    """Return noise of unit deviation from ``(weight, wave in µm)`` parts."""
+    total = np.sqrt(sum(weight**2 for weight, _ in parts))
+    return tuple((weight / total, canvas.noise(wave)) for weight, wave in parts)
+
+
+def _mixed(mixture: Mixture, first: int, last: int) -> Float32:
+    weight, noise = mixture[0]
+    mixed = np.float32(weight) * noise.rows(first, last)
+    for weight, noise in mixture[1:]:
+        mixed += np.float32(weight) * noise.rows(first, last)
+    return mixed
+
+
+def _limited(distance: Float32) -> Float32:
+    return np.clip(distance, -LIMIT_UM, LIMIT_UM)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ class PlacedCells:
     to_scene: Float32
     """``(N, 2, 2)`` from an offset in pixels to one in µm of the scene, at the cell."""
 
-    def take(self, which: NDArray[np.integer]) -> PlacedCells:
+    def take(self, which: NDArray[Any]) -> PlacedCells:
         """Return the chosen cells."""
         return PlacedCells(self.cells.take(which), self.center[which], self.to_scene[which])
 

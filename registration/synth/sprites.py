@@ -47,18 +47,19 @@ def draw_nuclei(placed: PlacedCells, box: Box, swell: Float32) -> Float32:
 def draw_borders(placed: PlacedCells, box: Box, reach_um: float) -> tuple[Float32, Float32]:
     """Return the distances in µm to the nearest and second-nearest cell centre, ``(h, w)`` each.
 
-    Beyond ``reach_um`` of any centre they are :data:`FAR_UM`.
+    Each cell measures by its own metric, which bends the borders between cells. Beyond ``reach_um`` of any centre they are :data:`FAR_UM`.
     """
     if not len(placed.cells):
         return np.full(box.size.shape, FAR_UM, np.float32), np.full(
             box.size.shape, FAR_UM, np.float32
         )
-    side = 2 * round(reach_um / float(_smallest_stretch(placed.to_scene).min())) + 4
+    frames = np.asarray(placed.cells.body @ placed.to_scene, np.float32)
+    side = 2 * round(reach_um / float(np.median(_smallest_stretch(frames)))) + 4
     first, second = _Canvas.of(box, side, FAR_UM), _Canvas.of(box, side, FAR_UM)
     everywhere = np.ones(len(placed.cells), np.bool_)
     for chunk in _chunks(first.touching(placed, side, everywhere), side):
         offsets, corners = first.offsets(placed.center[chunk], side)
-        dx, dy = _mapped(placed.to_scene[chunk], offsets)
+        dx, dy = _mapped(frames[chunk], offsets)
         patches = np.sqrt(dx * dx + dy * dy)
         patches[patches > reach_um] = FAR_UM
         for patch, (x, y) in zip(patches, corners, strict=True):
@@ -133,9 +134,9 @@ def _smallest_stretch(frames: Float32) -> Float32:
 
 
 def _look(placed: PlacedCells, chunk: NDArray[np.int64]) -> Float32:
-    """Return ``(N, 5)``: density, rim, nucleolus x, y, strength."""
+    """Return ``(N, 5)``: density, hollow, nucleolus x, y, strength."""
     cells = placed.cells
-    return np.column_stack([cells.density[chunk], cells.rim[chunk], cells.nucleolus[chunk]])
+    return np.column_stack([cells.density[chunk], cells.hollow[chunk], cells.nucleolus[chunk]])
 
 
 def _nucleus_patches(
