@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,22 +22,27 @@ BLUR_SIGMAS_PX = (2.0, 4.0, 8.0)
 MEAN_OF_AT_MOST = 200
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MeanImage:
-    """The mean of many real images, uint8 ``(H, W, 3)``, and in words what it is the mean of.
+    """The mean of many real images, and in words what it is the mean of.
 
-    One pixel stands for all where the images have more than one size.
+    ``total`` is the float64 sum of ``count`` images, ``(H, W, 3)``; one pixel each where they have
+    more than one size. ``members`` names those that are evaluated too, and do not count for
+    themselves.
     """
 
-    pixels: Pixels
+    total: NDArray[np.float64]
+    count: int
+    members: frozenset[str]
     note: str
 
-    def sized_like(self, image: Pixels) -> Pixels:
-        """Return the mean image where it has the size of ``image``, else its mean colour."""
-        if self.pixels.shape == image.shape:
-            return self.pixels
-        colour = np.rint(self.pixels.mean(axis=(0, 1))).astype(np.uint8)
-        return np.broadcast_to(colour, image.shape).copy()
+    def beside(self, pair: Pair, real: Pixels) -> Pixels:
+        """Return the mean of all images but ``real``, uint8 of its shape."""
+        total, count = self.total, self.count
+        if pair.name in self.members and count > 1:
+            total, count = total - _fitted(real, total.shape), count - 1
+        mean = _fitted(total / count, real.shape)
+        return np.asarray(np.broadcast_to(np.rint(mean), real.shape), np.uint8)
 
 
 def control_candidates(
@@ -49,11 +55,10 @@ def control_candidates(
     ``view`` is what images go through before they are scored. Raises
     :class:`training.errors.DataError` for unreadable images.
     """
-    mean = mean_image(train, evaluated)
-    ignorant = MeanImage(view(mean.pixels), mean.note)
+    mean = mean_image(train, evaluated, view)
     return (
         *(_blur_control(sigma) for sigma in BLUR_SIGMAS_PX),
-        Candidate("mean", "mean image", mean.note, lambda _, he, __: ignorant.sized_like(he)),
+        Candidate("mean", "mean image", mean.note, lambda pair, _, real: mean.beside(pair, real)),
         Candidate("he", "H&E itself", "nothing is changed", lambda _, he, __: he),
     )
 
@@ -77,24 +82,36 @@ def blurred(image: Pixels, sigma_px: float) -> Pixels:
     return np.asarray(np.rint(smooth), np.uint8)
 
 
-def mean_image(train: Sequence[Pair], evaluated: Sequence[Pair]) -> MeanImage:
+def mean_image(
+    train: Sequence[Pair],
+    evaluated: Sequence[Pair],
+    view: Callable[[Pixels], Pixels] = lambda pixels: pixels,
+) -> MeanImage:
     """Return the pixel-wise mean of the real training images, at most 200 spread over them.
 
-    Without training pairs it is the mean of the evaluated images themselves, which is generous to
-    the control; the note says so. Raises :class:`training.errors.DataError` for unreadable images.
+    Without training pairs it is the mean of the evaluated images, each of which leaves itself out.
+    Raises :class:`training.errors.DataError` for unreadable images.
     """
     source = train or evaluated
     chosen = source[:: -(-len(source) // MEAN_OF_AT_MOST)]
     sums: dict[tuple[int, ...], NDArray[np.float64]] = {}
-    colours = []
     for pair in chosen:
-        real = pair.ihc.read()
+        real = view(pair.ihc.read())
         sums[real.shape] = sums.get(real.shape, np.zeros(real.shape)) + real
-        colours.append(real.mean(axis=(0, 1)))
-    if len(sums) == 1:
-        mean, what = next(iter(sums.values())) / len(chosen), "mean"
-    else:
-        mean, what = np.mean(colours, axis=0)[None, None], "mean colour"
+    total = next(iter(sums.values()))
+    if len(sums) > 1:
+        total = np.sum([_fitted(part, (1, 1, 3)) for part in sums.values()], axis=0)
+    what = "mean" if len(sums) == 1 else "mean colour"
     count = f"{len(chosen):,} of the" if len(chosen) < len(source) else "the"
-    origin = "training images" if train else "evaluated images themselves, for want of others"
-    return MeanImage(np.rint(mean).astype(np.uint8), f"{what} of {count} {len(source):,} {origin}")
+    origin = "training images" if train else "evaluated images, itself left out"
+    return MeanImage(
+        total,
+        len(chosen),
+        frozenset() if train else frozenset(pair.name for pair in chosen),
+        f"{what} of {count} {len(source):,} {origin}",
+    )
+
+
+def _fitted(image: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return an image of that shape as it is, any other as its mean colour, ``(1, 1, 3)``."""
+    return image if image.shape == shape else image.mean(axis=(0, 1), keepdims=True)

@@ -148,11 +148,14 @@ def evaluate(
     features: dict[str, list[Tensor]] = {}
     for number, pair in enumerate(pairs):
         he, real = (scoring.view(image) for image in pair.read())
+        _check_size(real, pair, scoring)
         truth = _tensor(real, scoring)
         if scoring.features:
             features.setdefault("real", []).append(scoring.features(truth).cpu())
         for candidate in candidates:
-            fake = _tensor(_checked(candidate.make(pair, he, real), real, pair, candidate), scoring)
+            fake = _tensor(
+                _same_size(candidate.make(pair, he, real), real, pair, candidate), scoring
+            )
             rows[candidate.key].append(_score(truth, fake, scoring))
             if scoring.features:
                 features.setdefault(candidate.key, []).append(scoring.features(fake).cpu())
@@ -270,13 +273,22 @@ def _tensor(pixels: Pixels, scoring: Scoring) -> Tensor:
     return to_batch(pixels).to(scoring.device)
 
 
-def _checked(fake: Pixels, real: Pixels, pair: Pair, candidate: Candidate) -> Pixels:
+def _check_size(real: Pixels, pair: Pair, scoring: Scoring) -> None:
+    """Raise :class:`DataError` where an image is too small to be scored."""
+    reach = scoring.shift_px if scoring.protocol == "full" else 0
+    least = SSIM_WINDOW + 2 * reach
+    if min(real.shape[:2]) < least:
+        raise DataError(
+            f"{pair.ihc.path} has {real.shape[1]} x {real.shape[0]} px; SSIM with shifts of up to "
+            f"{reach} px needs at least {least} x {least}"
+        )
+
+
+def _same_size(fake: Pixels, real: Pixels, pair: Pair, candidate: Candidate) -> Pixels:
     """Return ``fake``, or say why it cannot be compared with ``real``."""
     if fake.shape != real.shape:
         raise DataError(
             f"{pair.name}: {candidate.label} gives {fake.shape[1]} x {fake.shape[0]} px, the real "
             f"image has {real.shape[1]} x {real.shape[0]} px; they must be the same"
         )
-    if min(real.shape[:2]) < SSIM_WINDOW:
-        raise DataError(f"{pair.ihc.path} has fewer than 7 x 7 pixels, too few for SSIM")
     return fake

@@ -100,6 +100,7 @@ def as_html(evaluation: Evaluation, about: About, cases: Sequence[Case]) -> str:
         charts=[draw_chart(evaluation, metric) for metric in evaluation.metrics],
         verdict=lambda key, metric: verdict(evaluation, key, metric),
         counts={level: _count(evaluation, level) for level in evaluation.levels},
+        control_notes={candidate.key: candidate.note for candidate in evaluation.candidates},
         paper=PAPER_ROWS,
         mask_density=DAB_MASK_DENSITY,
         difference_range=DIFFERENCE_RANGE,
@@ -129,6 +130,15 @@ def headlines(evaluation: Evaluation) -> list[tuple[bool, str]]:
     lines = []
     psnr, ssim = (evaluation.intervals[MODEL, ALL_LEVELS, key] for key in ("psnr", "ssim"))
     lines.append((False, f"PSNR {interval_text(psnr, 2)} dB, SSIM {interval_text(ssim, 3)}."))
+    if ("blur8", "psnr") in evaluation.differences:
+        psnr, ssim = (evaluation.intervals["blur8", ALL_LEVELS, key] for key in ("psnr", "ssim"))
+        lines.append(
+            (
+                False,
+                f"For comparison: the real images, blurred with 8 px, score {number(psnr.mean, 2)} "
+                f"dB and {number(ssim.mean, 3)}.",
+            )
+        )
     labels = {candidate.key: candidate.label for candidate in evaluation.candidates}
     for control in ("mean", "he"):
         for metric in evaluation.metrics[:2]:

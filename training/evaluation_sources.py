@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from training.checkpoints import TrainedGenerator
 from training.data import Pair
 from training.errors import DataError
 from training.evaluation import MODEL, Candidate
-from training.images import SUFFIXES, Pixels, read_image
+from training.images import SUFFIXES, Pixels, from_batch, read_image, to_batch
 
 _OFFICIAL_SUFFIX = "_fake_B"
 _NAMED_AT_MOST = 5
@@ -71,3 +73,28 @@ def released_view(pixels: Pixels) -> Pixels:
 def released_pixels(images: Tensor) -> Tensor:
     """Return images in [-1, 1] as uint8 as the released code does: cut off, not rounded."""
     return ((images.float() + 1) / 2.0 * 255.0).to(torch.uint8)
+
+
+def model_candidate(trained: TrainedGenerator, *, as_released: bool = False) -> Candidate:
+    """Return a trained generator as the candidate to score.
+
+    ``as_released`` runs it as the released test script does: batch normalisation on the statistics
+    of each single image, dropout active, values cut off. Its output is random; here it is seeded
+    by the image's name, so that a second run gives the same figures.
+    """
+    device = next(trained.network.parameters()).device
+    if not as_released:
+
+        def make(_: Pair, he: Pixels, __: Pixels) -> Pixels:
+            return from_batch(trained(to_batch(he).to(device)))
+
+        return Candidate(MODEL, "model", trained.describe(), make)
+    trained.network.train()
+
+    def make_released(pair: Pair, he: Pixels, _: Pixels) -> Pixels:
+        torch.manual_seed(zlib.crc32(pair.name.encode()))
+        with torch.inference_mode():
+            scaled = to_batch(he).to(device).float().div_(255).sub_(0.5).div_(0.5)
+            return from_batch(released_pixels(trained.network(scaled)))
+
+    return Candidate(MODEL, "model", f"{trained.describe()}, run as released", make_released)
