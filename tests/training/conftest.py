@@ -1,0 +1,58 @@
+"""Toy pairs and small settings for the training tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from training.config import TrainConfig
+
+WritePairs = Callable[..., Path]
+SmallConfig = Callable[..., TrainConfig]
+
+
+@pytest.fixture(scope="session")
+def write_pairs() -> WritePairs:
+    """Write pairs in BCI's layout: smooth noise, and its inverse with rotated channels as IHC."""
+
+    def write(root: Path, count: int = 6, height: int = 32, width: int = 48) -> Path:
+        for i in range(count):
+            random = np.random.default_rng(i)
+            coarse = random.integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
+            image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+            he = np.asarray(image)
+            for domain, pixels in (("HE", he), ("IHC", 255 - he[..., [1, 2, 0]])):
+                folder = root / domain / "train"
+                folder.mkdir(parents=True, exist_ok=True)
+                level = f"{i % 4}+" if i % 4 else "0"
+                Image.fromarray(pixels).save(folder / f"{i:05d}_train_{level}.png")
+        return root
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def small_config() -> SmallConfig:
+    """Settings of a run that takes a second or two."""
+
+    def make(**changes: object) -> TrainConfig:
+        settings: dict[str, object] = {
+            "ngf": 2,
+            "ndf": 2,
+            "crop": 32,
+            "epochs": (2, 2),
+            "validate_every": 2,
+            "val_fraction": 0.3,
+            "ema": 0.9,
+            "recalibrate": 2,
+            "augment": "dihedral",
+            "tensorboard": False,
+            "device": "cpu",
+        }
+        return TrainConfig(**{**settings, **changes})  # type: ignore[arg-type]
+
+    return make

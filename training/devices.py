@@ -1,0 +1,82 @@
+"""The machine that training runs on: device, precision, processes started by ``torchrun``."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from training.config import TrainConfig
+from training.errors import ConfigError
+
+PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+def make_fabric(config: TrainConfig) -> Fabric:
+    """Return the device, precision and processes that ``config`` asks for, ready for use.
+
+    Under ``torchrun`` every process takes one GPU (or CPU share) and gradients are averaged. Raises
+    :class:`ConfigError` for what this machine cannot do.
+    """
+    accelerator = _accelerator(config.device)
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    with warnings.catch_warnings():
+        # Fabric advises on SLURM and on the number of workers, which it does not start here.
+        warnings.simplefilter("ignore")
+        fabric = Fabric(
+            accelerator=accelerator,
+            devices=local if world > 1 else 1,
+            num_nodes=world // local,
+            strategy="ddp" if world > 1 else "auto",
+            precision=PRECISIONS[_precision(config.precision, accelerator)],
+        )
+        fabric.launch()
+    if accelerator == "cuda":
+        torch.backends.cudnn.benchmark = True
+    return fabric
+
+
+def device_random_states() -> list[torch.Tensor]:
+    """Return the states of all GPUs' random numbers."""
+    return list(torch.cuda.get_rng_state_all()) if torch.cuda.is_available() else []
+
+
+def set_device_random_states(states: list[torch.Tensor]) -> None:
+    """Go back to :func:`device_random_states`, where the machine has as many GPUs."""
+    if torch.cuda.is_available() and len(states) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(states)
+
+
+def describe(fabric: Fabric) -> dict[str, Any]:
+    """Return device, precision and versions, for the record."""
+    on_gpu = fabric.device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(fabric.device) if on_gpu else str(fabric.device),
+        "precision": str(getattr(fabric.strategy.precision, "precision", "32-true")),
+        "processes": fabric.world_size,
+        "torch": torch.__version__,
+    }
+
+
+def _accelerator(device: str) -> str:
+    """Return what Fabric calls a device."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device: no CUDA GPU is usable here; give --device cpu, or see `doctor`")
+    if device not in ("cuda", "cpu"):
+        raise ConfigError(f"device: {device!r} is none of auto, cuda, cpu")
+    return device
+
+
+def _precision(precision: str, accelerator: str) -> str:
+    """Return the precision to train in; ``auto`` is bf16 where the GPU has it."""
+    if precision == "auto":
+        return "bf16" if accelerator == "cuda" and torch.cuda.is_bf16_supported() else "32"
+    if precision == "fp16" and accelerator == "cpu":
+        raise ConfigError("precision: fp16 needs a GPU; give --precision bf16 or 32")
+    return precision

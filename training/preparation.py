@@ -1,0 +1,113 @@
+"""What a run works on: pairs held out, pixels cached, batches ready to be drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+
+from training.batches import Batches, Sampling
+from training.cache import PixelCache, default_parent, open_cache
+from training.confidence import scale_confidence
+from training.config import TrainConfig
+from training.data import Dataset, Pair
+from training.history import Listener
+from training.holdout import hold_out
+from training.models import generator_spec
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Everything training reads."""
+
+    cache: PixelCache
+    batches: Batches
+    held_out: tuple[int, ...]
+    """Places in the cache of the pairs to validate on."""
+    train_pairs: int
+    """The first pairs of the cache are those to train on."""
+    mpp: float | None
+    source: str
+    notes: tuple[str, ...]
+
+    def about(self) -> dict[str, Any]:
+        """Return what the run's record says of its data."""
+        return {
+            "dataset": self.source,
+            "train_pairs": self.train_pairs,
+            "held_out_pairs": len(self.held_out),
+            "mpp": self.mpp,
+            "notes": list(self.notes),
+        }
+
+
+def prepare(
+    config: TrainConfig,
+    dataset: Dataset,
+    fabric: Fabric,
+    listener: Listener,
+    cache_parent: Path | None = None,
+) -> Prepared:
+    """Hold out pairs, decode what is not cached yet, and get batches ready.
+
+    Raises :class:`training.errors.DataError` when the dataset cannot be trained on like this.
+    """
+    parts = hold_out(dataset, config.val_fraction, config.seed)
+    weights, on_weights = _weights(config, parts.train, len(parts.validation))
+    notes = (*dataset.notes, parts.note, *on_weights)
+    for note in notes:
+        listener.note(note)
+    pairs = (*parts.train, *parts.validation)
+    parent = cache_parent or default_parent(dataset.root)
+    with fabric.rank_zero_first(local=True):
+        cache = open_cache(pairs, parent, listener.decoding)
+    batches = Batches(
+        cache,
+        range(len(parts.train)),
+        Sampling(
+            batch=config.batch,
+            crop=config.crop or None,
+            augment=config.augment,
+            seed=config.seed,
+            multiple=generator_spec(config).multiple_px,
+            paired=config.model != "cyclegan",
+        ),
+        weights=weights,
+        device=fabric.device,
+        rank=(fabric.global_rank, fabric.world_size),
+    )
+    held_out = tuple(range(len(parts.train), len(pairs)))[: config.val_pairs]
+    return Prepared(
+        cache, batches, held_out, len(parts.train), dataset.mpp(), dataset.source, notes
+    )
+
+
+def calibration_images(batches: Batches, count: int) -> Iterator[torch.Tensor]:
+    """Yield the H&E images of the first ``count`` training batches, epoch after epoch."""
+    for epoch in range(-(-count // len(batches))):
+        for batch in islice(batches.epoch(epoch), count - epoch * len(batches)):
+            yield batch.he
+
+
+def _weights(
+    config: TrainConfig, train: tuple[Pair, ...], others: int
+) -> tuple[NDArray[np.float32] | None, tuple[str, ...]]:
+    """Return the weight of every cached pair at every scale, where wanted and known, and a note."""
+    if not config.confidence or config.model == "cyclegan":
+        return None, ()
+    weights = scale_confidence(train, len(config.pyramid_weights), config.tolerance_px)
+    if weights is None:
+        return None, ("no alignment figures in this dataset: all pairs weigh alike",)
+    low = int((weights[:, 0] < 0.5 * np.median(weights[:, 0])).sum())
+    note = (
+        f"alignment confidence: {low} of {len(train)} pairs count less than half of a typical pair "
+        "in the L1 loss, and more at coarser scales"
+    )
+    return np.pad(weights, ((0, others), (0, 0)), constant_values=1.0), (note,)
