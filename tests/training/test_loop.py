@@ -156,7 +156,6 @@ def test_killed_in_the_middle_of_an_epoch_ends_like_an_uninterrupted_run(
         from training.config import TrainConfig
         from training.data import open_dataset
         from training.loop import train
-from training.models import build_model
         torch.set_num_threads({torch.get_num_threads()})
         settings = json.loads(sys.argv[1])
         settings["epochs"], settings["scale_weights"] = tuple(settings["epochs"]), ()
