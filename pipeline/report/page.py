@@ -1,0 +1,94 @@
+"""From a template and values to one HTML file that carries everything it shows.
+
+Style, script and pictures are inside the file, and a content security policy forbids the rest:
+whoever opens a report of a patient's slides tells nobody about it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from typing import Any, Literal
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+Mark = Literal["ok", "look", "bad", "none"]
+MARK_SIGNS: dict[Mark, str] = {"ok": "✓", "look": "!", "bad": "✗", "none": "–"}
+"""Shown beside every coloured mark, for those who do not see the colour."""
+
+NOTHING = "–"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The answer to the question that a section asks."""
+
+    mark: Mark
+    text: str
+
+    @property
+    def sign(self) -> str:
+        """The mark as a character."""
+        return MARK_SIGNS[self.mark]
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One figure of the summary."""
+
+    label: str
+    value: str
+    note: str
+    mark: Mark
+    href: str
+
+    @property
+    def sign(self) -> str:
+        """The mark as a character."""
+        return MARK_SIGNS[self.mark]
+
+
+def render(template: str, **values: Any) -> str:
+    """Return a page. Raises :class:`jinja2.UndefinedError` for a value that the template lacks."""
+    return _environment().get_template(template).render(**values)
+
+
+def number(value: float | None, digits: int = 1) -> str:
+    """Return a number as people write it; a dash where there is none."""
+    if value is None or value != value:
+        return NOTHING
+    return f"{value:,.{digits}f}".replace(",", "\u202f").replace("-", "−")
+
+
+def significant(value: float | None) -> str:
+    """Return a number with about three digits that count."""
+    if value is None or value != value:
+        return NOTHING
+    size = abs(value)
+    if size >= 100 or size == 0:
+        return number(value, 0)
+    if size < 0.001:
+        return "< 0.001"
+    return number(value, 1 if size >= 10 else 2 if size >= 0.1 else 3)
+
+
+@cache
+def _environment() -> Environment:
+    """Return the environment of all reports."""
+    environment = Environment(
+        loader=PackageLoader("pipeline.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    source = environment.loader
+    assert source is not None
+    environment.globals["style"] = Markup(source.get_source(environment, "report.css")[0])
+    environment.globals["script"] = Markup(source.get_source(environment, "report.js")[0])
+    environment.globals["program_version"] = version("bci-pipeline")
+    environment.filters["number"] = number
+    environment.filters["significant"] = significant
+    return environment

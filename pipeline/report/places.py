@@ -1,0 +1,149 @@
+"""Where to look closely: the place that matches best, a typical one, and the worst one.
+
+Chosen by figures, so that a report cannot show its good side alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from registration.errors import RunError
+from registration.folder import Registration
+from registration.geometry import Box, Points
+from registration.pair import Pair
+from registration.residual import SEARCH_PX, ResidualMap, match_downsample
+from registration.tissue import TissueMap
+
+FIELD_UM = 1000.0
+LARGEST_FIELD_SHARE = 0.5
+"""A field takes at most this share of the slide's shorter side."""
+
+FEWEST_POINTS = 3
+MOST_CANDIDATES = 400
+ENOUGH_TISSUE = 0.6
+"""A field is worth showing when it has this share of the points that the fullest field has."""
+
+TITLES = {"best": "Best match", "typical": "Typical", "worst": "Worst match"}
+
+XY = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place of the fixed slide that is worth a look; points in level-0 pixels."""
+
+    field: XY
+    """Middle of the wide field."""
+    detail: XY
+    """Middle of the close-up, within the field."""
+    why: str
+
+
+def choose_places(
+    registration: Registration, pair: Pair, tissue: TissueMap
+) -> list[tuple[str, Place]]:
+    """Return the ``best``, a ``typical`` and the ``worst`` place; fewer where there is little tissue."""
+    residual = residual_of(registration)
+    if residual is not None and len(residual.points) >= FEWEST_POINTS:
+        ranked = _ranked_by_match(residual, pair)
+    else:
+        ranked = _ranked_by_block(registration, tissue)
+    return _three(ranked, field_box(pair, (0, 0), FIELD_UM).width / 4)
+
+
+def residual_of(registration: Registration) -> ResidualMap | None:
+    """Return the residual shifts of a run, where they were measured."""
+    try:
+        return registration.residual_map
+    except RunError:
+        return None
+
+
+def field_box(pair: Pair, middle: XY, side_um: float) -> Box:
+    """Return the square of ``side_um`` around a point, moved to lie on the fixed slide.
+
+    On a small slide all squares shrink alike, so that a field stays a part of it.
+    """
+    size, mpp = pair.fixed_slide.size, pair.fixed_slide.mpp
+    shorter = min(size.width, size.height)
+    shrunk = min(1.0, LARGEST_FIELD_SHARE * shorter * mpp / FIELD_UM)
+    side = min(max(8, round(shrunk * side_um / mpp)), shorter)
+    x, y = (
+        min(max(round(center - side / 2), 0), extent - side)
+        for center, extent in zip(middle, (size.width, size.height), strict=True)
+    )
+    return Box(x, y, side, side)
+
+
+def _ranked_by_match(residual: ResidualMap, pair: Pair) -> list[Place]:
+    """Rank fields by their mean residual shift, where a point that matches nothing counts as lost."""
+    slide = pair.fixed_slide
+    lost_um = SEARCH_PX * match_downsample(slide) * slide.mpp
+    badness = np.where(residual.matched, np.hypot(*residual.shift_um.T), lost_um)
+    centers = residual.points[:: math.ceil(len(badness) / MOST_CANDIDATES)]
+    side = field_box(pair, (0, 0), FIELD_UM).width
+    near = np.abs(centers[:, None] - residual.points).max(axis=2) <= side / 2
+    count = near.sum(axis=1)
+    usable = count >= ENOUGH_TISSUE * count.max()
+    inside = usable & Box.of(slide.size).expanded(-side // 2 - 1).contains(centers)
+    chosen = np.flatnonzero(inside if inside.any() else usable)
+    order = chosen[np.argsort((near @ badness / count)[chosen], kind="stable")]
+    places = [_place(residual, centers[k], near[k], -residual.score) for k in order]
+    places[-1] = _place(residual, centers[order[-1]], near[order[-1]], badness)
+    return places
+
+
+def _place(
+    residual: ResidualMap, center: Points, near: NDArray[np.bool_], rank: NDArray[np.float64]
+) -> Place:
+    """Return a field with a close-up of its point of highest rank, and what was measured in it."""
+    around = np.flatnonzero(near)
+    detail = residual.points[around[rank[around].argmax()]]
+    matched = residual.matched & near
+    why = f"{int(matched.sum())} of {len(around)} points match"
+    if matched.any():
+        shift = np.median(np.hypot(*residual.shift_um[matched].T))
+        why += f", {shift:.1f} µm apart (median)"
+    return Place(_xy(center), _xy(detail), why)
+
+
+def _ranked_by_block(registration: Registration, tissue: TissueMap) -> list[Place]:
+    """Rank blocks by their similarity after registration; those without one are the worst."""
+    points = tissue.points()
+    blocks = [block for block in registration.blocks if block.status != "blank"]
+    places = []
+    for block in sorted(blocks, key=lambda block: -(block.similarity_after or -1.0)):
+        core = Box(block.x, block.y, block.width, block.height)
+        inside = points[core.contains(points)]
+        if len(inside):
+            places.append(_in_the_middle(inside, f"block {block.name}"))
+    if not places and len(points):
+        places.append(_in_the_middle(points, "the middle of the tissue"))
+    return places
+
+
+def _in_the_middle(points: Points, why: str) -> Place:
+    middle = _xy(points[np.argmin(np.hypot(*(points - points.mean(axis=0)).T))])
+    return Place(middle, middle, why)
+
+
+def _three(ranked: Sequence[Place], apart: float) -> list[tuple[str, Place]]:
+    """Return the first, the middle and the last of a ranking, unless they are the same place."""
+    chosen: list[tuple[str, Place]] = []
+    if not ranked:
+        return chosen
+    for key, index in zip(TITLES, (0, len(ranked) // 2, len(ranked) - 1), strict=True):
+        place = ranked[index]
+        distances = [math.dist(place.field, other.field) for _, other in chosen]
+        if min(distances, default=math.inf) > apart:
+            chosen.append((key, place))
+    return chosen
+
+
+def _xy(point: Points) -> XY:
+    return float(point[0]), float(point[1])

@@ -1,0 +1,111 @@
+"""What a registration was made from and how to make it again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+
+from pipeline.report.page import number
+from registration.folder import LANDMARKS_NAME, Registration, SlideRecord, read_record
+from registration.image import SUFFIXES
+from registration.pair import Pair
+from registration.run import TIMINGS_NAME
+
+
+@dataclass(frozen=True, slots=True)
+class InputRow:
+    """One slide as it was read."""
+
+    stain: str
+    role: str
+    record: SlideRecord
+    vendor: str
+    extent: str
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Wall time of one stage."""
+
+    stage: str
+    seconds: float
+    percent: float
+    """Of the longest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """All of it."""
+
+    inputs: tuple[InputRow, ...]
+    settings: dict[str, str]
+    versions: dict[str, str]
+    timings: tuple[Timing, ...]
+    total: str
+    command: str
+    key: str
+
+
+def provenance(registration: Registration, pair: Pair) -> Provenance:
+    """Collect what the run folder says about itself."""
+    timings = _timings(registration)
+    settings = registration.settings
+    return Provenance(
+        inputs=tuple(_input(registration, pair, stain) for stain in ("he", "ihc")),
+        settings={
+            "Recipe": settings.recipe,
+            "Channel that elastix registers": settings.channel,
+            "Blocks": f"{settings.rows} × {settings.columns}",
+            "Slide that was warped": "H&E" if registration.moving == "he" else "IHC",
+            "Registered slide": registration.image or "not written (--no-image)",
+        },
+        versions=read_record(registration.folder)["versions"],
+        timings=timings,
+        total=f"{number(sum(timing.seconds for timing in timings), 1)} s",
+        command=command_of(registration),
+        key=registration.key,
+    )
+
+
+def command_of(registration: Registration) -> str:
+    """Return the command that makes this registration again, without known points to score it."""
+    settings = registration.settings
+    words = ["bci-pipeline", "register", registration.he.path, registration.ihc.path]
+    words += ["--out", str(registration.folder)]
+    if registration.start.source == "landmarks":
+        words += ["--landmarks", str(registration.folder / LANDMARKS_NAME)]
+    words += ["--mpp-he", repr(registration.he.mpp), "--mpp-ihc", repr(registration.ihc.mpp)]
+    words += ["--recipe", settings.recipe, "--channel", settings.channel]
+    words += ["--blocks", f"{settings.rows}x{settings.columns}", "--moving", registration.moving]
+    if registration.image is None:
+        words.append("--no-image")
+    else:
+        formats = {suffix: name for name, suffix in SUFFIXES.items()}
+        suffix = registration.image[registration.image.index(".") :]
+        words += ["--format", formats[suffix]]
+    return shlex.join(words)
+
+
+def _input(registration: Registration, pair: Pair, stain: str) -> InputRow:
+    record, slide = (registration.he, pair.he) if stain == "he" else (registration.ihc, pair.ihc)
+    width, height = (side * record.mpp / 1000 for side in (record.width, record.height))
+    return InputRow(
+        stain="H&E" if stain == "he" else "IHC",
+        role="warped" if stain == registration.moving else "kept its pixels",
+        record=record,
+        vendor=slide.vendor,
+        extent=f"{width:.1f} × {height:.1f} mm",
+        warnings=slide.warnings,
+    )
+
+
+def _timings(registration: Registration) -> tuple[Timing, ...]:
+    """Return the wall times of the run; none where the file is gone."""
+    path = registration.folder / TIMINGS_NAME
+    if not path.is_file():
+        return ()
+    seconds: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+    longest = max(seconds.values(), default=0.0) or 1.0
+    return tuple(Timing(name, value, 100 * value / longest) for name, value in seconds.items())

@@ -1,0 +1,107 @@
+"""``report.html`` of a registered pair: one file that shows how good it is, and where it is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.report import findings
+from pipeline.report.maps import (
+    Ground,
+    SampledField,
+    displacement_map,
+    folding_map,
+    landmark_figure,
+    residual_figure,
+)
+from pipeline.report.page import render
+from pipeline.report.places import choose_places, residual_of
+from pipeline.report.provenance import provenance
+from pipeline.report.seams import PLOT, seam_figure
+from pipeline.report.views import views
+from registration.folder import Registration
+from registration.pair import Pair
+from registration.quality import VISIBLE_JUMP_PX
+from registration.storage import write_text
+from registration.tissue import TissueMap
+
+REPORT_NAME = "report.html"
+ADVICE = {
+    "pass": "This pair can be used as it is.",
+    "review": "Look at what is named here before you use this pair.",
+    "fail": "Do not use this pair. Pick landmarks by hand and register it again.",
+}
+
+
+def write_report(registration: Registration, pair: Pair) -> Path:
+    """Write ``report.html`` into the run folder and return its path.
+
+    Reads small levels of both slides, and a few fields at full resolution. Raises
+    :class:`registration.errors.SlideError` where a slide is damaged there.
+    """
+    path = registration.folder / REPORT_NAME
+    write_text(path, render("registration.html", **page_values(registration, pair)))
+    return path
+
+
+def page_values(registration: Registration, pair: Pair) -> dict[str, Any]:
+    """Return all that the template shows."""
+    tissue = TissueMap.of(pair.fixed_slide)
+    places = choose_places(registration, pair, tissue)
+    return {
+        "title": f"{pair.he.path.name} and {pair.ihc.path.name}",
+        "registration": registration,
+        "advice": ADVICE[registration.verdict],
+        "moving_name": "H&E" if registration.moving == "he" else "IHC",
+        "fixed_name": "IHC" if registration.moving == "he" else "H&E",
+        "tiles": findings.tiles(registration),
+        "views": views(registration, pair, places),
+        "provenance": provenance(registration, pair),
+        **_maps(registration, pair, tissue),
+        **_tables(registration),
+    }
+
+
+def _maps(registration: Registration, pair: Pair, tissue: TissueMap) -> dict[str, Any]:
+    """Return the figures drawn over the fixed slide."""
+    ground = Ground.of(pair, tissue)
+    field = SampledField.of(registration)
+    length = np.hypot(*np.moveaxis(field.shift_px, -1, 0)) * registration.fixed.mpp
+    on_tissue = field.on(length, ground)[ground.tissue]
+    largest = float(on_tissue.max()) if on_tissue.size else 0.0
+    residual = residual_of(registration)
+    measured = residual is not None and len(residual.points) > 0
+    rows = findings.landmark_rows(registration)
+    return {
+        "displacement": displacement_map(registration, field, ground),
+        "displacement_finding": findings.displacement_finding(largest),
+        "folding": folding_map(field, ground),
+        "folding_finding": findings.folding_finding(registration),
+        "residual": residual_figure(residual, ground) if residual and measured else None,
+        "residual_finding": findings.residual_finding(registration),
+        "seams": seam_figure(registration, pair, tissue, VISIBLE_JUMP_PX),
+        "seams_finding": findings.seams_finding(registration),
+        "plot": PLOT,
+        "landmarks": rows,
+        "landmark_map": landmark_figure(
+            np.array([row.fixed for row in rows]).reshape(-1, 2),
+            [row.name for row in rows],
+            ground,
+        ),
+    }
+
+
+def _tables(registration: Registration) -> dict[str, Any]:
+    """Return the figures that are numbers."""
+    cells = findings.block_cells(registration)
+    return {
+        "tre": findings.tre_rows(registration),
+        "tre_finding": findings.tre_finding(registration),
+        "start_finding": findings.start_finding(registration),
+        "shown_landmarks": findings.SHOWN_LANDMARKS,
+        "blocks": cells,
+        "blocks_finding": findings.blocks_finding(registration),
+        "block_words": len(cells) <= findings.MOST_CELLS_WITH_WORDS,
+    }
