@@ -46,6 +46,7 @@ PEN_CORE_UM = 20.0
 PEN_MARGIN_UM = 40.0
 SMALLEST_STROKE_UM2 = 120.0**2
 REGION_UM = 100.0
+COLOURLESS = 0.08
 BACKGROUND_SIDE = 96
 BACKGROUND_ROUNDS = 20
 NEAR_GLASS = (0.1, 0.015)
@@ -228,11 +229,15 @@ def _pen(density: NDArray[np.float32], mean: Plane, mpp: float) -> Mask:
 
 
 def _grey(density: NDArray[np.float32], mask: Mask, radius: float) -> Mask:
-    """Return the pixels whose surroundings absorb all colours alike: dirt, bubble rims, shadows."""
+    """Return the pixels whose surroundings hardly have a colour: dirt, bubble rims, shadows.
+
+    Colour is judged pixel by pixel and then averaged: blue nuclei among brown membranes are grey
+    on average, and are tissue.
+    """
     side = (2 * round(radius / 2) + 1,) * 2
-    nearby = np.stack([cv2.boxFilter(plane * mask, -1, side) for plane in density])
-    largest = nearby.max(axis=0)
-    return np.asarray(largest - nearby.min(axis=0) < 0.12 * largest)
+    largest = density.max(axis=0) * mask
+    spread = largest - density.min(axis=0) * mask
+    return np.asarray(cv2.boxFilter(spread, -1, side) < COLOURLESS * cv2.boxFilter(largest, -1, side))
 
 
 def _cleaned(mask: Mask, mpp: float) -> Mask:
