@@ -32,6 +32,10 @@ NODES_PER_GRID_STEP = 4
 LEAST_TISSUE = 0.01
 """A block with a smaller share of tissue is blank and is not registered."""
 
+MASK_MARGIN_GRID_STEPS = 0.5
+"""Samples are also drawn this far around the tissue: its outline tells where it lies, and without
+the glass beyond it the spline is free to drift at the edge."""
+
 LEAST_JACOBIAN = 0.2
 """A block whose field shrinks any area below this folds, or nearly does."""
 
@@ -112,7 +116,8 @@ def register_block(task: BlockTask) -> BlockResult:
     downsample = max(1.0, task.settings.mpp / task.fixed.mpp)
     box = level_box(task.block.halo.clipped(task.fixed.size), downsample)
     fixed_image = task.fixed.read_scaled(box, downsample)
-    mask = task.tissue.on(_level0_box(box, downsample), box.size)
+    margin = MASK_MARGIN_GRID_STEPS * task.settings.grid_um / task.fixed.mpp
+    mask = task.tissue.grown(margin).on(_level0_box(box, downsample), box.size)
     share = float(mask.mean())
     if share < LEAST_TISSUE:
         return _without(task.block, "blank", "no tissue", share)

@@ -11,11 +11,16 @@ from registration.stain import Channel
 
 Recipe = Literal["default", "paper"]
 
-WORK_SIDE_PX = 5500
-"""The fine pass works at the resolution at which a slide has about this many pixels a side; finer
-gains little (consecutive sections saturate at 4 to 8 µm/px; Lotz et al., JMI 2023) and costs time."""
+WORK_SIDE_PX = 5000
+COARSEST_WORK_MPP = 2.0
+"""The fine pass works on about this many pixels a side, but no coarser than 2 µm/px: accuracy on
+consecutive sections saturates at 4 to 8 µm/px (Lotz et al., JMI 2023)."""
 
-COARSE_SIDE_PX = 1280
+FULL_RESOLUTION_SIDE_PX = 3000
+"""Smaller images are registered at full resolution, others at half of it or less."""
+
+COARSE_SIDE_PX = 1024
+COARSE_GRID_PX = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +36,17 @@ class RegistrationSettings:
 def passes(settings: RegistrationSettings, size: Size, mpp: float) -> tuple[PassSettings, ...]:
     """Return the non-rigid passes for a fixed slide of ``size`` and ``mpp``, the first one first."""
     longest = max(size.width, size.height)
-    work = _power_of_two(longest / WORK_SIDE_PX)
+    work = work_downsample(longest, mpp)
     fine = PassSettings(
         rows=settings.rows,
         columns=settings.columns,
         mpp=mpp * work,
-        grid_um=mpp * work * 75,
+        grid_um=mpp * grid_px(longest),
         halo_um=mpp * longest / 40,
-        iterations=300,
-        samples=2500,
-        resolutions=3,
+        iterations=150,
+        samples=5000,
+        resolutions=2,
+        metric="AdvancedMattesMutualInformation",
     )
     if settings.recipe == "paper":
         return (_independent(fine),)
@@ -49,13 +55,32 @@ def passes(settings: RegistrationSettings, size: Size, mpp: float) -> tuple[Pass
         rows=1,
         columns=1,
         mpp=mpp * coarse_downsample,
-        grid_um=mpp * coarse_downsample * 40,
+        grid_um=mpp * coarse_downsample * COARSE_GRID_PX,
         halo_um=0.0,
         iterations=500,
         samples=4096,
-        resolutions=5,
+        resolutions=4,
     )
     return (coarse, fine)
+
+
+def work_downsample(longest: int, mpp: float) -> float:
+    """Return the downsample of the fine pass for a slide of ``longest`` pixels."""
+    if longest < FULL_RESOLUTION_SIDE_PX:
+        return 1.0
+    coarsest = _power_of_two(max(2.0, COARSEST_WORK_MPP / mpp))
+    return min(max(2.0, _power_of_two(longest / WORK_SIDE_PX)), coarsest)
+
+
+def grid_px(longest: int) -> float:
+    """Return the control-point distance of the fine pass in level-0 pixels.
+
+    A twentieth of a small image; 200 px at 4,096 and 300 px at 20,480, where a finer grid fits
+    noise and a coarser one misses folds of the tissue.
+    """
+    if longest <= 4096:
+        return longest / 20
+    return float(200 * (longest / 4096) ** 0.25)
 
 
 def _independent(fine: PassSettings) -> PassSettings:
