@@ -237,7 +237,9 @@ def _grey(density: NDArray[np.float32], mask: Mask, radius: float) -> Mask:
     side = (2 * round(radius / 2) + 1,) * 2
     largest = density.max(axis=0) * mask
     spread = largest - density.min(axis=0) * mask
-    return np.asarray(cv2.boxFilter(spread, -1, side) < COLOURLESS * cv2.boxFilter(largest, -1, side))
+    return np.asarray(
+        cv2.boxFilter(spread, -1, side) < COLOURLESS * cv2.boxFilter(largest, -1, side)
+    )
 
 
 def _cleaned(mask: Mask, mpp: float) -> Mask:
