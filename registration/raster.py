@@ -6,7 +6,9 @@ whole, and refused where that takes too much memory.
 
 from __future__ import annotations
 
+import struct
 import threading
+import weakref
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
-from PIL import UnidentifiedImageError
+from PIL import JpegImagePlugin, PngImagePlugin
 
 from registration.errors import SlideError
 from registration.geometry import Box, Image, Size
@@ -27,7 +29,8 @@ from registration.tiff_walk import is_tiff
 CACHE_BYTES = 64 * 2**20
 LARGEST_SEGMENT_BYTES = 2**30
 LARGEST_PLAIN_PIXELS = 400 * 10**6
-PILLOW_FORMATS = ("PNG", "JPEG")
+PLUGINS = {b"\x89PN": PngImagePlugin.PngImageFile, b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile}
+"""By the first bytes of a file. Opened directly: Pillow's own limit on sizes is lower than ours."""
 READABLE_PHOTOMETRICS = ("MINISBLACK", "MINISWHITE", "RGB", "YCBCR")
 UM_PER_UNIT = {"µm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
 UM_PER_RESOLUTION_UNIT = {2: 25_400.0, 3: 10_000.0}
@@ -54,8 +57,13 @@ class PlainReader:
     """PNG and JPEG, decoded whole when opened."""
 
     def __init__(self, path: Path):
+        with path.open("rb") as file:
+            magic = file.read(3)
+        plugin = PLUGINS.get(magic)
+        if plugin is None:
+            raise SlideError(explain(path, "not an image"))
         try:
-            with PillowImage.open(path, formats=PILLOW_FORMATS) as image:
+            with plugin(path) as image:
                 _refuse_giants(path, image.size)
                 self.facts = SlideFacts(
                     vendor=str(image.format).lower(),
@@ -64,14 +72,10 @@ class PlainReader:
                     icc_profile=image.info.get("icc_profile"),
                 )
                 self._pixels = _pillow_rgb(path, image)
-        except UnidentifiedImageError as error:
-            raise SlideError(explain(path, "not an image")) from error
-        except (OSError, SyntaxError) as error:
-            if isinstance(error, SlideError):
-                raise
-            raise SlideError(
-                f"{path} is damaged or cut short: {error}. Copy it again from its source."
-            ) from error
+        except SlideError:
+            raise
+        except (OSError, SyntaxError, EOFError, ValueError, struct.error) as error:
+            raise SlideError(explain(path, str(error))) from error
 
     def read(self, box: Box, level: int) -> Image:
         """Return the pixels of ``box``."""
@@ -85,13 +89,18 @@ class TiffReader:
     """TIFF and OME-TIFF, read tile by tile."""
 
     def __init__(self, path: Path):
-        self._path = path
         try:
             self._file = tifffile.TiffFile(path)
-            self._pages = _levels(path, self._file)
         except (tifffile.TiffFileError, ValueError, KeyError, IndexError) as error:
-            if isinstance(error, SlideError):
-                raise
+            raise SlideError(explain(path, str(error))) from error
+        self._release = weakref.finalize(self, self._file.close)
+        try:
+            self._pages = _levels(path, self._file)
+        except SlideError:
+            self._release()
+            raise
+        except (tifffile.TiffFileError, ValueError, KeyError, IndexError) as error:
+            self._release()
             raise SlideError(explain(path, str(error))) from error
         first = self._pages[0]
         mpp_xy, unit_missing = _tiff_mpp(self._file, first)
@@ -125,7 +134,7 @@ class TiffReader:
 
     def close(self) -> None:
         """Release the file and the cache."""
-        self._file.close()
+        self._release()
         self._cache.clear()
 
     def _tile(self, level: int, index: int) -> Image:
@@ -179,6 +188,8 @@ def _levels(path: Path, file: tifffile.TiffFile) -> list[tifffile.TiffPage]:
 def _check_page(path: Path, page: tifffile.TiffPage) -> None:
     """Refuse what cannot be shown as RGB, or not be read in parts."""
     photometric = getattr(page.photometric, "name", str(page.photometric))
+    if page.dtype is None or page.imagewidth * page.imagelength == 0:
+        raise SlideError(explain(path, "it holds no pixels"))
     if page.dtype not in (np.dtype("uint8"), np.dtype("uint16")):
         raise SlideError(f"{path} has {page.dtype} pixels; export it as 8-bit RGB.")
     if photometric not in READABLE_PHOTOMETRICS or page.samplesperpixel not in (1, 3, 4):

@@ -10,6 +10,7 @@ import tifffile
 from registration.errors import SlideError
 from registration.tiff_walk import MAGIC, directories
 
+PLAIN_MAGIC = (b"\x89PNG", b"\xff\xd8\xff")
 DICOM_MAGIC_OFFSET = 128
 JPEG_XR = 22610
 EXPORT_AGAIN = "Export it again as JPEG-compressed tiles."
@@ -49,6 +50,8 @@ def explain(path: Path, reason: str) -> str:
             f"{path} is DICOM, but not a whole-slide image that OpenSlide reads ({reason}). "
             "Give one file of a complete VL Whole Slide Microscopy series."
         )
+    if head.startswith(PLAIN_MAGIC):
+        return f"{path} is a PNG or JPEG that is damaged or cut short: {reason}. Copy it again."
     if _is_text(head):
         return f"{path} is a text file, not an image."
     return (

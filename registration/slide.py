@@ -209,15 +209,18 @@ def open_slide(path: str | Path, mpp: float | None = None, option: str = "--mpp"
 
 
 def open_reader(path: Path) -> SlideReader:
-    """Open ``path`` with the reader that knows its format; :class:`SlideError` where none does."""
+    """Open ``path`` with the reader that knows its format; :class:`SlideError` where none does.
+
+    TIFF of no vendor goes to ``raster``: it reads several times faster than OpenSlide, exactly where
+    level sizes are rounded, in every compression, and does not make up a missing unit.
+    """
     check_file(path)
-    if is_ome_tiff(path) or openslide.OpenSlide.detect_format(path) is None:
+    vendor = openslide.OpenSlide.detect_format(path)
+    if vendor in (None, "generic-tiff") or is_ome_tiff(path):
         return open_raster(path)
     try:
         return OpenSlideReader(path)
     except openslide.OpenSlideError as error:
-        if openslide.OpenSlide.detect_format(path) == "generic-tiff":
-            return open_raster(path)
         raise SlideError(explain(path, str(error))) from error
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -19,6 +19,8 @@ MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 COMPRESSION, OFFSETS, COUNTS, NDPI_MARK = 259, (273, 324), (279, 325), 65420
 WIDTHS = {1: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}
 """Bytes per value of the types of whole numbers."""
+ALL_WIDTHS = {**WIDTHS, 2: 1, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 17: 8}
+NO_COMPRESSION = 1
 MOST_DIRECTORIES = 256
 
 
@@ -33,9 +35,24 @@ class Layout:
     """Struct code of an offset."""
 
     @property
+    def offset_bytes(self) -> int:
+        """Length of an offset, and of the values that fit into an entry."""
+        return struct.calcsize(self.order + self.offset)
+
+    @property
+    def count_bytes(self) -> int:
+        """Length of the number of entries."""
+        return struct.calcsize(self.order + self.count)
+
+    @property
+    def header_bytes(self) -> int:
+        """Length of the header: marks, and where the first directory lies."""
+        return 2 * self.offset_bytes
+
+    @property
     def entry_bytes(self) -> int:
         """Length of an entry: tag, type, count, value."""
-        return 4 + 2 * struct.calcsize(self.offset)
+        return 4 + 2 * self.offset_bytes
 
 
 @dataclass(frozen=True)
@@ -57,90 +74,106 @@ def directories(path: Path) -> Iterator[Directory]:
     """Yield the images of a TIFF, in order; stops after one that lies beyond the end of the file."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        head = file.read(16)
+        head = file.read(16).ljust(16, b"\0")
         order = "<" if head[:2] == b"II" else ">"
         big = 43 in (head[2], head[3])
         layout = Layout(order, "Q", "Q") if big else Layout(order, "H", "I")
         # Classic TIFF ends at 4 GiB; a larger one is NDPI, whose first offset has 8 bytes.
         code = order + ("Q" if size > 2**32 else layout.offset)
-        position = struct.unpack_from(code, head.ljust(16, b"\0"), 8 if big else 4)[0]
+        position = struct.unpack_from(code, head, 8 if big else 4)[0]
+        if size < layout.header_bytes:
+            yield Directory(layout.header_bytes, NO_COMPRESSION)
         is_ndpi = False
         for _ in range(MOST_DIRECTORIES):
             if position == 0:
                 return
-            if position + 8 > size:
-                yield Directory(position + 8, 0)
+            if position + layout.count_bytes > size:
+                yield Directory(position + layout.count_bytes, NO_COMPRESSION)
                 return
-            entries, position, is_ndpi = _entries(file, layout, position, is_ndpi)
-            yield _directory(file, layout, entries, size)
+            block = _read_block(file, layout, position, is_ndpi)
+            is_ndpi = block.is_ndpi
+            yield _directory(file, layout, block, size)
+            position = block.following
 
 
-Entry = tuple[int, int, int, int]
-"""Type, count, value or its offset, and where the value lies if it fits into the entry."""
+@dataclass(frozen=True)
+class Entry:
+    """One line of a directory."""
+
+    kind: int
+    count: int
+    value: int
+    """The number itself, or where the numbers lie if they do not fit in here."""
+    inline: int
+    """Where they lie if they do."""
 
 
-def _entries(
-    file: IO[bytes], layout: Layout, position: int, is_ndpi: bool
-) -> tuple[dict[int, Entry], int, bool]:
-    """Return a directory's entries, where the next one lies, and whether the file is NDPI."""
+@dataclass(frozen=True)
+class Block:
+    """A directory as it is stored."""
+
+    entries: dict[int, Entry]
+    following: int
+    """Where the next one lies, or 0."""
+    end: int
+    """Position after it."""
+    is_ndpi: bool
+
+
+def _read_block(file: IO[bytes], layout: Layout, position: int, is_ndpi: bool) -> Block:
+    """Read a directory, or as much of it as there is."""
     file.seek(position)
-    count_bytes = struct.calcsize(layout.order + layout.count)
-    count = struct.unpack(layout.order + layout.count, file.read(count_bytes))[0]
-    start, width = position + count_bytes, layout.entry_bytes
-    block = file.read(count * width + 8 + 4 * count)
+    count = struct.unpack(layout.order + layout.count, file.read(layout.count_bytes))[0]
+    start, width = position + layout.count_bytes, layout.entry_bytes
+    stored = file.read(count * (width + 4) + 8)
     entries: dict[int, Entry] = {}
-    for index in range(min(count, len(block) // width)):
-        tag, kind, number, value = struct.unpack_from(
-            f"{layout.order}HH{layout.offset}{layout.offset}", block, index * width
-        )
-        inline = start + index * width + 4 + struct.calcsize(layout.offset)
-        entries[tag] = kind, number, value, inline
+    for index in range(min(count, len(stored) // width)):
+        code = f"{layout.order}HH{layout.offset}{layout.offset}"
+        tag, kind, number, value = struct.unpack_from(code, stored, index * width)
+        inline = start + (index + 1) * width - layout.offset_bytes
+        entries[tag] = Entry(kind, number, value, inline)
     is_ndpi = is_ndpi or (NDPI_MARK in entries and layout.offset == "I")
-    code = "<Q" if is_ndpi else layout.order + layout.offset
-    after = count * width
-    following = block[after : after + struct.calcsize(code)].ljust(struct.calcsize(code), b"\0")
-    if is_ndpi and len(block) >= after + 8 + 4 * count:
-        for index, (tag, (kind, number, value, inline)) in enumerate(entries.items()):
-            high = struct.unpack_from("<I", block, after + 8 + 4 * index)[0]
-            entries[tag] = kind, number, value + (high << 32), inline
-    return entries, struct.unpack(code, following)[0], is_ndpi
+    code, after = ("<Q" if is_ndpi else layout.order + layout.offset), count * width
+    length = struct.calcsize(code)
+    following = struct.unpack(code, stored[after : after + length].ljust(length, b"\0"))[0]
+    if is_ndpi and len(stored) >= after + length + 4 * count:
+        highs = struct.unpack_from(f"<{count}I", stored, after + length)
+        entries = {
+            tag: replace(entry, value=entry.value + (high << 32))
+            for (tag, entry), high in zip(entries.items(), highs, strict=False)
+        }
+    end = start + after + length + (4 * count if is_ndpi else 0)
+    return Block(entries, following, end, is_ndpi)
 
 
-def _directory(file: IO[bytes], layout: Layout, entries: dict[int, Entry], size: int) -> Directory:
-    """Find how far the tiles or strips of an image reach."""
-    end = 0
-    for offsets_tag, counts_tag in zip(OFFSETS, COUNTS, strict=True):
-        if offsets_tag not in entries or counts_tag not in entries:
-            continue
-        offsets = _values(file, layout, entries[offsets_tag], size)
-        counts = _values(file, layout, entries[counts_tag], size)
-        if offsets is None or counts is None:
-            end = max(end, entries[offsets_tag][2], entries[counts_tag][2])
-            end = max(end, size + 1)
-        elif len(offsets) == len(counts):
-            used = counts > 0
-            end = max(end, int((offsets[used] + counts[used]).max(initial=0)))
-    return Directory(end, _compression(file, layout, entries, size))
+def _directory(file: IO[bytes], layout: Layout, block: Block, size: int) -> Directory:
+    """Find how far an image reaches: its entries, their values, and its tiles or strips."""
+    ends = [block.end]
+    for entry in block.entries.values():
+        length = ALL_WIDTHS.get(entry.kind, 0) * entry.count
+        if length > layout.offset_bytes:
+            ends.append(entry.value + length)
+    if max(ends) <= size:
+        for tags in zip(OFFSETS, COUNTS, strict=True):
+            offsets, counts = (_values(file, layout, block, tag) for tag in tags)
+            if len(offsets) == len(counts):
+                ends.append(int((offsets + counts)[counts > 0].max(initial=0)))
+    compression = _values(file, layout, block, COMPRESSION)
+    return Directory(max(ends), int(compression[0]) if len(compression) else NO_COMPRESSION)
 
 
-def _compression(file: IO[bytes], layout: Layout, entries: dict[int, Entry], size: int) -> int:
-    """Return the code of an image's compression; 1, none, where it is not given."""
-    entry = entries.get(COMPRESSION)
-    values = None if entry is None else _values(file, layout, entry, size)
-    return 1 if values is None or len(values) == 0 else int(values[0])
-
-
-def _values(file: IO[bytes], layout: Layout, entry: Entry, size: int) -> NDArray[np.int64] | None:
-    """Return the whole numbers of an entry; ``None`` where they lie beyond the end of the file."""
-    kind, count, value, inline = entry
-    width = WIDTHS.get(kind)
-    if width is None or count == 0:
+def _values(file: IO[bytes], layout: Layout, block: Block, tag: int) -> NDArray[np.int64]:
+    """Return the whole numbers of an entry; none where they are of another type, or not there."""
+    entry = block.entries.get(tag)
+    width = WIDTHS.get(entry.kind) if entry is not None else None
+    if entry is None or width is None:
         return np.empty(0, np.int64)
-    if width * count <= struct.calcsize(layout.offset):
-        if count == 1 and layout.order == "<":
-            return np.array([value], np.int64)
-        value = inline
-    if value + width * count > size:
-        return None
-    file.seek(value)
-    return np.frombuffer(file.read(width * count), f"{layout.order}u{width}").astype(np.int64)
+    if entry.count == 1 and block.is_ndpi:
+        # With its high half the number is not in one place.
+        return np.array([entry.value], np.int64)
+    fits = width * entry.count <= layout.offset_bytes
+    file.seek(entry.inline if fits else entry.value)
+    stored = file.read(width * entry.count)
+    if len(stored) < width * entry.count:
+        return np.empty(0, np.int64)
+    return np.frombuffer(stored, f"{layout.order}u{width}").astype(np.int64)
