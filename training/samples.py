@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from training.images import Pixels, write_png
 
@@ -23,9 +23,9 @@ def write_sheet(path: Path, rows: Sequence[tuple[Pixels, Pixels, Pixels]]) -> No
     width = 3 * CELL_PX + 4 * GAP_PX
     heights = [max(cell.height for cell in row) for row in cells]
     sheet = Image.new("RGB", (width, HEADER_PX + sum(heights) + GAP_PX * len(rows)), PAPER)
-    pen = ImageDraw.Draw(sheet)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=13)
     for column, title in enumerate(TITLES):
-        pen.text((GAP_PX + column * (CELL_PX + GAP_PX), GAP_PX), title, fill=INK)
+        pen.text((GAP_PX + column * (CELL_PX + GAP_PX), GAP_PX / 2), title, fill=INK, font=font)
     top = HEADER_PX
     for row, height in zip(cells, heights, strict=True):
         for column, cell in enumerate(row):

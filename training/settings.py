@@ -28,11 +28,13 @@ def resolve(
     command_line: Mapping[str, Any],
     file: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    base: Path | None = None,
 ) -> TrainConfig:
     """Return the settings of a run.
 
     ``command_line`` holds what was given there, values still text or already parsed. The
-    environment is read from variables such as ``BCI_TRAIN_BATCH``. Raises :class:`ConfigError` for
+    environment is read from variables such as ``BCI_TRAIN_BATCH``. ``base`` is the settings file of
+    a run that is resumed; everything else goes before it. Raises :class:`ConfigError` for
     an unknown setting or a value that does not fit, naming where it came from.
     """
     variables = os.environ if environment is None else environment
@@ -43,6 +45,7 @@ def resolve(
     }
     given: dict[str, Any] = {}
     for source, values in (
+        (str(base), {} if base is None else read_settings(base)),
         (str(file), {} if file is None else read_settings(file)),
         ("environment", from_environment),
         ("command line", command_line),

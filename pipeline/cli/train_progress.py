@@ -1,0 +1,104 @@
+"""How training goes, on stderr: bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+if TYPE_CHECKING:
+    from training.history import Listener, StepRecord, ValidationRecord
+
+
+@contextmanager
+def training_progress() -> Iterator[Listener]:
+    """Give a listener for :func:`training.loop.train`."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield PlainProgress(console)
+        return
+    columns = (
+        TextColumn("{task.description:<10}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[state]}"),
+    )
+    with Progress(*columns, console=console) as bars:
+        yield LiveProgress(console, bars)
+
+
+class PlainProgress:
+    """One line per record."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._tenth = -1
+
+    def note(self, text: str) -> None:
+        """Print it, warnings in yellow."""
+        style = "yellow" if text.startswith("warning") else "dim"
+        self._console.print(f"[{style}]{escape(text)}[/]", soft_wrap=True)
+
+    def decoding(self, done: int, total: int) -> None:
+        """Print about every tenth of the way."""
+        if 10 * done // total != self._tenth:
+            self._tenth = 10 * done // total
+            self._console.print(f"decoding: {done}/{total}", soft_wrap=True)
+
+    def stepped(self, record: StepRecord) -> None:
+        """Print losses, speed and the time left."""
+        self._console.print(
+            f"step {record.step}/{record.total_steps}: {state_of(record)}", soft_wrap=True
+        )
+
+    def validated(self, record: ValidationRecord) -> None:
+        """Print the scores."""
+        self._console.print(scores_of(record), soft_wrap=True)
+
+
+class LiveProgress(PlainProgress):
+    """Bars; notes and scores scroll above them."""
+
+    def __init__(self, console: Console, bars: Progress) -> None:
+        super().__init__(console)
+        self._bars = bars
+        self._decoding = self._training = bars.add_task("decoding", visible=False, state="")
+
+    def decoding(self, done: int, total: int) -> None:
+        """Move the first bar."""
+        self._bars.update(self._decoding, completed=done, total=total, visible=True)
+
+    def stepped(self, record: StepRecord) -> None:
+        """Move the second bar."""
+        if self._training == self._decoding:
+            self._training = self._bars.add_task("training", total=record.total_steps, state="")
+        self._bars.update(self._training, completed=record.step, state=state_of(record))
+
+
+def state_of(record: StepRecord) -> str:
+    """Return losses, speed, waiting and time left in a few words."""
+    losses = " ".join(f"{name} {value:.3g}" for name, value in record.losses.items())
+    return (
+        f"{losses} · {record.images_per_s:.3g} images/s, waiting {record.waiting:.0%} · "
+        f"{duration(record.remaining_s)} left"
+    )
+
+
+def scores_of(record: ValidationRecord) -> str:
+    """Return the scores of a validation in words."""
+    scores = ", ".join(f"{name.upper()} {value:.4g}" for name, value in record.scores.items())
+    return f"after epoch {record.epoch}: {scores}{' (best so far)' if record.best else ''}"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in the two largest units that matter."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
