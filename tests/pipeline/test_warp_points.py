@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,10 @@ from typer.testing import CliRunner
 
 from pipeline.errors import UsageError
 from pipeline.warping import warp_points
+from registration.bspline import BSpline
 from registration.errors import LandmarkError
+from registration.geometry import Box
+from registration.transforms import Chain, SplicedField
 
 
 def _write(path: Path, text: str) -> Path:
@@ -226,3 +230,18 @@ def test_command_line_prints_what_it_wrote(hand_made, tmp_path: Path) -> None:
     assert "2 points in pixels of the H&E slide" in plain.stdout
     assert "1 of them do not lie on both slides" in plain.stdout
     assert json.loads(as_json.stdout)["off_slide"] == 1
+
+
+def test_places_that_no_point_maps_to_are_counted(hand_made, tmp_path: Path) -> None:
+    # Two halves pulled 80 px apart: nothing maps to what lies between them.
+    cores = tuple(Box(x, 0, 750, 1100) for x in (0, 750))
+    pulled = tuple(
+        BSpline((-600.0, -600.0), (200.0, 200.0), np.full((14, 16, 2), value))
+        for value in (-40.0, 40.0)
+    )
+    torn = replace(hand_made.registration, chain=Chain((SplicedField(cores, pulled),)))
+    source = _write(tmp_path / "a.csv", "x,y\n400,500\n750,500\n1100,500\n")
+
+    done = warp_points(torn, source, tmp_path / "b.csv", "ihc")
+
+    assert (done.points, done.unsolved) == (3, 1)
