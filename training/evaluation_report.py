@@ -151,7 +151,7 @@ def headlines(evaluation: Evaluation) -> list[tuple[bool, str]]:
             how = "brown" if bias.mean > 0 else "pale"
             lines.append((True, f"Generated images are too {how} by {abs(bias.mean):.3f} OD."))
         elif not math.isnan(bias.low):
-            lines.append((False, "The amount of brown is right on average over all images."))
+            lines.append((False, "No overall excess or lack of brown shows."))
     return lines
 
 

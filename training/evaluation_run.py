@@ -51,7 +51,7 @@ def run_evaluation(
     ``on_image`` is told how many of how many images are done. Raises
     :class:`training.errors.TrainingError` for whatever cannot be read, matched or compared.
     """
-    pairs = chosen_pairs(request)
+    pairs = _chosen_pairs(request)
     scoring = Scoring(
         protocol=request.protocol,
         shift_px=request.shift_px,
@@ -85,18 +85,24 @@ def usable_device(name: str) -> str:
     return name
 
 
-def chosen_pairs(request: EvaluationRequest) -> tuple[Pair, ...]:
-    """Return the pairs of the split, thinned evenly to ``request.images`` of them.
+def pairs_of_split(dataset: Dataset, split: str) -> tuple[Pair, ...]:
+    """Return the pairs of a split; all of them where the dataset has no splits.
 
     Raises :class:`DataError` for a split that the dataset does not have.
     """
-    pairs = request.dataset.select(request.split)
+    pairs = dataset.select(split)
     if not pairs:
-        splits = sorted({pair.split or "none" for pair in request.dataset.pairs})
+        splits = sorted({pair.split or "none" for pair in dataset.pairs})
         raise DataError(
-            f"{request.dataset.source} has no pairs in split {request.split!r}; its splits are "
+            f"{dataset.source} has no pairs in split {split!r}; its splits are "
             f"{', '.join(splits)}. Choose one with --split."
         )
+    return pairs
+
+
+def _chosen_pairs(request: EvaluationRequest) -> tuple[Pair, ...]:
+    """Return the pairs of the split, thinned evenly to ``request.images`` of them."""
+    pairs = pairs_of_split(request.dataset, request.split)
     if request.images is None or request.images >= len(pairs):
         return pairs
     return tuple(pairs[len(pairs) * k // request.images] for k in range(request.images))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from training.checkpoints import TrainedGenerator
+from training.checkpoints import TrainedGenerator, load_generator
 from training.data import Pair
 from training.errors import DataError
 from training.evaluation import MODEL, Candidate
@@ -23,12 +23,11 @@ _RELEASED_WIDTH_PX = 320
 _RELEASED_CROP_PX = 256
 
 
-def folder_candidate(folder: Path, pairs: Sequence[Pair]) -> Candidate:
-    """Return the generated images of a folder as the candidate to score.
+def generated_files(folder: Path) -> dict[str, Path]:
+    """Return the images of a folder by the name of their pair, whatever the image format.
 
-    They are found by the name of their pair, whatever the image format; ``NAME_fake_B.png``, as
-    the official test script writes them, is understood too. Raises :class:`DataError` when the
-    folder is missing, two files claim one pair, or a pair has no image.
+    ``NAME_fake_B.png``, as the official test script writes them, is understood too. Raises
+    :class:`DataError` when the folder is missing or two files claim one pair.
     """
     if not folder.is_dir():
         raise DataError(f"folder of generated images not found: {folder}")
@@ -40,17 +39,42 @@ def folder_candidate(folder: Path, pairs: Sequence[Pair]) -> Candidate:
         if name in found:
             raise DataError(f"two generated images for {name}: {found[name]} and {path}. Keep one.")
         found[name] = path
+    return found
+
+
+def folder_candidate(folder: Path, pairs: Sequence[Pair]) -> Candidate:
+    """Return the generated images of a folder as the candidate to score.
+
+    Raises :class:`DataError` as :func:`generated_files` does, and when a pair has no image.
+    """
+    found = generated_files(folder)
     missing = [pair.name for pair in pairs if pair.name not in found]
     if missing:
-        some = ", ".join(missing[:_NAMED_AT_MOST]) + (
-            ", ..." if len(missing) > _NAMED_AT_MOST else ""
-        )
+        some = ", ".join(missing[:_NAMED_AT_MOST])
+        more = ", ..." if len(missing) > _NAMED_AT_MOST else ""
         raise DataError(
-            f"{len(missing)} of {len(pairs)} pairs have no generated image in {folder}: {some}. "
-            "Images are matched by name; a mean over some of the images would not be comparable."
+            f"{len(missing)} of {len(pairs)} pairs have no generated image in {folder}: {some}"
+            f"{more}. Images are matched by name; a mean over some of them would not be comparable."
         )
     note = f"images in {folder}"
     return Candidate(MODEL, "generated", note, lambda pair, _, __: read_image(found[pair.name]))
+
+
+def generated_source(
+    pairs: Sequence[Pair], generated: Path, device: str
+) -> tuple[tuple[Pair, ...], Callable[[Pair, Pixels], Pixels]]:
+    """Return the pairs that have a generated image, and what gives it for a pair and its H&E.
+
+    ``generated`` is a folder of images, or a run folder or checkpoint to make them with. Raises
+    :class:`training.errors.TrainingError` where it is neither.
+    """
+    holds_weights = any(generated.glob("*.pt")) or any(generated.glob("*.pth"))
+    if generated.is_dir() and not holds_weights:
+        files = generated_files(generated)
+        there = tuple(pair for pair in pairs if pair.name in files)
+        return there, lambda pair, _: read_image(files[pair.name])
+    model = model_candidate(load_generator(generated, device))
+    return tuple(pairs), lambda pair, he: model.make(pair, he, he)
 
 
 def released_view(pixels: Pixels) -> Pixels:

@@ -16,7 +16,7 @@ FAILED_CHECK = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
 
-COMMANDS = ("register", "synth", "train", "evaluate", "warp_points", "doctor")
+COMMANDS = ("register", "synth", "train", "evaluate", "study", "warp_points", "doctor")
 """Modules of ``pipeline.cli``; each has a function ``add_to(app)``. This order is the order of ``--help``."""
 
 app = typer.Typer(

@@ -1,0 +1,129 @@
+"""``bci-pipeline study``: the paper's reader study, prepared and scored."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.cli.progress import progress_on_stderr
+
+if TYPE_CHECKING:
+    from training.study_scores import Agreement
+
+CREATE_EXAMPLES = """
+Examples:
+
+  bci-pipeline study create datasets/BCI --generated runs/pyramid --out study
+
+  bci-pipeline study create datasets/BCI --generated evaluation/generated --n 20
+
+Send readers the folder STUDY/readers, or study.html alone; keep STUDY/key.csv to yourself.
+"""
+
+SCORE_EXAMPLES = """
+Examples:
+
+  bci-pipeline study score study ada.csv grace.csv
+
+Writes agreement.html and agreement.json into STUDY. Every sheet must be complete.
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    study = typer.Typer(
+        name="study",
+        help="Reader study: do pathologists read the same HER2 level from generated images?",
+        no_args_is_help=True,
+    )
+    study.command("create", epilog=CREATE_EXAMPLES)(create)
+    study.command("score", epilog=SCORE_EXAMPLES)(score)
+    app.add_typer(study)
+
+
+def create(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Dataset of image pairs.")],
+    generated: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR|CHECKPOINT", help="Generated images, or a run or checkpoint to make them."
+        ),
+    ],
+    n: Annotated[int, typer.Option("--n", min=1, help="Pairs; twice as many images.")] = 40,
+    out: Annotated[Path, typer.Option(help="Study folder, new.")] = Path("study"),
+    split: Annotated[str, typer.Option(help="Split to draw from.")] = "test",
+    seed: Annotated[
+        int | None, typer.Option(help="Repeat a draw. Without it, nobody can guess the order.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Device of the model.")] = "auto",
+) -> None:
+    """Draw pairs, shuffle and blind their images, and write the page that readers score on."""
+    from training.data import open_dataset
+    from training.evaluation_run import pairs_of_split, usable_device
+    from training.evaluation_sources import generated_source
+    from training.study import create_study
+
+    pairs = pairs_of_split(open_dataset(dataset), split)
+    pairs, make = generated_source(pairs, generated, usable_device(device))
+    with progress_on_stderr({"images": "writing images"}) as report:
+        key = create_study(
+            pairs, make, out, n, seed, lambda done, total: report("images", done, total)
+        )
+    levels = [entry.her2 or "unknown" for entry in key if entry.kind == "real"]
+    counts = ", ".join(f"{levels.count(level)} of {level}" for level in sorted(set(levels)))
+    typer.echo(f"pairs    {n} (HER2: {counts}), {len(key)} images")
+    typer.echo(
+        f"readers  {out / 'readers'}  (study.html works alone; sheet.csv: for another viewer)"
+    )
+    typer.echo(f"key      {out / 'key.csv'}  (do not show it to readers)")
+
+
+def score(
+    study: Annotated[Path, typer.Argument(metavar="STUDY", help="Study folder.")],
+    sheets: Annotated[
+        list[Path], typer.Argument(metavar="SHEET...", help="One CSV file per reader.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Compare readers with the dataset's HER2 levels, and with each other."""
+    from training.study_report import as_json as json_of
+    from training.study_report import write_agreement
+    from training.study_scores import score_study
+    from training.study_sheets import read_sheets, read_study
+
+    opened = read_study(study)
+    read = read_sheets(opened, sheets)
+    agreement = score_study(opened, read)
+    write_agreement(study, opened, read, agreement)
+    if as_json:
+        typer.echo(json.dumps(json_of(opened, read, agreement), indent=2))
+    else:
+        typer.echo(_text(agreement, study))
+
+
+def _text(agreement: Agreement, study: Path) -> str:
+    """Return the lines a person wants to see first."""
+    from training.evaluation_paper import PAPER_READER_ACCURACY
+    from training.study_report import KIND_LABELS, kappa_text, share_text
+
+    lines = []
+    for reader in agreement.readers:
+        lines += [
+            reader.reader,
+            f"  generated, right  {share_text(reader.generated)}",
+            f"  real, right       {share_text(reader.real)}",
+            f"  pair read alike   {share_text(reader.same_as_real)}",
+        ]
+    paper = " and ".join(f"{100 * value:.1f} %" for value in PAPER_READER_ACCURACY)
+    lines += [f"paper, Table 5: generated images right: {paper} of 40", ""]
+    for kappa in agreement.kappas:
+        who = ", ".join(kappa.readers)
+        lines.append(
+            f"kappa ({kappa.method}), {KIND_LABELS[kappa.kind]}, {who}: {kappa_text(kappa)}"
+        )
+    return "\n".join(
+        [*lines, *([""] if agreement.kappas else []), f"report  {study / 'agreement.html'}"]
+    )
