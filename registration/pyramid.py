@@ -187,10 +187,13 @@ def _collector(spec: PyramidSpec, folder: Path) -> Iterator[_Collector]:
 
 def in_order(spec: PyramidSpec, units: Iterable[EncodedUnit]) -> Iterator[EncodedUnit]:
     """Yield the units, and raise :class:`ValueError` where one is missing or out of order."""
-    for unit, box in zip(units, unit_boxes(spec), strict=True):
-        if unit.box != box:
+    expected = iter(unit_boxes(spec))
+    for unit in units:
+        if unit.box != (box := next(expected, None)):
             raise ValueError(f"expected the unit at {box}, got the one at {unit.box}")
         yield unit
+    if (box := next(expected, None)) is not None:
+        raise ValueError(f"the units from {box} on are missing")
 
 
 def numbered_tiles(
