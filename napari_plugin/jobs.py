@@ -1,0 +1,207 @@
+"""Work in processes of their own, so that the window never freezes: start, listen, cancel, clean up."""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+GRACE_S = 8.0
+"""How long a cancelled process may take to put its things away before it is killed."""
+REAP_S = 2.0
+RUN_PIPELINE = "from pipeline.cli.app import main; main()"
+_PROGRESS = re.compile(r"^(?P<stage>.+): (?P<done>\d+)/(?P<total>\d+)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A line ``stage: done/total`` that a command printed."""
+
+    stage: str
+    done: int
+    total: int
+
+
+def read_progress(line: str) -> Progress | None:
+    """Return the progress that a line tells, or ``None`` for any other line."""
+    match = _PROGRESS.match(line.strip())
+    return match and Progress(match["stage"], int(match["done"]), int(match["total"]))
+
+
+class Job:
+    """A running command; its standard error is read line by line, its standard output at the end.
+
+    The command leads a process group of its own, so that its workers can be ended with it.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self.command = tuple(command)
+        self.said: list[str] = []
+        """Lines of standard error that were no progress."""
+        self._process = subprocess.Popen(
+            self.command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._printed: list[str] = []
+        self._readers = [
+            self._reader(self._process.stderr, self._lines.put),
+            self._reader(self._process.stdout, self._printed.append),
+        ]
+        self._cancelled = False
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the command has not ended yet."""
+        return self._process.poll() is None
+
+    @property
+    def was_cancelled(self) -> bool:
+        """Whether :meth:`cancel` or :meth:`close` ended it."""
+        return self._cancelled
+
+    @property
+    def exit_code(self) -> int | None:
+        """Exit code; ``None`` while it runs."""
+        return self._process.poll()
+
+    @property
+    def output(self) -> str:
+        """Standard output of an ended command."""
+        self._readers[1].join(REAP_S)
+        return "".join(self._printed)
+
+    def news(self) -> list[Progress]:
+        """Return the progress since the last call; other lines go to :attr:`said`. Never waits."""
+        found = []
+        while not self._lines.empty():
+            line = self._lines.get()
+            progress = read_progress(line)
+            if progress is not None:
+                found.append(progress)
+            elif line.strip():
+                self.said.append(line.rstrip())
+        return found
+
+    def cancel(self) -> None:
+        """Ask the command to stop, as Ctrl+C does; :meth:`close` makes sure that it did."""
+        if self.is_running:
+            self._cancelled = True
+            if os.name == "posix":
+                self._process.send_signal(signal.SIGINT)
+            else:
+                self._process.terminate()
+
+    def close(self, grace_s: float = GRACE_S) -> None:
+        """End the command and whatever it started; returns when nothing of it is left."""
+        family = _family(self._process.pid)
+        self.cancel()
+        try:
+            self._process.wait(grace_s if self._cancelled else REAP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        for process in family:
+            if process.is_running() and process.pid != self._process.pid:
+                process.kill()
+        psutil.wait_procs(family, REAP_S)
+        self._process.wait(REAP_S)
+        for reader in self._readers:
+            reader.join(REAP_S)
+
+    def _reader(self, stream: IO[str] | None, take: object) -> threading.Thread:
+        """Read a stream to its end on a thread, so that the command never waits for us."""
+
+        def read() -> None:
+            assert stream is not None
+            with stream:
+                for line in stream:
+                    take(line)  # type: ignore[operator]
+
+        thread = threading.Thread(target=read, daemon=True)
+        thread.start()
+        return thread
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    """Return a process and all its descendants that still run."""
+    try:
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """A registration to start from the window."""
+
+    he: Path
+    ihc: Path
+    landmarks: Path | None
+    out: Path
+    recipe: str = "default"
+    image: bool = True
+    mpp_he: float | None = None
+    mpp_ihc: float | None = None
+    overwrite: bool = False
+
+    @property
+    def arguments(self) -> list[str]:
+        """The words after ``bci-pipeline``."""
+        words = ["register", str(self.he), str(self.ihc), "--out", str(self.out)]
+        if self.landmarks is not None:
+            words += ["--landmarks", str(self.landmarks)]
+        if self.recipe != "default":
+            words += ["--recipe", self.recipe]
+        for name, value in (("--mpp-he", self.mpp_he), ("--mpp-ihc", self.mpp_ihc)):
+            if value is not None:
+                words += [name, f"{value:g}"]
+        if not self.image:
+            words.append("--no-image")
+        if self.overwrite:
+            words.append("--overwrite")
+        return words
+
+    @property
+    def shown(self) -> str:
+        """The command line that does the same in a terminal."""
+        return shlex.join(["bci-pipeline", *self.arguments])
+
+    @property
+    def command(self) -> list[str]:
+        """The same for this Python, wherever its scripts are."""
+        return [sys.executable, "-c", RUN_PIPELINE, *self.arguments]
+
+
+def suggestion_command(
+    he: Path, ihc: Path, mpp_he: float | None, mpp_ihc: float | None
+) -> list[str]:
+    """Return the command that prints suggested pairs."""
+    words = [sys.executable, "-m", "napari_plugin.proposing", str(he), str(ihc)]
+    for name, value in (("--mpp-he", mpp_he), ("--mpp-ihc", mpp_ihc)):
+        if value is not None:
+            words += [name, f"{value:g}"]
+    return words

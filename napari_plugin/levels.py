@@ -1,0 +1,123 @@
+"""Slides as lazy pyramids for napari: only the tiles in view are read, and those stay in a bounded cache.
+
+napari asks for a whole view again whenever it moves by a pixel; from tiles that were read before
+such a view is put together in about a millisecond.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from napari_plugin.convert import box_of
+from registration.geometry import Box, Image, Size
+from registration.slide import Slide
+
+TILE_PX = 512
+CACHE_BYTES = 96 * 2**20
+SMALLEST_SIDE_PX = 512
+"""The smallest level is at least this large: napari keeps it for the thumbnail and far zooms."""
+
+
+class Source(Protocol):
+    """Something that has pixels at any downsample of a slide's frame."""
+
+    @property
+    def size(self) -> Size:
+        """Level-0 size."""
+        ...
+
+    def read(self, box: Box, downsample: float) -> Image:
+        """Return ``(h, w, 3)`` RGB of a box in pixels of a level with ``downsample``."""
+        ...
+
+
+class Tiles:
+    """A source that remembers the tiles it read last, up to :data:`CACHE_BYTES`."""
+
+    def __init__(self, size: Size, read: Callable[[Box, float], Image]) -> None:
+        self.size = size
+        self._read = read
+        self._cache: OrderedDict[tuple[float, int, int], Image] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of_slide(cls, slide: Slide) -> Tiles:
+        """Return the tiles of a slide."""
+        return cls(slide.size, slide.read_scaled)
+
+    def read(self, box: Box, downsample: float) -> Image:
+        """Return a box put together from tiles; beside the slide it is white."""
+        image = np.full((box.height, box.width, 3), 255, np.uint8)
+        level = self.size.downsampled(downsample)
+        inside = box.clipped(level)
+        if inside.width == 0 or inside.height == 0:
+            return image
+        for row in range(inside.y // TILE_PX, (inside.bottom - 1) // TILE_PX + 1):
+            for column in range(inside.x // TILE_PX, (inside.right - 1) // TILE_PX + 1):
+                whole = Box(column * TILE_PX, row * TILE_PX, TILE_PX, TILE_PX).clipped(level)
+                tile = self._tile(whole, downsample)
+                left, top = max(whole.x, box.x), max(whole.y, box.y)
+                right, bottom = min(whole.right, box.right), min(whole.bottom, box.bottom)
+                image[top - box.y : bottom - box.y, left - box.x : right - box.x] = tile[
+                    top - whole.y : bottom - whole.y, left - whole.x : right - whole.x
+                ]
+        return image
+
+    def _tile(self, box: Box, downsample: float) -> Image:
+        key = downsample, box.x, box.y
+        with self._lock:
+            if key in self._cache:
+                self._cache.move_to_end(key)
+                return self._cache[key]
+        tile = self._read(box, downsample)
+        with self._lock:
+            if key not in self._cache:
+                self._cache[key] = tile
+                self._bytes += tile.nbytes
+            while self._bytes > CACHE_BYTES and len(self._cache) > 1:
+                self._bytes -= self._cache.popitem(last=False)[1].nbytes
+        return tile
+
+
+class Level:
+    """One level of a source, as the array-like that napari slices."""
+
+    dtype = np.dtype(np.uint8)
+    ndim = 3
+
+    def __init__(self, source: Source, downsample: float) -> None:
+        self.source = source
+        self.downsample = downsample
+        size = source.size.downsampled(downsample)
+        self.shape = (size.height, size.width, 3)
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return int(np.prod(self.shape))
+
+    def __getitem__(self, key: Any) -> Image:
+        """Return the pixels of two slices (rows, columns); a third index picks channels."""
+        parts = list(key) if isinstance(key, tuple) else [key]
+        parts += [slice(None)] * (3 - len(parts))
+        box = box_of(parts[0], parts[1], self.shape)
+        return self.source.read(box, self.downsample)[:, :, parts[2]]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Image:
+        """Return all pixels; napari asks this of the smallest level only."""
+        return np.asarray(self[:, :], dtype)
+
+
+def pyramid(source: Source) -> list[Level]:
+    """Return levels of downsample 1, 2, 4, ... down to about :data:`SMALLEST_SIDE_PX`."""
+    longest = max(source.size.width, source.size.height)
+    downsamples = [1.0]
+    while longest / downsamples[-1] / 2 >= SMALLEST_SIDE_PX:
+        downsamples.append(downsamples[-1] * 2)
+    return [Level(source, downsample) for downsample in downsamples]
