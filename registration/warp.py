@@ -50,85 +50,91 @@ def warp_box(
     ``box`` is in pixels of a level of the fixed slide with ``downsample``. With ``fill=False`` what
     has no source stays black, as in the paper before its post-processing.
     """
-    source = map_box(chain, box, downsample)
-    scale = _scale(source, downsample)
-    read_downsample = _read_downsample(moving, scale)
+    mesh = _Mesh.of(chain, box, downsample)
+    read_downsample = _read_downsample(moving, mesh.scale)
     size = moving.size.downsampled(read_downsample)
-    where = from_level0(source, read_downsample).astype(np.float32)
-    has_source = _inside(where, size)
-    if not has_source.any() and not fill:
-        return Warped(np.zeros((box.height, box.width, 3), np.uint8), has_source)
+    nodes = from_level0(mesh.positions, read_downsample)
     reach = FILL_REACH_UM / (moving.mpp * read_downsample) if fill else 0.0
-    near = _mirror_into(where, size, reach)
-    image = _sample(moving, read_downsample, where, near)
-    if fill:
-        image[~near] = _WHITE
-    else:
-        image[~has_source] = 0
-    return Warped(image, has_source)
+    read = _read_box(nodes, size, reach)
+    ground = _WHITE if fill else (0, 0, 0)
+    shape = (box.height, box.width)
+    if read is None:
+        return Warped(np.full((*shape, 3), ground, np.uint8), np.zeros(shape, bool))
+    if max(read.width, read.height) > MAX_READ_PX:
+        raise ValueError(f"a warped box needs {read.width} x {read.height} px at once")
+    where = mesh.dense(nodes - [read.x, read.y])
+    has_source = near = np.ones(shape, bool)
+    if not _all_inside(nodes, size):
+        has_source = _inside(where, read, size)
+        near = _mirror_into(where, read, size, reach)
+    pixels = moving.read_scaled(read, read_downsample)
+    image = cv2.remap(pixels, where, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    if not near.all():
+        image[~near] = ground
+    return Warped(np.asarray(image, np.uint8), has_source)
 
 
-def map_box(chain: Transform, box: Box, downsample: float = 1.0) -> NDArray[np.float64]:
-    """Return the moving level-0 position of every pixel of ``box``: ``(height, width, 2)``.
+@dataclass(frozen=True, eq=False)
+class _Mesh:
+    """Moving level-0 positions at the crossings of a mesh over a box."""
 
-    The mesh is anchored to the slide, not to the box.
-    """
-    step = _mesh_step(downsample)
-    first_x, first_y = box.x // step, box.y // step
-    columns = (box.right - 1) // step - first_x + 2
-    rows = (box.bottom - 1) // step - first_y + 2
-    xs = to_level0(spaced(columns, step, step * first_x), downsample)
-    ys = to_level0(spaced(rows, step, step * first_y), downsample)
-    mesh = chain.on_grid(xs, ys)
-    # Pixels lie at multiples of 1/8 of the mesh, which linear interpolation in cv2 (in steps of 1/32)
-    # meets exactly; subtracting the middle keeps float32 precise on slides of any size.
-    middle = mesh.reshape(-1, 2).mean(axis=0)
-    matrix = np.array(
-        [
-            [1 / step, 0, box.x / step - first_x],
-            [0, 1 / step, box.y / step - first_y],
-        ]
-    )
-    dense = cv2.warpAffine(
-        (mesh - middle).astype(np.float32),
-        matrix,
-        (box.width, box.height),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    mapped: NDArray[np.float64] = np.asarray(dense, np.float64)
-    mapped += middle
-    return mapped
+    box: Box
+    step: int
+    positions: NDArray[np.float64]
+    """``(rows, columns, 2)``; the mesh is anchored to the slide, not to the box."""
 
+    @classmethod
+    def of(cls, chain: Transform, box: Box, downsample: float) -> _Mesh:
+        step = next((step for step in (8, 4, 2) if step * downsample <= MESH_STEP_PX), 1)
+        first_x, first_y = box.x // step, box.y // step
+        columns = (box.right - 1) // step - first_x + 2
+        rows = (box.bottom - 1) // step - first_y + 2
+        xs = to_level0(spaced(columns, step, step * first_x), downsample)
+        ys = to_level0(spaced(rows, step, step * first_y), downsample)
+        return cls(box, step, chain.on_grid(xs, ys))
 
-def _mesh_step(downsample: float) -> int:
-    """Return the mesh's step in pixels of a level: 8, 4, 2 or 1."""
-    return next((step for step in (8, 4, 2) if step * downsample <= MESH_STEP_PX), 1)
+    @property
+    def scale(self) -> float:
+        """Moving level-0 pixels per pixel of the box."""
+        rows, columns = self.positions.shape[:2]
+        middle_row, middle_column = self.positions[rows // 2], self.positions[:, columns // 2]
+        across = np.hypot(*(middle_row[-1] - middle_row[0])) / (columns - 1)
+        down = np.hypot(*(middle_column[-1] - middle_column[0])) / (rows - 1)
+        return float(np.sqrt(across * down)) / self.step
 
-
-def _scale(source: NDArray[np.float64], downsample: float) -> float:
-    """Return how many level-0 moving pixels one output pixel covers, along an edge of the box."""
-    height, width = source.shape[:2]
-    if height < 2 or width < 2:
-        return downsample
-    across = np.hypot(*(source[height // 2, -1] - source[height // 2, 0])) / (width - 1)
-    down = np.hypot(*(source[-1, width // 2] - source[0, width // 2])) / (height - 1)
-    return float(np.sqrt(across * down))
-
-
-def _inside(where: NDArray[np.float32], size: Size) -> NDArray[np.bool_]:
-    x, y = where[..., 0], where[..., 1]
-    return (x >= -0.5) & (y >= -0.5) & (x <= size.width - 0.5) & (y <= size.height - 0.5)
+    def dense(self, nodes: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Interpolate values at the crossings linearly to every pixel: ``(height, width, 2)``."""
+        # Pixels lie at multiples of 1/8 of the mesh, which linear interpolation in cv2 (in steps of
+        # 1/32) meets exactly.
+        box, step = self.box, self.step
+        matrix = np.array(
+            [
+                [1 / step, 0, box.x / step - box.x // step],
+                [0, 1 / step, box.y / step - box.y // step],
+            ]
+        )
+        dense = cv2.warpAffine(
+            nodes.astype(np.float32),
+            matrix,
+            (box.width, box.height),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        return np.asarray(dense, np.float32)
 
 
-def _mirror_into(where: NDArray[np.float32], size: Size, reach: float) -> NDArray[np.bool_]:
-    """Reflect positions up to ``reach`` outside back in, in place; return which are in."""
-    for axis, extent in ((0, size.width), (1, size.height)):
-        position = where[..., axis]
-        mirrored = (extent - 1) - np.abs((extent - 1) - np.abs(position))
-        near = np.abs(mirrored - position) <= 2 * reach
-        position[near] = mirrored[near]
-    return _inside(where, size)
+def _read_box(nodes: NDArray[np.float64], size: Size, reach: float) -> Box | None:
+    """Return what must be read for positions at ``nodes``; ``None`` where all lie far outside."""
+    low, high = nodes.reshape(-1, 2).min(axis=0), nodes.reshape(-1, 2).max(axis=0)
+    last = np.array([size.width - 1, size.height - 1], np.float64)
+    if (high < -reach - 1).any() or (low > last + reach + 1).any():
+        return None
+    # positions outside are mirrored to at most ``reach`` inside
+    low = np.minimum(np.maximum(low, 0), last - reach * (high > last))
+    high = np.maximum(np.minimum(high, last), reach * (low <= 0))
+    x, y = (math.floor(value) - _READ_MARGIN_PX for value in low)
+    right, bottom = (math.ceil(value) + _READ_MARGIN_PX + 1 for value in high)
+    return Box(x, y, right - x, bottom - y)
 
 
 def _read_downsample(moving: Slide, scale: float) -> float:
@@ -137,27 +143,26 @@ def _read_downsample(moving: Slide, scale: float) -> float:
     return stored * max(1, math.floor(scale / stored + 0.25))
 
 
-def _sample(
-    moving: Slide, downsample: float, where: NDArray[np.float32], wanted: NDArray[np.bool_]
-) -> Image:
-    """Read what ``where`` needs and interpolate it (bicubic)."""
-    height, width = where.shape[:2]
-    if not wanted.any():
-        return np.zeros((height, width, 3), np.uint8)
-    needed = where[wanted]
-    low = np.floor(needed.min(axis=0)).astype(int) - _READ_MARGIN_PX
-    high = np.ceil(needed.max(axis=0)).astype(int) + _READ_MARGIN_PX
-    box = Box(int(low[0]), int(low[1]), int(high[0] - low[0] + 1), int(high[1] - low[1] + 1))
-    if max(box.width, box.height) > MAX_READ_PX:
-        raise ValueError(f"a warped box needs {box.width} x {box.height} px at once")
-    pixels = moving.read_scaled(box, downsample)
-    return np.asarray(
-        cv2.remap(
-            pixels,
-            where - np.array([box.x, box.y], np.float32),
-            None,
-            cv2.INTER_CUBIC,
-            borderMode=cv2.BORDER_REPLICATE,
-        ),
-        np.uint8,
-    )
+def _all_inside(nodes: NDArray[np.float64], size: Size) -> bool:
+    x, y = nodes.reshape(-1, 2).min(axis=0)
+    right, bottom = nodes.reshape(-1, 2).max(axis=0)
+    return bool(x >= 0 and y >= 0 and right <= size.width - 1 and bottom <= size.height - 1)
+
+
+def _inside(where: NDArray[np.float32], read: Box, size: Size) -> NDArray[np.bool_]:
+    """Return which positions, counted from the corner of ``read``, lie on the level's pixels."""
+    x, y = where[..., 0], where[..., 1]
+    left, top = -0.5 - read.x, -0.5 - read.y
+    return (x >= left) & (y >= top) & (x <= left + size.width) & (y <= top + size.height)
+
+
+def _mirror_into(
+    where: NDArray[np.float32], read: Box, size: Size, reach: float
+) -> NDArray[np.bool_]:
+    """Reflect positions up to ``reach`` outside back in, in place; return which are in."""
+    for axis, (offset, extent) in enumerate(((read.x, size.width), (read.y, size.height))):
+        position = where[..., axis] + np.float32(offset)
+        mirrored = (extent - 1) - np.abs((extent - 1) - np.abs(position))
+        near = np.abs(mirrored - position) <= 2 * reach
+        where[..., axis][near] = mirrored[near] - np.float32(offset)
+    return _inside(where, read, size)

@@ -9,7 +9,7 @@ import pytest
 from registration.geometry import Box
 from registration.slide import Slide, open_slide
 from registration.transforms import Chain, DisplacementField, Projective
-from registration.warp import map_box, warp_box
+from registration.warp import _Mesh, warp_box
 
 WIDTH, HEIGHT = 900, 640
 
@@ -39,7 +39,8 @@ def chain() -> Chain:
 def test_mesh_is_exact_to_a_hundredth_of_a_pixel(chain: Chain) -> None:
     box = Box(133, 77, 210, 150)
 
-    mapped = map_box(chain, box)
+    mesh = _Mesh.of(chain, box, 1.0)
+    mapped = mesh.dense(mesh.positions)
 
     exact = chain.on_grid(133 + np.arange(210.0), 77 + np.arange(150.0))
     assert np.abs(mapped - exact).max() < 0.03
@@ -47,7 +48,8 @@ def test_mesh_is_exact_to_a_hundredth_of_a_pixel(chain: Chain) -> None:
 
 
 def test_mesh_of_a_level_follows_the_coordinate_rule(chain: Chain) -> None:
-    mapped = map_box(chain, Box(10, 20, 30, 25), downsample=4.0)
+    mesh = _Mesh.of(chain, Box(10, 20, 30, 25), 4.0)
+    mapped = mesh.dense(mesh.positions)
 
     exact = chain([[(10 + 7 + 0.5) * 4 - 0.5, (20 + 3 + 0.5) * 4 - 0.5]])[0]
     assert np.abs(mapped[3, 7] - exact).max() < 0.03
