@@ -26,9 +26,8 @@ from scipy.spatial import cKDTree
 from registration.errors import SynthError
 from registration.geometry import Image, Points, Size, axis_positions, mesh
 from registration.storage import write_json, write_text, written_whole
-from registration.synth.cells import ADIPOCYTE, build_cells
+from registration.synth.cells import ADIPOCYTE, FAT_RADIUS_UM, build_cells
 from registration.synth.damage import REMOVING, plan_damage
-from registration.synth.layers import FAT_RADIUS_UM
 from registration.synth.paint import Painter
 from registration.synth.rendering import Progress, SlideJob, render_slides
 from registration.synth.section import Cut, cut_sections

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from registration.geometry import Points
 from registration.synth.noise import Float32
@@ -25,6 +26,9 @@ STEP_UM = {
 }
 """Distance between neighbours of a kind, in µm."""
 LATTICE_CHUNK = 200_000
+FAT_RADIUS_UM = 41.0
+"""Radius of an adipocyte that has no neighbours."""
+FAT_WALL_UM = 2.0
 
 SHAPES = {
     #             half axis, its spread, elongation, density, empty middle
@@ -71,7 +75,7 @@ class Cells:
     @property
     def has_nucleus(self) -> NDArray[np.bool_]:
         """Which cells can show a nucleus."""
-        return (self.kind != ADIPOCYTE) & (self.kind != ERYTHROCYTE)
+        return np.isin(self.kind, (ADIPOCYTE, ERYTHROCYTE), invert=True)
 
 
 def build_cells(settings: SynthSettings, scene: Scene) -> Cells:
@@ -81,9 +85,11 @@ def build_cells(settings: SynthSettings, scene: Scene) -> Cells:
     placed = {
         kind: _place(kind, scene, (size.width * mpp, size.height * mpp), rng) for kind in STEP_UM
     }
-    kind = np.concatenate([np.full(len(points), k, np.uint8) for k, points in placed.items()])
+    for kind in (FIBROBLAST, LYMPHOCYTE):
+        placed[kind] = placed[kind][~_in_fat_vacuole(placed[kind], placed[ADIPOCYTE])]
+    kinds = np.concatenate([np.full(len(points), k, np.uint8) for k, points in placed.items()])
     position = np.concatenate(list(placed.values()))
-    return _described(position, kind, scene, (settings.changed_nuclei, rng))
+    return _described(position, kinds, scene, (settings.changed_nuclei, rng))
 
 
 def _place(
@@ -115,6 +121,15 @@ def _kept(kind: int, scene: Scene, points: Points, rng: np.random.Generator) -> 
         keep = (lumen > 1) & (scene.at(scene.filling, points) > 1.5)
         keep &= rng.random(len(points)) < 0.75
     return np.asarray(points[keep])
+
+
+def _in_fat_vacuole(points: Points, adipocytes: Points) -> NDArray[np.bool_]:
+    """Return which points lie in an adipocyte's empty body, off its wall."""
+    if len(adipocytes) < 2 or not len(points):
+        return np.zeros(len(points), np.bool_)
+    nearest, second = cKDTree(adipocytes).query(points, k=2)[0].T
+    wall = np.minimum((second - nearest) / 2, FAT_RADIUS_UM - nearest)
+    return np.asarray(wall > FAT_WALL_UM)
 
 
 def _lattice(

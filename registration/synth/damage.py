@@ -87,11 +87,22 @@ class Stroke:
         return best.astype(np.float32)
 
     def outline(self) -> Points:
-        """Return the two sides of the line."""
+        """Return the two sides of the line and its round ends."""
         tangent = np.gradient(self.line, axis=0)
-        normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
-        normal *= (self.half_width / np.linalg.norm(tangent, axis=1))[:, None]
-        return np.concatenate([self.line + normal, (self.line - normal)[::-1]])
+        tangent /= np.linalg.norm(tangent, axis=1)[:, None]
+        side = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1) * self.half_width[:, None]
+        turn = np.linspace(np.pi / 2, -np.pi / 2, 9)[1:-1]
+        round_end = np.stack([np.cos(turn), np.sin(turn)], axis=1)
+        far = np.stack([tangent[-1] * self.half_width[-1], side[-1]])
+        near = np.stack([-tangent[0] * self.half_width[0], -side[0]])
+        return np.concatenate(
+            [
+                self.line + side,
+                self.line[-1] + round_end @ far,
+                (self.line - side)[::-1],
+                self.line[0] + round_end @ near,
+            ]
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,7 +206,7 @@ def spoil_light(light: Float32, damage: Damage, inside_px: Float32, mpp: float) 
     return light
 
 
-def _defocused(light: Float32, share: Float32, sigma: float) -> Float32:
+def _defocused(light: Float32, share: NDArray[np.floating], sigma: float) -> Float32:
     """Return the light blurred where ``share`` is 1."""
     side = 2 * min(REACH_PX // 2, int(np.ceil(3 * sigma))) + 1
     blurred = cv2.GaussianBlur(light, (side, side), sigma)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from registration.synth.cells import ADIPOCYTE, BENIGN, ERYTHROCYTE, TUMOUR
+from registration.synth.cells import ADIPOCYTE, BENIGN, ERYTHROCYTE, FAT_RADIUS_UM, TUMOUR
 from registration.synth.noise import Float32, Texture
 from registration.synth.section import PlacedCells
 from registration.synth.settings import SECTIONS, Section
@@ -16,7 +16,6 @@ from registration.synth.view import View
 EDGE_UM = 0.9
 CELL_REACH_UM = 13.0
 FAT_REACH_UM = 46.0
-FAT_RADIUS_UM = 41.0
 OWN_TEXTURE_SHIFT = 331.0
 """Texels between the two sections' own textures: what they do not share."""
 
@@ -74,7 +73,8 @@ def evaluate(view: View, textures: Textures) -> Layers:
     cleft = step(1.3 - np.abs(epithelium + 1.9)) * np.clip(patchy * 1.5 - 0.5, 0, 1)
     loose = view.smooth(scene.loose)
     split = np.clip((bundles - 1.45 + 0.55 * loose) * 2.2, 0, 1) * (epithelium < -2.5)
-    white = np.maximum(np.maximum(hole, cleft), split * 0.9)
+    nuclei = _nuclei(view, cells)
+    white = np.maximum(hole, np.maximum(cleft, split * 0.9) * (1 - np.clip(3 * nuclei, 0, 1)))
     epithelial = cells.take(np.flatnonzero((kind == TUMOUR) | (kind == BENIGN)))
     return Layers(
         tissue=step(view.smooth(scene.tissue)) * (1 - white) * (1 - lumen),
@@ -85,7 +85,7 @@ def evaluate(view: View, textures: Textures) -> Layers:
         bundles=bundles,
         fibres=fibres,
         fat=fat,
-        nuclei=_nuclei(view, cells),
+        nuclei=nuclei,
         erythrocytes=_erythrocytes(view, cells.take(np.flatnonzero(kind == ERYTHROCYTE))),
         grain=textures.fine.at(*(axis + textures.own for axis in view.texels(1.9))),
         chromatin=textures.fine.at(*(axis - textures.own for axis in view.texels(3.3))),
@@ -97,7 +97,7 @@ def evaluate(view: View, textures: Textures) -> Layers:
 
 def step(distance_um: Float32) -> Float32:
     """Return 0 outside to 1 inside over :data:`EDGE_UM`."""
-    return np.clip(distance_um * np.float32(1 / EDGE_UM) + np.float32(0.5), 0, 1)
+    return np.asarray(np.clip(distance_um / EDGE_UM + 0.5, 0, 1), np.float32)
 
 
 def _collagen(view: View, textures: Textures) -> tuple[Float32, Float32]:
@@ -117,14 +117,14 @@ def _collagen(view: View, textures: Textures) -> tuple[Float32, Float32]:
 
 def _fat(view: View, cells: PlacedCells) -> tuple[Float32, Float32]:
     """Return where adipocytes are empty, and where they lie at all."""
-    nearest, second = draw_borders(cells, view.box, FAT_REACH_UM)
+    nearest, second = draw_borders(cells, view.box, FAT_REACH_UM, view.cut.mpp)
     body = np.minimum((second - nearest) * 0.5, FAT_RADIUS_UM - nearest)
     return step(body - 0.75), step(FAT_RADIUS_UM + 2 - nearest)
 
 
 def _membrane(view: View, cells: PlacedCells, epithelium: Float32, patchy: Float32) -> Float32:
     """Return how much of each pixel is the border of an epithelial cell, 0 to 1."""
-    nearest, second = draw_borders(cells, view.box, CELL_REACH_UM)
+    nearest, second = draw_borders(cells, view.box, CELL_REACH_UM, view.cut.mpp)
     width = 1.15 + 0.25 * patchy
     between = np.exp(-(((second - nearest) / np.maximum(width, 0.5)) ** 2))
     rim = 0.55 * np.exp(-(((epithelium - 0.7) / 0.7) ** 2))
@@ -137,6 +137,8 @@ def _nuclei(view: View, cells: PlacedCells) -> Float32:
     seen = cells.cells.in_he if number == 0 else cells.cells.in_ihc
     shown = cells.take(np.flatnonzero(seen & cells.cells.has_nucleus))
     phase = shown.cells.angle * 7919 + 1.7 * number
+    wobble = shown.cells.wobble + 0.5 * number * np.roll(shown.cells.wobble, 1, axis=1)
+    shown = replace(shown, cells=replace(shown.cells, wobble=wobble))
     return draw_nuclei(shown, view.box, (1 + 0.08 * np.sin(phase)).astype(np.float32))
 
 

@@ -32,6 +32,7 @@ BAND_ROWS = 64
 markers RST0..RST7 of one band continue those of the band before."""
 LEVEL_STEP = 4
 SMALLEST_LEVEL_PX = 256
+OVERVIEW_PX = 400
 JPEG_LIMIT_PX = 65_500
 MCU_WIDTH, MCU_HEIGHT = 16, 8
 SUBSAMPLING_422 = 1
@@ -89,8 +90,8 @@ def write_ndpi(
 ) -> None:
     """Write an NDPI file from bands of full width, top to bottom.
 
-    ``bands`` are ``(rows, width, 3)`` uint8 RGB with any number of rows. ``macro`` gets the
-    smallest level and returns the macro image. Smaller levels are averages of 4 x 4 pixels. Peak
+    ``bands`` are ``(rows, width, 3)`` uint8 RGB with any number of rows. ``macro`` gets a small
+    level and returns the macro image. Smaller levels are averages of 4 x 4 pixels. Peak
     memory is a band plus the compressed smaller levels.
 
     Raises :class:`SynthError` when the bands do not add up to the height.
@@ -98,10 +99,9 @@ def write_ndpi(
     with written_whole(path) as part, part.open("wb") as file:
         file.write(b"II" + struct.pack("<HQ", 42, 0))
         levels = _write_levels(file, spec, bands)
-        smallest = levels[-1].pixels()
         directories = [level.directory(spec) for level in levels]
         if macro is not None:
-            directories.append(_macro_directory(file, macro(smallest), spec))
+            directories.append(_macro_directory(file, macro(_overview(levels)), spec))
         _write_directories(file, directories)
 
 
@@ -119,6 +119,12 @@ def _write_levels(file: BinaryIO, spec: NdpiSpec, bands: Iterable[Image]) -> lis
         if level.spool is not file:
             level.move_to(file)
     return levels
+
+
+def _overview(levels: list[_Level]) -> Image:
+    """Return the smallest level that is still sharp in a macro image."""
+    fitting = [level for level in levels[1:] if max(level.size.shape) >= OVERVIEW_PX]
+    return (fitting or levels[1:2])[-1].pixels()
 
 
 @dataclass

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from registration.geometry import Box, Image, Size
 from registration.synth.noise import Float32
-from registration.synth.settings import Section
+from registration.synth.settings import SECTIONS, Section
 
 BLUR_PX = 0.65
 """Deviation of the point spread at 0.46 µm per pixel."""
 NOISE_LEVELS = 1.6
+"""Deviation of the sensor's noise in grey levels."""
+SENSOR_SIDE = 1024
 FALL_OFF = 0.035
 """How much darker the light is at its dimmest."""
 
@@ -53,9 +54,9 @@ def focused(light: Float32, mpp: float) -> Float32:
     return np.asarray(cv2.GaussianBlur(light, (7, 7), BLUR_PX * 0.46 / mpp), np.float32)
 
 
-def illumination(box: Box, size: Size, seed: int) -> Float32:
+def illumination(box: Box, size: Size, seed: list[int]) -> Float32:
     """Return the gain of the uneven light, ``(h, w, 1)``."""
-    rng = np.random.default_rng([seed, 401])
+    rng = np.random.default_rng([*seed, 401])
     x0, y0 = rng.uniform(0.3, 0.7, 2)
     x = (np.arange(box.x, box.right) / size.width - x0).astype(np.float32)
     y = (np.arange(box.y, box.bottom) / size.height - y0).astype(np.float32)
@@ -63,11 +64,22 @@ def illumination(box: Box, size: Size, seed: int) -> Float32:
     return np.asarray(gain[..., None], np.float32)
 
 
-def digitised(light: Float32, seed: NDArray[np.int64] | list[int]) -> Image:
-    """Return uint8 pixels with the sensor's noise."""
-    rng = np.random.default_rng(seed)
-    grain = rng.standard_normal(light.shape, dtype=np.float32)
-    grain *= NOISE_LEVELS
-    grain += light
-    np.clip(grain, 0, 255, out=grain)
-    return np.asarray(np.rint(grain), np.uint8)
+class Sensor:
+    """Noise of the sensor: one random field, read from another place for every tile."""
+
+    def __init__(self, seed: int, section: Section) -> None:
+        self._seed = [seed, 601 + SECTIONS.index(section)]
+        grain = np.random.default_rng(self._seed).standard_normal(
+            (SENSOR_SIDE, SENSOR_SIDE, 3), dtype=np.float32
+        )
+        self._grain = grain * np.float32(NOISE_LEVELS)
+
+    def digitised(self, light: Float32, box: Box) -> Image:
+        """Return uint8 pixels of a tile no larger than half the sensor's field."""
+        rng = np.random.default_rng([*self._seed, box.y, box.x])
+        y, x = rng.integers(0, SENSOR_SIDE // 2, 2).tolist()
+        grain = self._grain[y : y + box.height, x : x + box.width]
+        if rng.random() < 0.5:
+            grain = grain[::-1]
+        noisy = light + grain
+        return np.asarray(np.rint(np.clip(noisy, 0, 255, out=noisy), out=noisy), np.uint8)

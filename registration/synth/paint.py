@@ -44,11 +44,16 @@ class Painter:
     def __init__(self, cut: Cut) -> None:
         self.cut = cut
         self.textures = Textures(cut.settings.seed, cut.section)
+        self.sensor = optics.Sensor(cut.settings.seed, cut.section)
         self.damage = plan_damage(cut)
 
     def tile(self, box: Box) -> Image:
         """Return the pixels of one tile."""
-        cut, seed = self.cut, self.cut.settings.seed
+        return self.sensor.digitised(self.light(box), box)
+
+    def light(self, box: Box) -> Float32:
+        """Return the light that reaches the sensor, ``(h, w, 3)`` in grey levels."""
+        cut, number = self.cut, SECTIONS.index(self.cut.section)
         damage = [item for item in self.damage if item.touches(box)]
         halo = REACH_PX if damage else HALO_PX
         view = View(cut, box.expanded(halo))
@@ -57,10 +62,8 @@ class Painter:
         light = optics.focused(light, cut.mpp)
         for item, depth in zip(damage, depths, strict=True):
             light = spoil_light(light, item, depth, cut.mpp)
-        number = SECTIONS.index(cut.section)
         light = light[halo:-halo, halo:-halo]
-        light = light * optics.illumination(box, cut.size, seed * 2 + number)
-        return optics.digitised(light, [seed, 601 + number, box.y, box.x])
+        return light * optics.illumination(box, cut.size, [cut.settings.seed, number])
 
     def bands(self) -> Iterator[Image]:
         """Yield the slide from top to bottom, a row of tiles at a time."""

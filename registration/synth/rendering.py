@@ -83,15 +83,13 @@ def render_slide(job: SlideJob, progress: Progress) -> None:
             progress(band.shape[0] * band.shape[1])
 
     label = "H&E" if job.section == "he" else "HER2"
-    write_ndpi(
-        job.path, NdpiSpec(cut.size, cut.mpp), bands(), lambda smallest: macro_of(smallest, label)
-    )
+    write_ndpi(job.path, NdpiSpec(cut.size, cut.mpp), bands(), lambda small: macro_of(small, label))
 
 
 def macro_of(slide: Image, label: str) -> Image:
     """Return a picture of the whole glass: a label on the left, the section beside it."""
     height, width = MACRO_SHAPE
-    macro = np.full((height, width, 3), 236, np.uint8)
+    macro = np.full((height, width, 3), 240, np.uint8)
     macro[12:-12, 12:LABEL_WIDTH] = (250, 249, 244)
     cv2.putText(macro, label, (60, 190), cv2.FONT_HERSHEY_DUPLEX, 1.8, (40, 40, 60), 2, cv2.LINE_AA)
     cv2.putText(

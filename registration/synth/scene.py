@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from registration.geometry import Points, to_rows_columns
-from registration.synth.noise import Float32, MapNoise
 from registration.synth.glands import GRID_UM, LIMIT_UM, MARGIN_UM, Canvas, Glands
+from registration.synth.noise import Float32, MapNoise
 from registration.synth.settings import SynthSettings
 
 TISSUE_SHARE = 0.415

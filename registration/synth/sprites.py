@@ -19,7 +19,7 @@ EDGE_PX = 1.3
 """Width over which the border of a nucleus fades."""
 CHUNK_TEXELS = 250_000
 FAR_UM = 1000.0
-PATCH_SIDES = (16, 24, 32, 48, 64, 96)
+PATCH_SIDES = (16, 24, 32, 48, 64, 96, 160, 256)
 """Sides of patches in pixels; a nucleus is drawn on the smallest that holds it."""
 
 
@@ -28,10 +28,10 @@ def draw_nuclei(placed: PlacedCells, box: Box, swell: Float32) -> Float32:
 
     ``swell`` scales each nucleus, ``(N,)``: consecutive sections cut it at different heights.
     """
-    canvas = _Canvas.of(box, PATCH_SIDES[-1], 0.0)
     frames = _nuclear_frames(placed, swell)
     reach = np.minimum(2.5 / _smallest_stretch(frames) + 3, PATCH_SIDES[-1])
     classes = np.searchsorted(PATCH_SIDES, reach)
+    canvas = _Canvas.of(box, PATCH_SIDES[classes.max(initial=0)], 0.0)
     for number, side in enumerate(PATCH_SIDES):
         for chunk in _chunks(canvas.touching(placed, side, classes == number), side):
             offsets, corners = canvas.offsets(placed.center[chunk], side)
@@ -44,17 +44,16 @@ def draw_nuclei(placed: PlacedCells, box: Box, swell: Float32) -> Float32:
     return canvas.inner()
 
 
-def draw_borders(placed: PlacedCells, box: Box, reach_um: float) -> tuple[Float32, Float32]:
+def draw_borders(
+    placed: PlacedCells, box: Box, reach_um: float, mpp: float
+) -> tuple[Float32, Float32]:
     """Return the distances in µm to the nearest and second-nearest cell centre, ``(h, w)`` each.
 
-    Each cell measures by its own metric, which bends the borders between cells. Beyond ``reach_um`` of any centre they are :data:`FAR_UM`.
+    Each cell measures by its own metric, which bends the borders between cells. Beyond
+    ``reach_um`` of any centre they are :data:`FAR_UM`.
     """
-    if not len(placed.cells):
-        return np.full(box.size.shape, FAR_UM, np.float32), np.full(
-            box.size.shape, FAR_UM, np.float32
-        )
     frames = np.asarray(placed.cells.body @ placed.to_scene, np.float32)
-    side = 2 * round(reach_um / float(np.median(_smallest_stretch(frames)))) + 4
+    side = 2 * round(reach_um / (0.9 * mpp))
     first, second = _Canvas.of(box, side, FAR_UM), _Canvas.of(box, side, FAR_UM)
     everywhere = np.ones(len(placed.cells), np.bool_)
     for chunk in _chunks(first.touching(placed, side, everywhere), side):
