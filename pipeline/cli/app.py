@@ -16,8 +16,8 @@ FAILED_CHECK = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
 
-COMMANDS = ("register", "synth", "train", "evaluate", "study", "warp_points", "doctor")
-"""Modules of ``pipeline.cli``; each has a function ``add_to(app)``. This order is the order of ``--help``."""
+COMMANDS = ("demo", "register", "synth", "train", "evaluate", "study", "warp_points", "doctor")
+"""Modules of ``pipeline.cli``, in the order of ``--help``; each has a function ``add_to(app)``."""
 
 app = typer.Typer(
     name="bci-pipeline",

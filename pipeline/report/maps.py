@@ -154,7 +154,8 @@ def displacement_map(registration: Registration, field: SampledField, ground: Gr
     """Draw how far, and from where, the non-rigid step moved the tissue."""
     mpp = registration.fixed.mpp
     length_um = field.on(np.hypot(*np.moveaxis(field.shift_px, -1, 0)) * mpp, ground)
-    highest = _round_up(float(np.percentile(length_um, 99.5)))
+    shown = length_um[ground.tissue] if ground.tissue.any() else length_um
+    highest = _round_up(float(shown.max()))
     image = laid_over(ground.image, coloured(length_um, 0, highest, "amount"), ground.opacity)
     arrows, factor = _arrows(field, ground)
     return MapFigure(

@@ -1,0 +1,116 @@
+"""``bci-pipeline demo``: the whole pipeline on slides that it makes itself, so that truth is known.
+
+A demo is a list of stages that work on one folder, each on what those before it left there. A stage
+that finds its work done does nothing, so that a demo can be stopped and started again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.errors import UsageError
+from pipeline.registering import Request, run_request
+from pipeline.report.registration import REPORT_NAME
+from registration.execution import Progress, usable_cores
+from registration.folder import Registration
+from registration.synth import CohortPlan, SynthCase, SynthSettings, write_cohort
+from registration.synth.settings import Her2
+
+SLIDES, RUNS = "slides", "registered"
+SEED = 7
+HER2: tuple[Her2, ...] = ("1+", "3+")
+PICKED_CASES = 1
+"""So many cases start from picked landmarks, the others find their own."""
+
+PICKS = 6
+
+
+@dataclass
+class Demo:
+    """One demo: its folder, and what its stages have made so far."""
+
+    out: Path
+    size: int
+    cases: list[SynthCase] = field(default_factory=list)
+    registrations: dict[str, Registration] = field(default_factory=dict)
+    results: list[str] = field(default_factory=list)
+    """Lines that say where things are, for the end."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the demo."""
+
+    title: str
+    run: Callable[[Demo, Progress], None]
+
+
+def make_slides(demo: Demo, progress: Progress) -> None:
+    """Draw pairs of genuine Hamamatsu slides of one tissue, cut twice."""
+    plan = CohortPlan(
+        SynthSettings(size=demo.size, seed=SEED, picks=PICKS), cases=len(HER2), her2=HER2
+    )
+    folder = demo.out / SLIDES
+    total = sum(job.pixels for _, case in plan.planned(folder) for job in case.jobs())
+    drawn = 0
+
+    def report(pixels: int) -> None:
+        nonlocal drawn
+        drawn += pixels
+        progress("slides", 100 * drawn // total, 100)
+
+    count = min(usable_cores(), 2 * len(HER2))
+    demo.cases = write_cohort(folder, plan, workers=count, overwrite=True, progress=report)
+    demo.results.append(f"slides, with landmarks and the whole truth: {folder}")
+
+
+def register_cases(demo: Demo, progress: Progress) -> None:
+    """Register every pair, and score it with the truth."""
+    for number, case in enumerate(demo.cases):
+        request = Request(
+            he=case.he,
+            ihc=case.ihc,
+            out=demo.out / RUNS / case.name,
+            landmarks=str(case.landmarks) if number < PICKED_CASES else None,
+            truth=str(case.truth),
+            overwrite=True,
+        )
+        report = _prefixed(case.name, progress)
+        demo.registrations[case.name] = run_request(request, None, None, report)
+    demo.results.append(f"reports: {demo.out / RUNS}/*/{REPORT_NAME}")
+
+
+STAGES = (
+    Stage("making slides", make_slides),
+    Stage("registering", register_cases),
+)
+
+
+def run_demo(demo: Demo, progress: Progress, begin: Callable[[str], None]) -> None:
+    """Run all stages; ``begin`` is told the title of each.
+
+    Raises :class:`UsageError` where the folder holds something else, and whatever stages raise.
+    """
+    strangers = demo.out.exists() and not demo.out.is_dir()
+    if strangers or (demo.out.is_dir() and _foreign(demo.out)):
+        raise UsageError(f"--out {demo.out} holds something else; name a new folder")
+    for stage in STAGES:
+        begin(stage.title)
+        stage.run(demo, progress)
+
+
+def _foreign(folder: Path) -> bool:
+    """Return whether a folder holds things but no demo."""
+    names = {path.name for path in folder.iterdir()}
+    return bool(names) and SLIDES not in names
+
+
+def _prefixed(name: str, progress: Progress) -> Progress:
+    """Name the case in what is reported."""
+
+    def report(stage: str, done: int, total: int) -> None:
+        progress(f"{name}, {stage}", done, total)
+
+    return report

@@ -1,0 +1,113 @@
+"""The demo: stages in order, twice without harm, and a summary that says how well it did."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from pipeline import demo as demo_module
+from pipeline.cli.demo import _print, add_to
+from pipeline.demo import SLIDES, Demo, Stage, make_slides, run_demo
+from pipeline.errors import UsageError
+from registration.execution import no_progress
+from registration.landmarks import read_landmarks
+from registration.slide import open_slide
+from registration.storage import content_hash
+from registration.synth import SynthCase, SynthSettings
+
+
+def test_stages_run_in_order_and_share_what_they_make(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    stages = (
+        Stage("one", lambda demo, progress: demo.results.append("made")),
+        Stage("two", lambda demo, progress: told.append(demo.results[-1])),
+    )
+    monkeypatch.setattr(demo_module, "STAGES", stages)
+
+    run_demo(Demo(tmp_path / "demo", 1024), no_progress, told.append)
+
+    assert told == ["one", "two", "made"]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_something_else_in_the_way_is_left_alone(tmp_path: Path, kind: str) -> None:
+    out = tmp_path / "mine"
+    if kind == "file":
+        out.write_text("precious")
+    else:
+        out.mkdir()
+        (out / "thesis.txt").write_text("precious")
+
+    with pytest.raises(UsageError, match=r"--out .*mine holds something else"):
+        run_demo(Demo(out, 1024), no_progress, print)
+
+    assert (out if kind == "file" else out / "thesis.txt").read_text() == "precious"
+
+
+def test_slides_are_genuine_and_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo_module, "HER2", ("3+",))
+    monkeypatch.setattr(demo_module, "usable_cores", lambda: 1)
+    demo = Demo(tmp_path, 1024)
+    make_slides(demo, no_progress)
+    first = [(content_hash(case.he), case.he.stat().st_mtime_ns) for case in demo.cases]
+
+    again = Demo(tmp_path, 1024)
+    seen: list[int] = []
+    make_slides(again, lambda stage, done, total: seen.append(done))
+
+    assert [case.settings.her2 for case in demo.cases] == ["3+"]
+    with open_slide(demo.cases[0].ihc) as slide:
+        assert (slide.vendor, slide.size.width) == ("hamamatsu", 1024)
+    assert len(read_landmarks(demo.cases[0].landmarks)) >= 4
+    assert [(content_hash(c.he), c.he.stat().st_mtime_ns) for c in again.cases] == first
+    assert seen == []
+    assert str(tmp_path / SLIDES) in demo.results[0]
+
+
+def test_the_summary_names_errors_report_and_next_command(
+    hand_made, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    demo = Demo(tmp_path, 1024)
+    demo.cases = [SynthCase("case01", SynthSettings(size=1024, her2="3+"), tmp_path / "case01")]
+    demo.registrations = {"case01": hand_made.registration}
+    demo.results = ["slides: somewhere"]
+
+    _print(demo, 12.4)
+
+    printed = capsys.readouterr().out
+    tre = hand_made.registration.quality.tre["after_projective"]
+    row = next(line for line in printed.splitlines() if line.strip().startswith("case01"))
+    assert row.split()[:4] == ["case01", "3+", "picked", "review"]
+    assert f"{tre.median_um:.2f}" in row
+    assert str(hand_made.registration.folder / "report.html") in printed
+    assert "slides: somewhere" in printed
+    assert "done in 12 s" in printed
+    assert "bci-pipeline register" in printed
+
+
+@pytest.mark.slow
+def test_the_whole_demo(tmp_path: Path) -> None:
+    app = typer.Typer()
+    add_to(app)
+    arguments = ["--out", str(tmp_path / "demo"), "--size", "1536", "--json"]
+
+    first = CliRunner().invoke(app, arguments)
+    second = CliRunner().invoke(app, arguments)
+
+    assert first.exit_code == 0, first.output
+    reached = json.loads(first.stdout)
+    assert list(reached["cases"]) == ["case01", "case02"]
+    for case in reached["cases"].values():
+        assert case["verdict"] in ("pass", "review")
+        assert case["tre"]["after_all"]["median_px"] < 0.6
+        assert (Path(case["folder"]) / "report.html").stat().st_size > 100_000
+    # What is done is not done again.
+    assert json.loads(second.stdout)["cases"] == reached["cases"]
+    assert json.loads(second.stdout)["seconds"] < reached["seconds"] / 5
