@@ -26,7 +26,7 @@ from scipy.spatial import cKDTree
 from registration.errors import SynthError
 from registration.geometry import Image, Points, Size, axis_positions, mesh
 from registration.storage import write_json, write_text, written_whole
-from registration.synth.cells import ADIPOCYTE, FAT_RADIUS_UM, build_cells
+from registration.synth.cells import ADIPOCYTE, FAT_RADIUS_UM
 from registration.synth.damage import REMOVING, plan_damage
 from registration.synth.paint import Painter
 from registration.synth.rendering import Progress, SlideJob, render_slides
@@ -134,7 +134,11 @@ def render_pair(settings: SynthSettings) -> tuple[Image, Image, Chain]:
 def truth_pairs(settings: SynthSettings) -> tuple[Points, Points]:
     """Return ``(N, 2)`` HE and IHC points of nuclei that both slides show, spread over tissue."""
     he, ihc, _ = cut_sections(settings)
-    cells = build_cells(settings, he.scene)
+    return _pairs_of(he, ihc)
+
+
+def _pairs_of(he: Cut, ihc: Cut) -> tuple[Points, Points]:
+    cells, settings = he.cells, he.settings
     cells = cells.take(np.flatnonzero(cells.in_he & cells.in_ihc & (cells.has_nucleus)))
     on_he, on_ihc = he.placed(cells).center, ihc.placed(cells).center
     keep = _well_inside(on_he, he.size) & _well_inside(on_ihc, ihc.size)
@@ -161,7 +165,7 @@ def write_truth(case: SynthCase) -> None:
     settings = case.settings
     case.truth_folder.mkdir(parents=True, exist_ok=True)
     he, ihc, truth = cut_sections(settings)
-    on_he, on_ihc = truth_pairs(settings)
+    on_he, on_ihc = _pairs_of(he, ihc)
     _write_pairs(case.truth, on_he, on_ihc)
     _write_landmarks(case.landmarks, on_he, on_ihc, settings)
     for cut in (he, ihc):
@@ -205,7 +209,7 @@ def ground_mask(cut: Cut) -> NDArray[np.uint8]:
 
 def _empty(cut: Cut, points: Points) -> NDArray[np.bool_]:
     """Return which scene points lie in an unfilled lumen or in fat."""
-    scene, cells = cut.scene, build_cells(cut.settings, cut.scene)
+    scene, cells = cut.scene, cut.cells
     hollow = (scene.at(scene.lumen, points) > 0) & (scene.at(scene.filling, points) < 0.25)
     fat = cKDTree(cells.position[cells.kind == ADIPOCYTE])
     return np.asarray(hollow | (fat.query(points)[0] < FAT_RADIUS_UM))

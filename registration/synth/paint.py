@@ -149,7 +149,7 @@ class Her2Look:
 
 HER2_LOOKS: dict[Her2, Her2Look] = {
     "0": Her2Look(0.0, 0.02, 0.0),
-    "1+": Her2Look(0.38, 0.07, 0.10),
-    "2+": Her2Look(0.85, 0.16, 0.50),
+    "1+": Her2Look(0.28, 0.05, 0.0),
+    "2+": Her2Look(0.80, 0.15, 0.45),
     "3+": Her2Look(1.8, 0.38, 1.2),
 }

@@ -42,6 +42,8 @@ class Cut:
     section: Section
     settings: SynthSettings
     scene: Scene
+    cells: Cells
+    """All cells of the scene, in its own frame."""
     to_he: Transform
 
     @property
@@ -59,21 +61,21 @@ class Cut:
         return (self.to_he.on_grid(xs, ys) + 0.5) * self.settings.mpp_he
 
     def placed(self, cells: Cells) -> PlacedCells:
-        """Return all cells in this slide's pixels; centres are exact."""
+        """Return cells in this slide's pixels; centres are exact."""
         center = self.to_he.inverse(cells.position / self.settings.mpp_he - 0.5)
         local = jacobian(self.to_he, center) * self.settings.mpp_he
         return PlacedCells(cells, center, local.astype(np.float32))
 
     @cached_property
-    def _cells(self) -> PlacedCells:
+    def _ordered(self) -> PlacedCells:
         """Cells of the slide, in order of their bins."""
-        placed = self.placed(build_cells(self.settings, self.scene))
+        placed = self.placed(self.cells)
         order = np.argsort(self._bin_of(placed.center), kind="stable")
         return placed.take(order)
 
     @cached_property
     def _bins(self) -> NDArray[np.int64]:
-        return self._bin_of(self._cells.center)
+        return self._bin_of(self._ordered.center)
 
     @property
     def _bin_columns(self) -> int:
@@ -97,11 +99,13 @@ class Cut:
             )
             found.append(np.arange(*edges))
         rough = np.concatenate(found)
-        return self._cells.take(rough[box.contains(self._cells.center[rough])])
+        return self._ordered.take(rough[box.contains(self._ordered.center[rough])])
 
 
 def cut_sections(settings: SynthSettings) -> tuple[Cut, Cut, Chain]:
     """Return the HE section, the IHC section and the truth IHC -> HE, of one shared scene."""
     truth = make_truth(settings)
     scene = build_scene(settings)
-    return Cut("he", settings, scene, Chain(())), Cut("ihc", settings, scene, truth), truth
+    cells = build_cells(settings, scene)
+    he = Cut("he", settings, scene, cells, Chain(()))
+    return he, Cut("ihc", settings, scene, cells, truth), truth

@@ -16,10 +16,8 @@ from skimage.registration import phase_cross_correlation
 
 from registration.geometry import Box, Image, Points, Size, axis_positions
 from registration.synth.case import MASK_DOWNSAMPLE, Ground, ground_mask, render_pair
-from registration.synth.cells import build_cells
 from registration.synth.damage import REACH_PX, plan_damage
 from registration.synth.paint import Painter
-from registration.synth.scene import build_scene
 from registration.synth.section import Cut, cut_sections
 from registration.synth.settings import DAMAGE_KINDS, HER2_LEVELS, DamageKind, SynthSettings
 from registration.synth.sprites import draw_nuclei
@@ -35,7 +33,7 @@ def rendered(settings: SynthSettings = SETTINGS) -> tuple[Image, Image, Chain]:
 
 def centres_of_nuclei(cut: Cut) -> Points:
     """Draw nothing but the nuclei of both sections, even ones, and measure where each lies."""
-    placed = cut.placed(build_cells(cut.settings, cut.scene))
+    placed = cut.placed(cut.cells)
     cells = placed.cells
     placed = placed.take(np.flatnonzero(cells.in_he & cells.in_ihc & cells.has_nucleus))
     even = replace(
@@ -80,7 +78,7 @@ def test_pixels_lie_where_the_truth_says() -> None:
 
 def test_a_share_of_nuclei_is_in_one_section_only() -> None:
     settings = replace(SETTINGS, size=2048, changed_nuclei=0.15)
-    cells = build_cells(settings, build_scene(settings))
+    cells = cut_sections(settings)[0].cells
 
     for mine, other in ((cells.in_he, cells.in_ihc), (cells.in_ihc, cells.in_he)):
         assert np.mean(~other[mine]) == pytest.approx(0.15, abs=0.02)
@@ -128,9 +126,9 @@ def test_dab_rises_with_the_her2_level() -> None:
         ihc = Painter(replace(scene_cut, settings=replace(SETTINGS, her2=her2))).image()
         density.append(float(rgb2hed(ihc)[tumour][:, 2].mean()))
 
-    assert density == sorted(density)
-    assert np.all(np.diff(density) > 0.005)
-    assert density[3] - density[0] > 3 * (density[1] - density[0])
+    steps = np.divide(density[1:], density[:-1])
+    assert np.all(steps > 1.4)
+    assert density[3] > 2 * density[2]  # strong and complete, not merely a little browner
 
 
 def test_background_is_bright_and_tissue_is_not() -> None:
