@@ -234,8 +234,9 @@ def test_two_swapped_pairs_among_many_are_both_named() -> None:
     assert (problem.kind, problem.indices) == ("outlier", (1, 6))
 
 
-def nearly_on_a_line() -> Points:
-    return np.array([[2000.0, 2000], [8000, 5000], [14000, 8300], [4000, 12000]])
+def off_a_line(by: float) -> Points:
+    """Three points on a line but for the middle one, and a fourth far from it."""
+    return np.array([[2000.0, 2000], [8000, 5000 + by], [14000, 8000], [4000, 12000]])
 
 
 @pytest.mark.parametrize(
@@ -243,7 +244,8 @@ def nearly_on_a_line() -> Points:
     [
         (np.vstack([SPREAD, SPREAD[2] + 0.3]), "duplicate", (2, 8), False),
         (CORNERS[[0, 1, 2, 0]] + 0.0, "duplicate", (0, 3), True),
-        (nearly_on_a_line(), "collinear", (0, 1, 2), False),
+        (off_a_line(40), "collinear", (0, 1, 2), True),
+        (off_a_line(300), "collinear", (0, 1, 2), False),
         (np.column_stack([SPREAD[:, 0], 0.5 * SPREAD[:, 0]]), "collinear", tuple(range(8)), True),
         (5000 + (CORNERS - 5000) / 12, "clustered", (0, 1, 2, 3), False),
         (5000 + (CORNERS - 5000) / 4000, "clustered", (0, 1, 2, 3), True),

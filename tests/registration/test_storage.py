@@ -46,6 +46,15 @@ def test_a_file_appears_whole(tmp_path: Path) -> None:
     assert names(path.parent) == ["report.json"]
 
 
+def test_who_reads_the_old_file_keeps_it(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    path.write_text("old")
+    with path.open() as reading:
+        write_text(path, "new")
+        assert reading.read() == "old"
+    assert path.read_text() == "new"
+
+
 def test_an_error_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     path.write_text("old")
