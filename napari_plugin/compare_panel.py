@@ -59,7 +59,7 @@ class ComparePanel(QWidget):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
-        self.follow = QCheckBox("IHC view follows the H&E view (L)")
+        self.follow = QCheckBox("IHC view follows the H&&E view (L)")
         self.follow.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.follow.toggled.connect(session.set_following)
         self.look = LookControl(with_off=True)

@@ -49,7 +49,7 @@ def affine_napari(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def scaling(downsample: float) -> NDArray[np.float64]:
     """Return the matrix from pixels of a level with ``downsample`` to level-0 pixels, for napari."""
-    return affine_napari(Projective.identity().scaled(1 / downsample, 1).matrix)
+    return affine_napari(Projective.identity().scaled(downsample, 1.0).matrix)
 
 
 def box_of(rows: slice, columns: slice, shape: Sequence[int]) -> Box:

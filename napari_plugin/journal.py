@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,8 @@ class Journal:
         """Write what is left; without open ends the recovery file goes."""
         self.store(picks)
         if picks.half is None and not picks.proposals:
-            self.recovery_path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self.recovery_path.unlink()
 
     def _write(self, picks: Picks) -> None:
         part = self.path.with_name(f".{self.path.stem}.next.csv")

@@ -46,7 +46,7 @@ class PairsPanel(QWidget):
         self.problems.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.table)
+        layout.addWidget(self.table, 1)
         layout.addWidget(self.problems)
         layout.addLayout(self._buttons())
         self.table.itemSelectionChanged.connect(self._row_selected)

@@ -147,9 +147,8 @@ class SessionPanel(QWidget):
     def _picking(self) -> QWidget:
         page = QWidget()
         layout = QVBoxLayout(page)
-        layout.addWidget(self.pairs)
+        layout.addWidget(self.pairs, 1)
         layout.addWidget(self.compare)
-        layout.addStretch(1)
         return page
 
     def _foot(self, close: Callable[[], None]) -> QHBoxLayout:

@@ -17,6 +17,8 @@ from registration.quality import LARGE_RESIDUAL_UM, VISIBLE_JUMP_PX
 LayerTuple = tuple[Any, dict[str, Any], str]
 
 BLOCK_COLORS = {"registered": "#00a651", "blank": "#8c8c8c", "fallback": "#d00000"}
+DOTS_ALONG = 110
+"""So many dots side by side reach along the slide."""
 LABEL_INSIDE = 0.05
 """A block's name stands this far inside its upper left corner, as a share of the block."""
 FIRST_LOOK = Look("blend", 0.5)
@@ -97,7 +99,8 @@ def _map(
 
 def _places(review: Review, name: str, places: PlaceMap, large: float) -> LayerTuple:
     """Return dots coloured by value, from nothing to twice what is called large."""
-    size = 40 / review.pair.fixed_slide.mpp
+    slide = review.pair.fixed_slide.size
+    size = max(slide.width, slide.height) / DOTS_ALONG
     options: dict[str, Any] = _options(review, name) | {"size": size, "visible": False, "ndim": 2}
     options |= {"border_width": 0.0, "opacity": 0.8}
     if len(places.values):

@@ -10,7 +10,7 @@ from typing import Any
 from napari_plugin.reader import slide_layer
 from registration.geometry import Size
 from registration.slide import open_slide
-from registration.synth import SynthSettings, write_case
+from registration.synth import SynthCase, SynthSettings, write_case
 
 SETTINGS = SynthSettings(size=Size(3072, 2304), seed=11, her2="2+", rotation_deg=14.0)
 NAME = "sample"
@@ -24,11 +24,10 @@ def sample_pair() -> list[Any]:
 
 def sample_slides() -> tuple[Path, Path]:
     """Return the two NDPI files, written on first use (a few seconds)."""
-    folder = cache_folder() / f"{NAME}-{SETTINGS.seed}"
-    he, ihc = folder / f"{NAME}_he.ndpi", folder / f"{NAME}_ihc.ndpi"
-    if not (he.exists() and ihc.exists()):
-        write_case(folder, SETTINGS, name=NAME)
-    return he, ihc
+    case = SynthCase(NAME, SETTINGS, cache_folder() / "sample")
+    if not case.is_complete():
+        write_case(case.folder, SETTINGS, name=NAME)
+    return case.he, case.ihc
 
 
 def cache_folder() -> Path:

@@ -1,0 +1,109 @@
+"""Processes of their own: listened to without waiting, cancelled, and never left behind."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from napari_plugin.jobs import Job, Progress, RunRequest, read_progress
+
+TALKS = """
+import sys
+print("pass 1: 3/16", file=sys.stderr)
+print("something else: here", file=sys.stderr)
+print("pass 1: 16/16", file=sys.stderr)
+print("the result")
+"""
+NEVER_ENDS_WITH_WORKERS = """
+import signal, subprocess, sys, time
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print(f"worker: {worker.pid}/1", file=sys.stderr)
+time.sleep(600)
+"""
+STOPS_WHEN_ASKED = """
+import sys, time
+print("work: 0/2", file=sys.stderr)
+try:
+    time.sleep(600)
+except KeyboardInterrupt:
+    print("put away", file=sys.stderr)
+    sys.exit(130)
+"""
+
+
+def first_news(job: Job) -> Progress:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if news := job.news():
+            return news[0]
+        time.sleep(0.02)
+    raise AssertionError("the process said nothing")
+
+
+@pytest.mark.parametrize(
+    ("line", "progress"),
+    [
+        ("coarse pass: 3/16\n", Progress("coarse pass", 3, 16)),
+        ("error: slide not found: a/b.ndpi", None),
+        ("it took 3/4 of an hour", None),
+    ],
+)
+def test_progress_lines(line: str, progress: Progress | None) -> None:
+    assert read_progress(line) == progress
+
+
+def test_progress_messages_and_output_are_told_apart() -> None:
+    job = Job([sys.executable, "-c", TALKS])
+    job._process.wait(30)
+    job.close()
+
+    assert job.news() == [Progress("pass 1", 3, 16), Progress("pass 1", 16, 16)]
+    assert job.said == ["something else: here"]
+    assert job.output == "the result\n"
+    assert (job.exit_code, job.was_cancelled) == (0, False)
+
+
+def test_cancel_is_what_ctrl_c_does() -> None:
+    job = Job([sys.executable, "-c", STOPS_WHEN_ASKED])
+    first_news(job)
+
+    job.cancel()
+    job.close()
+    job.news()
+
+    assert (job.exit_code, job.was_cancelled) == (130, True)
+    assert job.said == ["put away"]
+
+
+def test_a_process_that_does_not_listen_is_ended_with_its_workers() -> None:
+    job = Job([sys.executable, "-c", NEVER_ENDS_WITH_WORKERS])
+    worker = first_news(job).done
+
+    job.close(grace_s=0.2)
+
+    assert not job.is_running
+    assert not psutil.pid_exists(worker) or psutil.Process(worker).status() == "zombie"
+
+
+def test_the_command_shown_is_the_command_run() -> None:
+    request = RunRequest(
+        Path("my slides/he.ndpi"),
+        Path("ihc.ndpi"),
+        Path("pairs.csv"),
+        Path("runs/one"),
+        recipe="paper",
+        image=False,
+        mpp_he=0.25,
+        overwrite=True,
+    )
+
+    assert request.shown == (
+        "bci-pipeline register 'my slides/he.ndpi' ihc.ndpi --out runs/one --landmarks pairs.csv "
+        "--recipe paper --mpp-he 0.25 --no-image --overwrite"
+    )
+    assert request.command[3:] == request.arguments
