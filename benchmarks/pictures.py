@@ -1,0 +1,195 @@
+"""Draw the pictures of README and docs: ``python -m benchmarks.pictures``.
+
+Runs the demo, draws what it registered, and photographs its report where there is a Chromium. All
+tissue in the pictures is synthetic.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import html
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image as Pictures
+from PIL import ImageDraw, ImageFont
+
+from pipeline.demo import Demo, run_demo
+from pipeline.report.places import choose_places
+from pipeline.report.registration import REPORT_NAME
+from pipeline.report.views import View, views
+from registration.execution import no_progress
+from registration.folder import Registration
+from registration.geometry import Image
+from registration.pair import Pair
+from registration.tissue import TissueMap
+
+CASE = "case02"
+PANEL_PX = 460
+GAP_PX = 10
+LABEL_PX = 34
+SQUARES = 8
+MOST_BYTES = 300_000
+PAGE_WIDTH = 1180
+SECTIONS = ("displacement", "folding", "residual", "tre", "blocks", "seams")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+MEASURE = """
+<script>
+const boxes = {};
+for (const part of document.querySelectorAll("main > section, header")) {
+  const box = part.getBoundingClientRect();
+  boxes[part.id || "top"] = [box.left, box.top + scrollY, box.width, box.height].map(Math.round);
+}
+boxes.page = [0, 0, document.documentElement.scrollWidth, document.documentElement.scrollHeight];
+document.body.innerHTML = "";
+document.title = JSON.stringify(boxes);
+</script>
+"""
+
+
+def main() -> int:
+    """Draw all pictures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", type=Path, default=Path("demo"), help="folder of the demo")
+    parser.add_argument("--out", type=Path, default=Path("docs/images"))
+    parser.add_argument("--size", type=int, default=4096, help="pixels a side of the slides")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    demo = Demo(options.work, options.size)
+    run_demo(demo, no_progress, lambda title: print(title, file=sys.stderr))
+    registration = demo.registrations[CASE]
+    pair = registration.open_pair()
+    for name, image in drawn(registration, pair).items():
+        print(_saved(options.out / f"{name}.jpg", image))
+    browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if browser is None:
+        print("no Chromium here: the pictures of the report stay as they are", file=sys.stderr)
+        return 0
+    for name, image in photographed(browser, registration.folder / REPORT_NAME).items():
+        print(_saved(options.out / f"report-{name}.jpg", image))
+    return 0
+
+
+def drawn(registration: Registration, pair: Pair) -> dict[str, Image]:
+    """Return the pictures that are drawn from slides."""
+    places = choose_places(registration, pair, TissueMap.of(pair.fixed_slide))
+    found = {view.key: view for view in views(registration, pair, places)}
+    whole, field, detail = (found[key] for key in ("whole", "typical-field", "typical-detail"))
+    overview = _row(
+        [
+            _panel(_decoded(whole.states["scanned"]), "H&E, as scanned"),
+            _panel(_decoded(whole.fixed), "IHC, as scanned"),
+            _panel(_checkered(whole, "registered"), "H&E registered to IHC"),
+        ]
+    )
+    zooms = [
+        _row(
+            [
+                _panel(_checkered(view, state), f"{words}, {view.extent}")
+                for state, words in (
+                    ("scanned", "as scanned"),
+                    ("projective", "after the projective step"),
+                    ("registered", "registered"),
+                )
+            ]
+        )
+        for view in (field, detail)
+    ]
+    return {"overview": overview, "zooms": _column(zooms)}
+
+
+def photographed(browser: str, report: Path) -> dict[str, Image]:
+    """Return the report's top and some of its sections as a browser shows them."""
+    with tempfile.TemporaryDirectory() as folder:
+        probe = Path(folder) / "probe.html"
+        page = report.read_text(encoding="utf-8")
+        probe.write_text(page.replace("</body>", MEASURE + "</body>"), encoding="utf-8")
+        done = _browse(browser, folder, 900, "--dump-dom", probe.as_uri())
+        title = re.search(r"<title>(.*?)</title>", done, re.DOTALL)
+        assert title is not None
+        boxes = json.loads(html.unescape(title[1]))
+        shot = Path(folder) / "page.png"
+        _browse(
+            browser,
+            folder,
+            boxes["page"][3] + 50,
+            f"--screenshot={shot}",
+            report.resolve().as_uri(),
+        )
+        image = cv2.imread(str(shot))[..., ::-1]
+    x, _, width, _ = boxes["overlay"]
+    bottom = boxes["overlay"][1] + boxes["overlay"][3]
+    parts = {"top": image[:bottom, max(0, x - 24) : x + width + 24]}
+    for name in SECTIONS:
+        x, y, width, height = boxes[name]
+        parts[name] = image[y : y + height, x : x + width]
+    return parts
+
+
+def _browse(browser: str, profile: str, height: int, *arguments: str) -> str:
+    """Run a headless browser and return what it prints."""
+    command = [
+        browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--hide-scrollbars", f"--user-data-dir={profile}/browser",
+        f"--window-size={PAGE_WIDTH},{height}", "--virtual-time-budget=3000", *arguments,
+    ]  # fmt: skip
+    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=True).stdout
+
+
+def _decoded(uri: str) -> Image:
+    data = np.frombuffer(base64.b64decode(uri.split(",", 1)[1]), np.uint8)
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1], np.uint8)
+
+
+def _checkered(view: View, state: str) -> Image:
+    """Return squares of both slides in turn."""
+    fixed, moving = _decoded(view.fixed), _decoded(view.states[state])
+    rows, columns = (np.arange(side) * SQUARES // side for side in fixed.shape[:2])
+    odd = (rows[:, None] + columns) % 2 == 1
+    return np.where(odd[..., None], moving, fixed)
+
+
+def _panel(image: Image, label: str) -> Image:
+    """Return an image of the common size with its label above."""
+    scale = PANEL_PX / image.shape[1]
+    size = (PANEL_PX, round(image.shape[0] * scale))
+    canvas = Pictures.new("RGB", (size[0], size[1] + LABEL_PX), "white")
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    canvas.paste(Pictures.fromarray(cv2.resize(image, size, interpolation=how)), (0, LABEL_PX))
+    font = ImageFont.load_default(19)
+    ImageDraw.Draw(canvas).text((2, 5), label, fill=(30, 34, 40), font=font)
+    return np.asarray(canvas)
+
+
+def _row(images: list[Image]) -> Image:
+    gap = np.full((images[0].shape[0], GAP_PX, 3), 255, np.uint8)
+    return np.hstack([part for image in images for part in (gap, image)][1:])
+
+
+def _column(images: list[Image]) -> Image:
+    gap = np.full((GAP_PX, images[0].shape[1], 3), 255, np.uint8)
+    return np.vstack([part for image in images for part in (gap, image)][1:])
+
+
+def _saved(path: Path, image: Image) -> str:
+    """Write a JPEG of at most :data:`MOST_BYTES` and say how large it is."""
+    for quality in (88, 82, 75, 68, 60, 50):
+        options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
+        _, encoded = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), options)
+        if len(encoded) <= MOST_BYTES:
+            break
+    path.write_bytes(encoded.tobytes())
+    return f"{path}  {image.shape[1]} x {image.shape[0]} px, {len(encoded) / 1000:.0f} kB"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
