@@ -1,0 +1,201 @@
+"""All patches of one registered case: judged, cut, and recorded in a folder of their own.
+
+The folder holds ``measured.json`` (what was measured of every candidate, whatever the thresholds),
+``images/`` and, last, ``patches.json``. A killed run goes on; other thresholds measure nothing
+again and cut only what is not there yet.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.patches.alignment import percentile
+from pipeline.patches.geometry import PatchGeometry
+from pipeline.patches.grid import PatchGrid
+from pipeline.patches.judging import Measured, decide, tissue_by_stain
+from pipeline.patches.measuring import Measurements, measure_case
+from pipeline.patches.record import IMAGES, Candidate, CasePatches, CaseSlides, finished_case_key
+from pipeline.patches.settings import PatchSettings
+from pipeline.patches.writing import CutTask, RunSource, cut, image_paths
+from registration.errors import RunError
+from registration.execution import Progress, Workers
+from registration.folder import Registration
+from registration.geometry import Box
+from registration.pair import Pair
+from registration.storage import content_hash, settings_hash, write_text
+
+KEY_NAME = "key.txt"
+KEY_VERSION = 1
+"""Raised when cutting changes, so that older images are not taken up again."""
+
+CUT_AT_ONCE = 4
+
+
+def exclusion(registration: Registration) -> str | None:
+    """Return why a run may not enter a dataset; a person's judgement overrules the verdict."""
+    if registration.review == "rejected":
+        return "rejected by a person"
+    if registration.review == "needs landmarks":
+        return "a person asks for landmarks"
+    if registration.verdict == "fail" and registration.review != "accepted":
+        return f"registration failed: {'; '.join(registration.reasons)}"
+    return None
+
+
+def case_key(registration: Registration, settings: PatchSettings) -> str:
+    """Return the hash of all that a case's patches depend on."""
+    judgement = [registration.verdict, registration.review]
+    return settings_hash(KEY_VERSION, registration.key, judgement, settings.as_dict())
+
+
+def cut_case(
+    run: Path, folder: Path, settings: PatchSettings, workers: Workers, progress: Progress
+) -> CasePatches:
+    """Judge and cut all patches of one registration into ``folder``.
+
+    Raises :class:`RunError` where the slides are no longer those that were registered, and
+    :class:`pipeline.errors.UsageError` where the slide holds no patch of this size.
+    """
+    registration = Registration.load(run)
+    key = case_key(registration, settings)
+    if finished_case_key(folder) == key:
+        return CasePatches.load(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    source = RunSource(run.resolve(), registration.key)
+    _, pair = source.open()
+    check_unchanged(registration, pair)
+    grid = grid_of(pair, settings)
+    measured = measure_case(source, grid, folder, workers, progress)
+    candidates, null = judged(measured, grid, registration.moving, settings)
+    kept = [box for box, item in zip(measured.boxes, candidates, strict=True) if item.kept]
+    _cut_images(source, grid, kept, folder / IMAGES, settings, workers, progress)
+    quantiles = np.percentile(null, np.arange(101)).tolist() if len(null) else []
+    patches = CasePatches(
+        folder=folder,
+        key=key,
+        settings=settings,
+        slides=CaseSlides.of(registration),
+        mpp=registration.fixed.mpp * grid.downsample,
+        side=round(settings.size * grid.downsample),
+        positions=grid.rows * grid.columns,
+        candidates=tuple(candidates),
+        null_quantiles=tuple(round(value, 4) for value in quantiles),
+    )
+    patches.write()
+    return patches
+
+
+def grid_of(pair: Pair, settings: PatchSettings) -> PatchGrid:
+    """Return the grid of patches on the fixed slide."""
+    slide = pair.fixed_slide
+    return PatchGrid.on(slide.size, slide.mpp, settings.size, settings.step, settings.mpp)
+
+
+def check_unchanged(registration: Registration, pair: Pair) -> None:
+    """Raise :class:`RunError` where a slide is no longer the one that was registered."""
+    for record, slide in ((registration.he, pair.he), (registration.ihc, pair.ihc)):
+        if content_hash(slide.path) != record.hash:
+            raise RunError(
+                f"{slide.path} has changed since it was registered in {registration.folder}. "
+                "Register the pair again."
+            )
+
+
+def judged(
+    measured: Measurements, grid: PatchGrid, moving: str, settings: PatchSettings
+) -> tuple[list[Candidate], NDArray[np.float64]]:
+    """Decide on every candidate; return the null distribution of similarity too, sorted.
+
+    The null distribution is that of the pairs that are not blank or broken.
+    """
+    null = np.sort(
+        [
+            value
+            for geometry, item in zip(measured.geometry, measured.compared, strict=True)
+            if item is not None and not decide(geometry, moving, None, None, settings)
+            for value in item.null
+        ]
+    )
+    candidates = [
+        _candidate(grid.level0(box), box, geometry, item, null, moving, settings)
+        for box, geometry, item in zip(
+            measured.boxes, measured.geometry, measured.compared, strict=True
+        )
+    ]
+    return candidates, np.asarray(null, np.float64)
+
+
+def _candidate(
+    at: Box,
+    box: Box,
+    geometry: PatchGeometry,
+    compared: Measured | None,
+    null: NDArray[np.float64],
+    moving: str,
+    settings: PatchSettings,
+) -> Candidate:
+    """Decide on one candidate, with its figures rounded to what they are worth."""
+    alignment = compared.alignment if compared else None
+    rank = percentile(alignment.similarity, null) if alignment else None
+    he, ihc = tissue_by_stain(geometry, moving)
+    return Candidate(
+        x=at.x,
+        y=at.y,
+        column=box.x,
+        row=box.y,
+        he_tissue=round(he, 4),
+        ihc_tissue=round(ihc, 4),
+        filled=round(geometry.filled, 4),
+        fold=geometry.fold,
+        seam=geometry.seam,
+        shift_um=round(alignment.shift_um, 3) if alignment else None,
+        similarity=round(alignment.similarity, 4) if alignment else None,
+        null_percentile=None if rank is None else round(rank, 2),
+        reason=decide(geometry, moving, alignment, rank, settings),
+    )
+
+
+def _cut_images(
+    source: RunSource,
+    grid: PatchGrid,
+    boxes: Sequence[Box],
+    folder: Path,
+    settings: PatchSettings,
+    workers: Workers,
+    progress: Progress,
+) -> None:
+    """Cut what is not there yet, and remove what no longer belongs."""
+    image, side_by_side = settings.image, settings.side_by_side
+    key = settings_hash(KEY_VERSION, source.key, grid.size, grid.downsample, image, side_by_side)
+    if folder.exists() and _key_of(folder) != key:
+        shutil.rmtree(folder)
+    folder.mkdir(exist_ok=True)
+    write_text(folder / KEY_NAME, key)
+    wanted = {path for box in boxes for path in image_paths(folder, box, image, side_by_side)}
+    for path in set(folder.iterdir()) - wanted - {folder / KEY_NAME}:
+        path.unlink()
+    tasks = [
+        CutTask(
+            source,
+            tuple(boxes[start : start + CUT_AT_ONCE]),
+            grid.downsample,
+            folder.resolve(),
+            image,
+            side_by_side,
+        )
+        for start in range(0, len(boxes), CUT_AT_ONCE)
+    ]
+    done = 0
+    for task, _ in zip(tasks, workers.map(cut, tasks), strict=True):
+        done += len(task.boxes)
+        progress("patches", done, len(boxes))
+
+
+def _key_of(folder: Path) -> str | None:
+    path = folder / KEY_NAME
+    return path.read_text(encoding="utf-8") if path.exists() else None

@@ -1,0 +1,164 @@
+"""What is kept of one case's patches: every candidate with its scores and its fate."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+from pipeline.errors import DatasetError
+from pipeline.patches.settings import PatchSettings
+from pipeline.patches.writing import image_paths
+from registration.folder import Registration
+from registration.geometry import Box
+from registration.storage import write_json
+
+RECORD_NAME = "patches.json"
+IMAGES = "images"
+FORMAT = "bci-pipeline case patches"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One position of the grid with tissue, judged."""
+
+    x: int
+    """Level-0 pixels of the fixed slide, upper left corner."""
+    y: int
+    column: int
+    """The same corner in pixels of the patches' own level."""
+    row: int
+    he_tissue: float
+    ihc_tissue: float
+    filled: float
+    fold: bool
+    seam: bool
+    shift_um: float | None
+    similarity: float | None
+    null_percentile: float | None
+    reason: str
+    """Why it was rejected; empty for a kept one."""
+
+    @property
+    def kept(self) -> bool:
+        """Whether the pair is worth having."""
+        return not self.reason
+
+
+@dataclass(frozen=True)
+class CaseSlides:
+    """What of the registration the dataset's documentation needs."""
+
+    he_name: str
+    ihc_name: str
+    he_hash: str
+    ihc_hash: str
+    he_mpp: float
+    ihc_mpp: float
+    moving: str
+    width: int
+    """Level-0 size of the fixed slide."""
+    height: int
+    verdict: str
+    review: str | None
+    reasons: tuple[str, ...]
+
+    @classmethod
+    def of(cls, registration: Registration) -> Self:
+        """Describe the slides of a registration."""
+        he, ihc, fixed = registration.he, registration.ihc, registration.fixed
+        return cls(
+            he_name=Path(he.path).name,
+            ihc_name=Path(ihc.path).name,
+            he_hash=he.hash,
+            ihc_hash=ihc.hash,
+            he_mpp=he.mpp,
+            ihc_mpp=ihc.mpp,
+            moving=registration.moving,
+            width=fixed.width,
+            height=fixed.height,
+            verdict=registration.verdict,
+            review=registration.review,
+            reasons=registration.reasons,
+        )
+
+
+@dataclass(frozen=True)
+class CasePatches:
+    """The judged candidates of one case; the images of the kept ones lie in the folder."""
+
+    folder: Path
+    key: str
+    settings: PatchSettings
+    slides: CaseSlides
+    mpp: float
+    """µm per pixel of the patches."""
+    side: int
+    """Level-0 pixels under one side of a patch."""
+    positions: int
+    """Positions of the grid, glass included."""
+    candidates: tuple[Candidate, ...]
+    """Row by row."""
+    null_quantiles: tuple[float, ...]
+    """Similarity of mismatched pairs at 0, 1, ... 100 per cent; empty without any."""
+
+    def images(self, candidate: Candidate) -> tuple[Path, ...]:
+        """Return the image files of a kept candidate: H&E and IHC, or both in one."""
+        size = self.settings.size
+        return image_paths(
+            self.folder / IMAGES,
+            Box(candidate.column, candidate.row, size, size),
+            self.settings.image,
+            self.settings.side_by_side,
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read a case folder. Raises :class:`DatasetError` where it is missing or foreign."""
+        path = folder / RECORD_NAME
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if record["format"] != FORMAT:
+                raise DatasetError(f"{path} was not written by `bci-pipeline`")
+            slides = record["slides"]
+            return cls(
+                folder=folder,
+                key=record["key"],
+                settings=PatchSettings(**record["settings"]),
+                slides=CaseSlides(**{**slides, "reasons": tuple(slides["reasons"])}),
+                mpp=record["mpp"],
+                side=record["side"],
+                positions=record["positions"],
+                candidates=tuple(Candidate(**item) for item in record["candidates"]),
+                null_quantiles=tuple(record["null_quantiles"]),
+            )
+        except FileNotFoundError:
+            raise DatasetError(
+                f"no finished patches in {folder}: {RECORD_NAME} is missing"
+            ) from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise DatasetError(f"{path} is damaged ({error}). Cut the patches again.") from error
+
+    def write(self) -> None:
+        """Write the record that makes the folder complete."""
+        record = {
+            "format": FORMAT,
+            "key": self.key,
+            "settings": self.settings.as_dict(),
+            "slides": asdict(self.slides),
+            "mpp": self.mpp,
+            "side": self.side,
+            "positions": self.positions,
+            "null_quantiles": self.null_quantiles,
+            "candidates": [asdict(candidate) for candidate in self.candidates],
+        }
+        write_json(self.folder / RECORD_NAME, record)
+
+
+def finished_case_key(folder: Path) -> str | None:
+    """Return the key of the finished patches in ``folder``, ``None`` where there are none."""
+    try:
+        return CasePatches.load(folder).key
+    except DatasetError:
+        return None

@@ -1,0 +1,133 @@
+"""Patients to splits: stratified by HER2, the same for the same patients, never a patient in two."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from pipeline.errors import DatasetError, UsageError
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+Her2 = Literal["0", "1+", "2+", "3+"]
+HER2_LEVELS: tuple[Her2, ...] = get_args(Her2)
+
+
+@dataclass(frozen=True, slots=True)
+class SplitSettings:
+    """Shares of the patients that are held out, and the seed of the draw."""
+
+    test: float = 0.2
+    val: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.test, self.val) < 0 or self.test + self.val >= 1:
+            raise UsageError(
+                f"a share of {self.test:g} for test and {self.val:g} for val leaves nobody to train "
+                "on; both are shares of the patients, together less than 1"
+            )
+
+    @property
+    def shares(self) -> dict[Split, float]:
+        """Share of the patients per split."""
+        return {"train": 1 - self.test - self.val, "val": self.val, "test": self.test}
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """What a split needs to know of one case."""
+
+    patient: str
+    her2: Her2 | None = None
+    split: Split | None = None
+    """Given by a person; ``None`` leaves it to the draw."""
+
+
+def assign_splits(cases: Iterable[Labelled], settings: SplitSettings) -> dict[str, Split]:
+    """Return each patient's split.
+
+    Within each HER2 level (a patient's highest) the patients are put in an order that depends on
+    the seed and their names alone, and the splits are filled to their shares; what rounding leaves
+    over evens out across the levels. A split that has a share gets at least one patient as long as
+    there are enough. Raises :class:`DatasetError` for a patient given two splits.
+    """
+    given, level = _per_patient(cases)
+    chosen: dict[str, Split] = dict(given)
+    counts = {split: sum(value == split for value in given.values()) for split in SPLITS}
+    free = sorted(level.keys() - given.keys(), key=lambda name: _draw(settings.seed, name))
+    strata = sorted({level[name] for name in free})
+    seen = len(given)
+    for stratum in strata:
+        for name in (name for name in free if level[name] == stratum):
+            seen += 1
+            chosen[name] = _neediest(counts, settings.shares, seen)
+            counts[chosen[name]] += 1
+    _fill_empty(chosen, free, settings)
+    return dict(sorted(chosen.items()))
+
+
+def check_leakage(rows: Sequence[Mapping[str, object]]) -> None:
+    """Raise :class:`DatasetError` when a patient or a slide appears in two splits.
+
+    ``rows`` have ``patient``, ``he_hash``, ``ihc_hash``, ``split`` and ``case``.
+    """
+    found: dict[tuple[str, object], set[str]] = defaultdict(set)
+    cases: dict[tuple[str, object], set[str]] = defaultdict(set)
+    for row in rows:
+        for kind in ("patient", "he_hash", "ihc_hash"):
+            if row[kind] is not None:
+                found[kind, row[kind]].add(str(row["split"]))
+                cases[kind, row[kind]].add(str(row["case"]))
+    leaks = [
+        f"{'patient' if kind == 'patient' else 'slide'} {value} is in "
+        f"{' and '.join(sorted(splits))} (cases {', '.join(sorted(cases[kind, value]))})"
+        for (kind, value), splits in sorted(found.items(), key=str)
+        if len(splits) > 1
+    ]
+    if leaks:
+        raise DatasetError(
+            "the same tissue would be trained on and tested on: "
+            f"{'; '.join(leaks)}. Give cases that share a slide the same patient."
+        )
+
+
+def _per_patient(cases: Iterable[Labelled]) -> tuple[dict[str, Split], dict[str, str]]:
+    """Return the splits that were given, and each patient's HER2 stratum."""
+    given: dict[str, Split] = {}
+    level: dict[str, str] = {}
+    for case in cases:
+        level[case.patient] = max(level.get(case.patient, ""), case.her2 or "")
+        if case.split is None:
+            continue
+        if given.setdefault(case.patient, case.split) != case.split:
+            raise DatasetError(
+                f"patient {case.patient} is given both split {given[case.patient]} and split "
+                f"{case.split}; all cases of a patient belong to one split"
+            )
+    return given, level
+
+
+def _draw(seed: int, name: str) -> str:
+    """Return a patient's place in the draw."""
+    return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()
+
+
+def _neediest(counts: Mapping[Split, int], shares: Mapping[Split, float], seen: int) -> Split:
+    """Return the split that is farthest below its share of ``seen`` patients; ties go to train."""
+    wanted = [split for split in SPLITS if shares[split] > 0]
+    return max(wanted, key=lambda split: (shares[split] * seen - counts[split], split == "train"))
+
+
+def _fill_empty(chosen: dict[str, Split], free: Sequence[str], settings: SplitSettings) -> None:
+    """Move a patient from train into a held-out split that got nobody, if train keeps one."""
+    for split in ("test", "val"):
+        if settings.shares[split] == 0 or split in chosen.values():
+            continue
+        donors = [name for name in free if chosen[name] == "train"]
+        if len(donors) > 1:
+            chosen[donors[0]] = split
