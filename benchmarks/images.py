@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import psutil
 
 from registration.geometry import Box, Image, Size
 from registration.pyramid import Format, PyramidSpec, encode_unit, unit_boxes, write_pyramid
@@ -28,6 +28,7 @@ from registration.slide import OpenSlideReader
 
 FORMATS: dict[Format, str] = {"tiff": "a.tif", "ome-tiff": "a.ome.tif", "ome-zarr": "a.ome.zarr"}
 MPP = 0.46
+TEXTURE = "texture.npy"
 READ_SIDE = 1024
 READS = 120
 
@@ -44,24 +45,25 @@ def texture(side: int) -> Image:
     return np.clip(light, 0, 255).astype(np.uint8)
 
 
-def write(spec: PyramidSpec, path: Path) -> dict[str, float]:
+def write(spec: PyramidSpec, path: Path, texture_path: Path) -> dict[str, float]:
     """Write one pyramid and return seconds, the encoder's share of them, and peak memory."""
-    unit = texture(4 * spec.tile)
-    encoding = 0.0
+    unit = np.load(texture_path)
+    process = psutil.Process()
+    encoding, peak = 0.0, 0
 
     def units() -> Any:
-        nonlocal encoding
+        nonlocal encoding, peak
         for box in unit_boxes(spec):
             start = time.perf_counter()
             encoded = encode_unit(spec, unit[: box.height, : box.width], box)
             encoding += time.perf_counter() - start
+            peak = max(peak, process.memory_info().rss)
             yield encoded
 
     start = time.perf_counter()
     write_pyramid(path, spec, units())
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"write_s": seconds, "of_it_encoding_s": encoding, "peak_mb": peak}
+    return {"write_s": seconds, "of_it_encoding_s": encoding, "peak_mb": peak / 2**20}
 
 
 def reads_per_second(reader: SlideReader, threads: int) -> float:
@@ -80,7 +82,7 @@ def measure(format_: Format, side: int, folder: Path) -> dict[str, float]:
     path = folder / FORMATS[format_]
     spec = PyramidSpec(Size(side, side - 300), MPP, format=format_)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        row = pool.apply(write, (spec, path))
+        row = pool.apply(write, (spec, path, folder / TEXTURE))
     files = path.rglob("*") if path.is_dir() else [path]
     row["file_mb"] = sum(file.stat().st_size for file in files if file.is_file()) / 1e6
     if format_ == "ome-zarr":
@@ -100,6 +102,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
+        np.save(Path(folder) / TEXTURE, texture(4 * PyramidSpec(Size(1, 1), MPP).tile))
         rows = {name: measure(name, arguments.side, Path(folder)) for name in FORMATS}
     for name, row in rows.items():
         print(f"{name:9s}", "  ".join(f"{key} {value:.1f}" for key, value in row.items()))
