@@ -3,8 +3,8 @@
 Truth maps IHC (fixed) to HE (moving): first the field, in pixels of the IHC slide, then the
 projective map. The field is band-limited noise from about the size of the tissue down to
 :data:`SHORTEST_WAVE_PX`; the displacement of an octave falls with its wavelength, so that each
-octave strains the tissue about as much as the next. Its affine part is taken out: ``warp`` is what
-a projective fit cannot remove.
+octave strains the tissue about as much as the next. No wave is longer than the slide, so that a
+projective fit can undo next to nothing of it.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def smooth_field(size: Size, warp: float, seed: int) -> DisplacementField:
     band = (spacing / longest, spacing / shortest)
     noise = np.stack([_band_noise((rows, columns), band, rng) for _ in range(2)], axis=-1)
     origin = (-MARGIN_NODES * spacing, -MARGIN_NODES * spacing)
-    field = DisplacementField.from_nodes(origin, spacing, _without_affine(noise))
+    field = DisplacementField.from_nodes(origin, spacing, noise)
     if warp == 0:
         return DisplacementField(origin, spacing, field.coefficients * 0)
     reach = np.linalg.norm(_on_slide(field, size), axis=-1).max()
@@ -133,13 +133,3 @@ def _band_noise(
     )
     noise = np.fft.irfft2(np.fft.rfft2(white) * gain, s=(rows, columns))
     return np.asarray(noise[: shape[0], : shape[1]])
-
-
-def _without_affine(nodes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return ``(rows, columns, 2)`` node values without their best affine fit."""
-    rows, columns = nodes.shape[:2]
-    ys, xs = np.mgrid[:rows, :columns]
-    design = np.stack([np.ones(nodes[..., 0].size), xs.ravel(), ys.ravel()], axis=1)
-    values = nodes.reshape(-1, 2)
-    fit = design @ np.linalg.lstsq(design, values, rcond=None)[0]
-    return np.asarray((values - fit).reshape(nodes.shape))

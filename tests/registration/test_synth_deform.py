@@ -62,12 +62,26 @@ def test_field_bends_at_every_scale_down_to_1200_px(size: int) -> None:
     spectrum = np.abs(np.fft.fft2((shifts - shifts.mean(axis=(0, 1))) * window, axes=(0, 1))) ** 2
 
     frequency = np.hypot(np.fft.fftfreq(128)[:, None], np.fft.fftfreq(128)[None]) / 32
-    power = [
-        spectrum[(frequency >= 1 / long) & (frequency < 1 / short)].sum()
-        for long, short in ((4500, 2000), (2000, 1150), (800, 400))
-    ]
-    assert power[0] > power[1] > 0.01 * power[0]
-    assert power[2] < 0.01 * power[1]
+    long, short, none = (
+        (spectrum * frequency[..., None] ** 2)[
+            (frequency >= 1 / upper) & (frequency < 1 / lower)
+        ].sum()
+        for upper, lower in ((4500, 2000), (2000, 1150), (800, 400))
+    )  # energy of the strain
+    assert 0.2 < short / long < 1.5
+    assert none < 0.02 * short
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_linear_map_cannot_undo_the_warp(seed: int) -> None:
+    settings = SynthSettings(seed=seed)
+    points = grid_on(settings.ihc_size)
+    shifts = field_of(settings)(points) - points
+    design = np.column_stack([np.ones(len(points)), points])
+
+    left = shifts - design @ np.linalg.lstsq(design, shifts, rcond=None)[0]
+
+    assert left.std() > 0.8 * shifts.std()
 
 
 def test_inverse_returns_every_point() -> None:

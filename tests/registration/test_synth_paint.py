@@ -14,13 +14,15 @@ from scipy.spatial import cKDTree
 from skimage.color import rgb2hed
 from skimage.registration import phase_cross_correlation
 
-from registration.geometry import Box, Image, Points, Size, axis_positions
+from registration.geometry import Box, Image, Points, Size, axis_positions, pixel_centers
 from registration.synth.case import MASK_DOWNSAMPLE, Ground, ground_mask, render_pair
 from registration.synth.damage import REACH_PX, plan_damage
+from registration.synth.noise import TEXTURE_SIDE
 from registration.synth.paint import Painter
 from registration.synth.section import Cut, cut_sections
 from registration.synth.settings import DAMAGE_KINDS, HER2_LEVELS, DamageKind, SynthSettings
 from registration.synth.sprites import draw_nuclei
+from registration.synth.view import View
 from registration.transforms import Chain
 
 SETTINGS = SynthSettings(size=Size(1088, 896), seed=4, her2="1+", rotation_deg=25, mirrored=True)
@@ -55,6 +57,21 @@ def test_nuclei_lie_where_the_truth_says() -> None:
 
     assert np.mean(distance < 0.5) > 0.8  # others merge with a neighbour in one section only
     assert np.median(distance[distance < 0.5]) < 0.02
+
+
+def test_every_pixel_reads_the_scene_where_the_truth_says() -> None:
+    he, ihc, truth = cut_sections(SETTINGS)
+    box = Box(301, 205, 212, 181)
+    pixels = pixel_centers(box)
+
+    for cut, on_he in ((he, pixels), (ihc, truth(pixels))):
+        view = View(cut, box)
+        x, y = view.texels(1.0)
+        seen = np.stack([x.ravel(), y.ravel()], axis=1)
+        error = (seen - (on_he + 0.5) * SETTINGS.mpp_he) % TEXTURE_SIDE
+        error = np.minimum(error, TEXTURE_SIDE - error) / SETTINGS.mpp_he
+
+        assert error.max() < 0.02
 
 
 def test_pixels_lie_where_the_truth_says() -> None:
