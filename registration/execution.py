@@ -7,14 +7,12 @@ address or scheduler file. With one worker and no scheduler the work runs in thi
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
-import psutil
-
 from registration.errors import RegistrationError
+from registration.machine import usable_cores as usable_cores
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -132,12 +130,6 @@ def workers(count: int | None = None, scheduler: str | None = None) -> Iterator[
             Client(cluster) as client,
         ):
             yield Cluster(client)
-
-
-def usable_cores() -> int:
-    """Return the number of cores this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else psutil.cpu_count() or 1
 
 
 def _connected(client_type: Any, scheduler: str) -> Any:
