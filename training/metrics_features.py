@@ -126,7 +126,7 @@ def fid(real: Tensor, fake: Tensor) -> float:
         return float("nan")
     x, y = (_centred_root(features) for features in (real, fake))
     spread = (x * x).sum() + (y * y).sum() - 2 * torch.linalg.svdvals(x @ y.T).sum()
-    return float(((real.mean(dim=0) - fake.mean(dim=0)) ** 2).sum() + spread)
+    return max(0.0, float(((real.mean(dim=0) - fake.mean(dim=0)) ** 2).sum() + spread))
 
 
 def kid(real: Tensor, fake: Tensor, weights: Tensor | None = None) -> Tensor:
