@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from pipeline.errors import DatasetError, UsageError
+from pipeline.her2 import Her2
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
-
-Her2 = Literal["0", "1+", "2+", "3+"]
-HER2_LEVELS: tuple[Her2, ...] = get_args(Her2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from pipeline.errors import DatasetError
-from pipeline.split import Her2, Split
+from pipeline.her2 import Her2
+from pipeline.split import Split
 from registration.storage import write_text, written_whole
 
 PARQUET_NAME = "patches.parquet"

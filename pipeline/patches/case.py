@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.patches.alignment import percentile
+from pipeline.patches.examples import illustrate
 from pipeline.patches.geometry import PatchGeometry
 from pipeline.patches.grid import PatchGrid
 from pipeline.patches.judging import Measured, decide, tissue_by_stain
@@ -86,6 +87,7 @@ def cut_case(
         candidates=tuple(candidates),
         null_quantiles=tuple(round(value, 4) for value in quantiles),
     )
+    illustrate(source, grid, patches)
     patches.write()
     return patches
 

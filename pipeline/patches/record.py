@@ -15,7 +15,7 @@ from registration.geometry import Box
 from registration.storage import write_json
 
 RECORD_NAME = "patches.json"
-IMAGES = "images"
+IMAGES, EXAMPLES, THUMBNAIL = "images", "examples", "thumbnail.jpg"
 FORMAT = "bci-pipeline case patches"
 
 

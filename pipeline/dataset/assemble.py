@@ -1,0 +1,239 @@
+"""From the patches of many cases to one dataset folder.
+
+The images of the cases are linked, not copied, where the file system allows it. ``SHA256SUMS`` is
+written last: a folder with it is complete. Nothing in the folder depends on when, where or by how
+many workers it was made.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.dataset.checksums import SUMS_NAME, write_checksums
+from pipeline.dataset.layouts import Layout, is_side_by_side, pair_files, pair_name
+from pipeline.dataset.metadata import write_metadata
+from pipeline.dataset.summary import DatasetCase, Summary, summarise
+from pipeline.dataset.table import PatchRow, write_tables
+from pipeline.errors import DatasetError, UsageError
+from pipeline.patches.record import Candidate, CasePatches
+from pipeline.patches.settings import PatchSettings
+from pipeline.patches.writing import SUFFIXES
+from pipeline.split import Labelled, Split, SplitSettings, assign_splits, check_leakage
+from registration.folder import versions
+from registration.storage import settings_hash, write_json
+
+RECORD_NAME = "dataset.json"
+REPORT_NAME = "dataset.html"
+CARD_NAME = "README.md"
+FIGURES = "figures"
+FORMAT = "bci-pipeline dataset"
+FORMAT_VERSION = 1
+KEY_VERSION = 1
+"""Raised when a dataset would look different for equal inputs."""
+
+
+@dataclass(frozen=True)
+class DatasetPlan:
+    """All that a dataset is made from."""
+
+    name: str
+    cases: tuple[DatasetCase, ...]
+    settings: PatchSettings
+    layout: Layout = "bci"
+    split: SplitSettings = field(default_factory=SplitSettings)
+
+    def __post_init__(self) -> None:
+        if self.settings.side_by_side != is_side_by_side(self.layout):
+            raise UsageError(f"patches cut for another layout cannot be laid out as {self.layout}")
+
+    @property
+    def key(self) -> str:
+        """Hash of everything the dataset depends on."""
+        cases = [
+            [
+                case.name,
+                case.patient,
+                case.her2,
+                case.split,
+                case.excluded,
+                case.key,
+            ]
+            for case in sorted(self.cases, key=lambda case: case.name)
+        ]
+        return settings_hash(
+            KEY_VERSION, self.name, cases, self.settings.as_dict(), self.layout, asdict(self.split)
+        )
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A finished dataset."""
+
+    folder: Path
+    plan: DatasetPlan
+    rows: tuple[PatchRow, ...]
+    summary: Summary
+
+
+def assemble(plan: DatasetPlan, folder: Path) -> Dataset:
+    """Write a dataset into ``folder``, replacing an older one of ours.
+
+    Raises :class:`DatasetError` where no pair is left, a patient is in two splits, or the same
+    slide would be in two; :class:`UsageError` where the folder holds something else.
+    """
+    from pipeline.dataset.card import write_card
+    from pipeline.dataset.report import write_report
+
+    plan = replace(plan, cases=tuple(sorted(plan.cases, key=lambda case: case.name)))
+    rows, images = table_of(plan)
+    check_leakage([asdict(row) for row in rows])
+    if not any(row.kept for row in rows):
+        raise DatasetError(_why_empty(plan, rows))
+    _clear(folder)
+    for path, source in images.items():
+        _link(source, folder / path)
+    dataset = Dataset(folder, plan, tuple(rows), summarise(plan.cases, rows))
+    write_tables(folder, rows)
+    write_metadata(folder, plan.layout, rows)
+    write_report(dataset)
+    write_card(dataset)
+    write_json(folder / RECORD_NAME, record_of(dataset))
+    write_checksums(folder)
+    return dataset
+
+
+def finished_dataset_key(folder: Path) -> str | None:
+    """Return the key of the complete dataset in ``folder``, ``None`` where there is none."""
+    if not (folder / SUMS_NAME).is_file():
+        return None
+    try:
+        key = json.loads((folder / RECORD_NAME).read_text(encoding="utf-8"))["key"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return str(key)
+
+
+def check_ours(folder: Path) -> list[Path]:
+    """Return what ``folder`` holds, hidden names left out.
+
+    Raises :class:`UsageError` where that is something else than a dataset of ours.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; name a folder for the dataset")
+    entries = list(folder.iterdir()) if folder.exists() else []
+    present = [path for path in entries if not path.name.startswith(".")]
+    if present and not (folder / RECORD_NAME).is_file():
+        raise UsageError(f"{folder} holds files of something else; name another folder")
+    return present
+
+
+def _clear(folder: Path) -> None:
+    """Empty a folder of an older dataset; the record stays until the end, to say whose it is."""
+    present = check_ours(folder)
+    write_json(folder / RECORD_NAME, {"format": FORMAT, "format_version": FORMAT_VERSION})
+    for path in present:
+        if path.name != RECORD_NAME:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def table_of(plan: DatasetPlan) -> tuple[list[PatchRow], dict[str, Path]]:
+    """Return the table's rows, and where the image of each path in the dataset lies now."""
+    splits = assign_splits(
+        [Labelled(case.patient, case.her2, case.split) for case in plan.cases if case.patches],
+        plan.split,
+    )
+    counts: dict[Split, int] = {}
+    rows: list[PatchRow] = []
+    images: dict[str, Path] = {}
+    for case in plan.cases:
+        if case.patches is None:
+            continue
+        split = splits[case.patient]
+        for candidate in sorted(case.patches.candidates, key=lambda item: (item.y, item.x)):
+            row = _row(case, case.patches, candidate, split)
+            if candidate.kept:
+                number = counts.get(split, 0)
+                counts[split] = number + 1
+                name = pair_name(number, split, case.her2)
+                files = pair_files(plan.layout, split, name, SUFFIXES[plan.settings.image])
+                sources = case.patches.images(candidate)
+                images |= dict(zip(files.both, sources, strict=True))
+                row = PatchRow(**{**asdict(row), "he_file": files.he, "ihc_file": files.ihc})
+            rows.append(row)
+    return rows, images
+
+
+def record_of(dataset: Dataset) -> dict[str, Any]:
+    """Return what ``dataset.json`` holds."""
+    plan, summary = dataset.plan, dataset.summary
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "key": plan.key,
+        "name": plan.name,
+        "layout": plan.layout,
+        "versions": versions(),
+        "settings": plan.settings.as_dict(),
+        "split": asdict(plan.split),
+        "kept": summary.kept,
+        "funnel": [asdict(step) for step in summary.funnel],
+        "cases": [
+            asdict(line) | _slides_record(case)
+            for line, case in zip(summary.cases, plan.cases, strict=True)
+        ],
+    }
+
+
+def _slides_record(case: DatasetCase) -> dict[str, Any]:
+    return {"slides": asdict(case.patches.slides) if case.patches else None}
+
+
+def _row(case: DatasetCase, patches: CasePatches, candidate: Candidate, split: Split) -> PatchRow:
+    return PatchRow(
+        pair_id=f"{case.name}_{candidate.x}_{candidate.y}",
+        case=case.name,
+        patient=case.patient,
+        he_hash=patches.slides.he_hash,
+        ihc_hash=patches.slides.ihc_hash,
+        x=candidate.x,
+        y=candidate.y,
+        size=patches.settings.size,
+        mpp=round(patches.mpp, 6),
+        her2=case.her2,
+        split=split,
+        he_tissue=candidate.he_tissue,
+        ihc_tissue=candidate.ihc_tissue,
+        filled=candidate.filled,
+        shift_um=candidate.shift_um,
+        similarity=candidate.similarity,
+        null_percentile=candidate.null_percentile,
+        fold=candidate.fold,
+        seam=candidate.seam,
+        kept=candidate.kept,
+        reason=candidate.reason,
+    )
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give an image its final name; a hard link where possible, else a copy."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _why_empty(plan: DatasetPlan, rows: Sequence[PatchRow]) -> str:
+    """Say why a dataset would hold no pair."""
+    reasons = sorted({row.reason for row in rows})
+    excluded = [f"{case.name} ({case.excluded})" for case in plan.cases if case.excluded]
+    parts = [f"of {len(rows)} candidates none was kept: {', '.join(reasons)}"] if rows else []
+    parts += [f"excluded: {'; '.join(excluded)}"] if excluded else []
+    parts = parts or ["the slides show no tissue"]
+    return f"no pair is left: {'. '.join(parts)}. Look at the scores, then loosen the limits."

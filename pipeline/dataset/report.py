@@ -1,0 +1,276 @@
+"""``dataset.html``: what the dataset holds, what was lost on the way and why. One file, offline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.dataset.assemble import FIGURES, REPORT_NAME, Dataset
+from pipeline.dataset.figures import (
+    REASON_COLOURS,
+    chosen,
+    contact_sheet,
+    heat_map,
+    mean_density,
+    pair_picture,
+    rejected_pictures,
+)
+from pipeline.dataset.layouts import UNKNOWN_HER2
+from pipeline.dataset.summary import SMALLEST_ODD_DENSITY, Summary, odd_mpp, odd_ones
+from pipeline.dataset.table import PatchRow
+from pipeline.her2 import Her2
+from pipeline.patches.writing import write_image
+from pipeline.report.drawing import jpeg_uri, legend
+from pipeline.report.page import Finding, Tile, number, render
+from pipeline.split import Split
+from registration.folder import versions
+from registration.geometry import Image
+from registration.storage import write_text
+
+SHEET_TITLES = {
+    "best": "Best aligned",
+    "median": "In the middle",
+    "worst": "Worst of those kept",
+    "rejected": "Rejected, each close to its limit",
+}
+HISTOGRAM_BINS = 40
+SHIFT_SHOWN_UM = 40.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bar of a chart."""
+
+    label: str
+    count: int
+    percent: float
+    """Of the longest."""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """One contact sheet."""
+
+    title: str
+    file: str
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One bin of a histogram, in per cent of the plot."""
+
+    x: float
+    kept: float
+    rejected: float
+    title: str
+
+
+def write_report(dataset: Dataset) -> None:
+    """Draw all figures into ``figures/`` and write the page."""
+    summary = dataset.summary
+    sheets = _sheets(dataset)
+    maps = _maps(dataset)
+    odd_colours = _odd_colours(dataset)
+    limit = dataset.plan.settings.max_shift_um
+    page = render(
+        "dataset.html",
+        title=dataset.plan.name,
+        tiles=_tiles(summary),
+        funnel=_funnel_bars(summary),
+        funnel_finding=_funnel_finding(summary),
+        level_name=level_name,
+        summary=summary,
+        level_bars=_level_bars(summary),
+        slide_bars=_slide_bars(summary),
+        split_finding=_split_finding(dataset),
+        shifts=shift_histogram(dataset.rows),
+        shift_limit=min(100.0, 100 * limit / SHIFT_SHOWN_UM),
+        shift_shown=SHIFT_SHOWN_UM,
+        settings=dataset.plan.settings,
+        nulls=_null_lines(dataset),
+        sheets=sheets,
+        maps=maps,
+        map_legend=legend(0.0, limit, "residual shift, µm", "amount"),
+        reason_colours={name: f"rgb{colour}" for name, colour in REASON_COLOURS.items()},
+        odd_colours=odd_colours,
+        odd_mpp=odd_mpp(summary.cases),
+        plan=dataset.plan,
+        versions=versions(),
+    )
+    write_text(dataset.folder / REPORT_NAME, page)
+
+
+def level_name(level: Her2 | None) -> str:
+    """Return how a HER2 level is written."""
+    return level or UNKNOWN_HER2
+
+
+def shift_histogram(rows: Sequence[PatchRow]) -> list[Column]:
+    """Return the distribution of the residual shift, kept and rejected pairs apart."""
+    edges = np.linspace(0, SHIFT_SHOWN_UM, HISTOGRAM_BINS + 1)
+    counts = []
+    for kept in (True, False):
+        values = [r.shift_um for r in rows if r.kept is kept and r.shift_um is not None]
+        counts.append(np.histogram(np.minimum(values, SHIFT_SHOWN_UM - 1e-6), edges)[0])
+    tallest = max(1, int((counts[0] + counts[1]).max()))
+    return [
+        Column(
+            x=100 * k / HISTOGRAM_BINS,
+            kept=100 * int(counts[0][k]) / tallest,
+            rejected=100 * int(counts[1][k]) / tallest,
+            title=f"{edges[k]:g} to {edges[k + 1]:g} µm: {counts[0][k]} kept, {counts[1][k]} rejected",
+        )
+        for k in range(HISTOGRAM_BINS)
+    ]
+
+
+def _tiles(summary: Summary) -> list[Tile]:
+    cases = [case for case in summary.cases if case.kept]
+    patients = {case.patient for case in cases}
+    lost = sum(case.excluded is not None for case in summary.cases)
+    shifts = [case.shift_median_um for case in cases if case.shift_median_um is not None]
+    return [
+        Tile("pairs", number(summary.kept, 0), _per_split(summary), "none", "levels"),
+        Tile("patients", number(len(patients), 0), "whole patients per split", "ok", "levels"),
+        Tile(
+            "slide pairs",
+            number(len(cases), 0),
+            f"{lost} excluded",
+            "look" if lost else "ok",
+            "cases",
+        ),
+        Tile(
+            "residual shift",
+            f"{number(float(np.median(shifts)), 1)} µm" if shifts else "–",
+            "median of the cases' medians",
+            "none",
+            "alignment",
+        ),
+    ]
+
+
+def _per_split(summary: Summary) -> str:
+    totals = dict.fromkeys(summary.splits, 0)
+    for (_, split), count in summary.pairs.items():
+        totals[split] += count
+    return ", ".join(f"{count} {split}" for split, count in totals.items())
+
+
+def _funnel_bars(summary: Summary) -> list[Bar]:
+    most = max(1, summary.funnel[0].left)
+    return [
+        Bar(
+            step.label,
+            step.left,
+            100 * step.left / most,
+            f"−{step.lost} {step.reason}" if step.lost else "",
+        )
+        for step in summary.funnel
+    ]
+
+
+def _funnel_finding(summary: Summary) -> Finding:
+    candidates = summary.funnel[1].left
+    share = 100 * summary.kept / max(1, candidates)
+    worst = max(summary.funnel[1:], key=lambda step: step.lost)
+    text = f"{summary.kept} of {candidates} candidates ({share:.0f} %) were kept"
+    if worst.lost:
+        text += f"; most of the others were lost to: {worst.reason} ({worst.lost})"
+    return Finding("ok" if share >= 20 else "look", text + ".")
+
+
+def _level_bars(summary: Summary) -> dict[Split, list[Bar]]:
+    most = max(summary.pairs.values(), default=1)
+    return {
+        split: [
+            Bar(level_name(level), count, 100 * count / most)
+            for level in summary.levels
+            for count in [summary.pairs.get((level, split), 0)]
+        ]
+        for split in summary.splits
+    }
+
+
+def _slide_bars(summary: Summary) -> list[Bar]:
+    most = max(summary.slides.values(), default=1)
+    return [
+        Bar(
+            level_name(level),
+            summary.slides.get(level, 0),
+            100 * summary.slides.get(level, 0) / most,
+        )
+        for level in summary.levels
+    ]
+
+
+def _split_finding(dataset: Dataset) -> Finding:
+    splits = dataset.summary.splits
+    if len(splits) < 2:
+        return Finding(
+            "look",
+            f"All pairs are in the split {splits[0]}: there are too few patients to hold any out.",
+        )
+    return Finding("ok", "Checked: no patient and no slide is in two splits.")
+
+
+def _null_lines(dataset: Dataset) -> list[tuple[str, float | None, float | None]]:
+    """Return per case the similarity of its kept pairs and the 95th percentile by chance."""
+    null = {
+        case.name: case.patches.null_quantiles[95]
+        for case in dataset.plan.cases
+        if case.patches and case.patches.null_quantiles
+    }
+    return [
+        (line.name, line.similarity_median, null.get(line.name))
+        for line in dataset.summary.cases
+        if line.kept
+    ]
+
+
+def _sheets(dataset: Dataset) -> list[Sheet]:
+    """Draw the contact sheets."""
+    limit = dataset.plan.settings.max_shift_um
+    pictures = {
+        name: [pair_picture(dataset.folder, row) for row in rows]
+        for name, rows in chosen(dataset.rows, limit).items()
+    }
+    cut = {case.name: case.patches for case in dataset.plan.cases if case.patches}
+    rejected = rejected_pictures(cut, dataset.rows)
+    if rejected:
+        pictures["rejected"] = rejected
+    sheets = []
+    for name, shown in pictures.items():
+        file = f"{FIGURES}/{name}.jpg"
+        sheets.append(Sheet(SHEET_TITLES[name], file, _kept(dataset, file, contact_sheet(shown))))
+    return sheets
+
+
+def _maps(dataset: Dataset) -> list[Sheet]:
+    """Draw the heat maps."""
+    maps = []
+    for case in dataset.plan.cases:
+        if case.patches:
+            file = f"{FIGURES}/alignment_{case.name}.jpg"
+            image = heat_map(case.patches, dataset.plan.settings.max_shift_um)
+            maps.append(Sheet(case.name, file, _kept(dataset, file, image)))
+    return maps
+
+
+def _kept(dataset: Dataset, file: str, image: Image) -> str:
+    """Write a figure beside the page, and return it for the page itself."""
+    write_image(dataset.folder / file, image, "jpeg")
+    return jpeg_uri(image)
+
+
+def _odd_colours(dataset: Dataset) -> dict[str, float]:
+    """Return the cases whose stains look unlike those of the others."""
+    densities = {
+        case.name: mean_density(dataset.folder, [r for r in dataset.rows if r.case == case.name])
+        for case in dataset.plan.cases
+    }
+    known = {name: value for name, value in densities.items() if value is not None}
+    return odd_ones(known, SMALLEST_ODD_DENSITY)
