@@ -39,7 +39,7 @@ LABEL_PX = 34
 SQUARES = 8
 MOST_BYTES = 300_000
 PAGE_WIDTH = 1180
-SECTIONS = ("displacement", "folding", "residual", "tre", "blocks", "seams")
+SECTIONS = ("displacement", "residual", "blocks")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 MEASURE = """
@@ -88,7 +88,7 @@ def drawn(registration: Registration, pair: Pair) -> dict[str, Image]:
         [
             _panel(_decoded(whole.states["scanned"]), "H&E, as scanned"),
             _panel(_decoded(whole.fixed), "IHC, as scanned"),
-            _panel(_checkered(whole, "registered"), "H&E registered to IHC"),
+            _panel(_checkered(whole, "registered"), "both, H&E registered to IHC"),
         ]
     )
     zooms = [
