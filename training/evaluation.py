@@ -149,16 +149,14 @@ def evaluate(
     for number, pair in enumerate(pairs):
         he, real = (scoring.view(image) for image in pair.read())
         _check_size(real, pair, scoring)
-        truth = _tensor(real, scoring)
-        if scoring.features:
-            features.setdefault("real", []).append(scoring.features(truth).cpu())
+        images = {"real": _tensor(real, scoring)}
         for candidate in candidates:
-            fake = _tensor(
-                _same_size(candidate.make(pair, he, real), real, pair, candidate), scoring
-            )
-            rows[candidate.key].append(_score(truth, fake, scoring))
-            if scoring.features:
-                features.setdefault(candidate.key, []).append(scoring.features(fake).cpu())
+            fake = _same_size(candidate.make(pair, he, real), real, pair, candidate)
+            images[candidate.key] = _tensor(fake, scoring)
+            rows[candidate.key].append(_score(images["real"], images[candidate.key], scoring))
+        if scoring.features:
+            for key, image in images.items():
+                features.setdefault(key, []).append(scoring.features(image).cpu())
         on_image(number + 1)
     values = {
         key: {name: np.array([row[name] for row in scored]) for name in scored[0]}
