@@ -9,6 +9,7 @@ import numpy as np
 from pipeline.report.page import Finding, Mark, Tile, number, significant
 from registration.folder import Registration
 from registration.nonrigid import BlockRecord
+from registration.projective import leave_one_out
 from registration.quality import (
     FEW_MATCHED,
     FEWEST_MATCHED,
@@ -28,6 +29,7 @@ STATUS_MARKS: dict[str, Mark] = {"registered": "ok", "blank": "none", "fallback"
 STATUS_WORDS = {"registered": "registered", "blank": "no tissue", "fallback": "fell back"}
 SHOWN_LANDMARKS = 12
 FEWEST_FOR_RESIDUALS = 5
+MOST_FOR_LEFT_OUT = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,10 +241,9 @@ def landmark_rows(registration: Registration) -> list[LandmarkRow]:
     mpp, chain = registration.moved.mpp, registration.chain
     residual = np.hypot(*(chain.steps[-1](fixed) - moving).T) * mpp
     after = np.hypot(*(chain(fixed) - moving).T) * mpp
-    left_out = registration.start.leave_one_out_um
-    known = len(left_out) == len(fixed)
-    ranking = np.array(left_out) if known else residual
-    judged = len(fixed) >= FEWEST_FOR_RESIDUALS
+    judged = FEWEST_FOR_RESIDUALS <= len(fixed) <= MOST_FOR_LEFT_OUT
+    left_out = leave_one_out(fixed, moving) * mpp if judged else None
+    ranking = residual if left_out is None else left_out
     order = np.argsort(-ranking, kind="stable") if judged else np.arange(len(fixed))
     names = landmarks.active().names
     return [
@@ -251,7 +252,7 @@ def landmark_rows(registration: Registration) -> list[LandmarkRow]:
             (float(fixed[k, 0]), float(fixed[k, 1])),
             (float(moving[k, 0]), float(moving[k, 1])),
             float(residual[k]),
-            float(left_out[k]) if known else None,
+            None if left_out is None else float(left_out[k]),
             float(after[k]),
             judged and position == 0,
         )

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from pipeline.report.drawing import colour_of, coloured
+from pipeline.report.findings import landmark_rows
 from pipeline.report.maps import FOLD_COLOUR, Ground, SampledField, displacement_map, folding_map
 from pipeline.report.page import number, render, significant
 from pipeline.report.places import choose_places, field_box
@@ -27,6 +28,7 @@ from pipeline.report.views import views
 from registration.bspline import BSpline
 from registration.folder import RESIDUAL_NAME, Registration
 from registration.geometry import Box
+from registration.landmarks import write_landmarks
 from registration.residual import ResidualMap
 from registration.storage import write_npz
 from registration.tissue import TissueMap
@@ -105,10 +107,22 @@ def test_numbers_are_those_of_the_registration(hand_made, text: str) -> None:
     assert registration.he.hash in text
     assert registration.ihc.hash in text
     assert "itk-elastix" in text
-    # Left out of the fit, the third pair is the farthest off; it stands first and is marked.
-    assert re.search(r"3 worst .*? 9\.3", text)
     assert "2-3 fell back" in text
     assert "its field folds" in text
+
+
+def test_the_mis_clicked_pair_is_marked(hand_made, tmp_path: Path) -> None:
+    landmarks = hand_made.registration.landmarks
+    landmarks.he[2] += [300, 0]
+    write_landmarks(tmp_path / "landmarks.csv", landmarks)
+
+    rows = landmark_rows(replace(hand_made.registration, folder=tmp_path))
+
+    assert [row.worst for row in rows] == [True, False, False, False, False, False]
+    assert rows[0].name == "3"
+    # 300 px of 0.4 µm, and a little more or less by the noise of the other picks.
+    assert rows[0].left_out_um == pytest.approx(120, abs=15)
+    assert rows[1].left_out_um < rows[0].left_out_um
 
 
 def test_the_command_repeats_the_registration(hand_made) -> None:
