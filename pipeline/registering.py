@@ -66,6 +66,16 @@ def run_request(
     return registration
 
 
+def expected_key(request: Request) -> str:
+    """Return the key that the finished registration will have.
+
+    Raises :class:`UsageError` for contradictory options, and what opening the slides raises.
+    """
+    settings, options = _settings(request), _options(request)
+    with _open(request) as pair:
+        return run_key(pair, settings, options)
+
+
 def plan(request: Request) -> dict[str, object]:
     """Return what a run would do, with disk and memory, without doing it."""
     settings, options = _settings(request), _options(request)

@@ -67,6 +67,11 @@ class Cluster:
         self._warm: list[Any] = []
 
     @property
+    def address(self) -> str:
+        """Where the scheduler answers, for other processes to use the same workers."""
+        return str(self._client.scheduler.address)
+
+    @property
     def count(self) -> int:
         """Number of workers the scheduler knows now."""
         return max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
@@ -79,19 +84,35 @@ class Cluster:
         ]
 
     def map(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
-        """Yield the results in order; a worker's death moves its unit to another worker."""
+        """Yield the results in order; a worker's death moves its unit to another worker.
+
+        Raises :class:`RegistrationError` where a unit kills one worker after another.
+        """
         ahead = MAX_WAITING_PER_WORKER * self.count
         waiting: list[Any] = []
         try:
             for task in tasks:
                 waiting.append(self._client.submit(function, task, pure=False))
                 if len(waiting) > ahead:
-                    yield waiting.pop(0).result()
+                    yield _result(waiting.pop(0))
             while waiting:
-                yield waiting.pop(0).result()
+                yield _result(waiting.pop(0))
         finally:
             if waiting:
                 self._client.cancel(waiting)
+
+
+def _result(future: Any) -> Any:
+    """Return a unit's result; say in words that its workers died."""
+    from distributed.scheduler import KilledWorker
+
+    try:
+        return future.result()
+    except KilledWorker as error:
+        raise RegistrationError(
+            "worker processes died again and again at the same piece of work: most likely there is "
+            "too little memory for so many workers. Use fewer (--workers)."
+        ) from error
 
 
 @contextmanager
