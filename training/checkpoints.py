@@ -41,6 +41,11 @@ class TrainedGenerator:
     scores: dict[str, float] = field(default_factory=dict)
     """Validation scores."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where the generator is."""
+        return next(self.network.parameters()).device
+
     def __call__(self, images: Tensor) -> Tensor:
         """Map uint8 H&E ``(N, 3, H, W)`` to uint8 IHC, on the generator's device; any size."""
         return generate(self.network, self.spec, images)

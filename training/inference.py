@@ -20,10 +20,15 @@ def generate(generator: nn.Module, spec: GeneratorSpec, images: Tensor) -> Tenso
     height, width = images.shape[-2:]
     device = next(generator.parameters()).device
     with torch.inference_mode():
-        x = to_network(images.to(device))
-        x = x.contiguous(memory_format=torch.channels_last)
-        y = generator(continued(x, missing(height, spec), missing(width, spec)))
-        return from_network(y[..., :height, :width])
+        source = to_network(images.to(device))
+        source = continued(source, missing(height, spec), missing(width, spec))
+        return from_network(apply(generator, source)[..., :height, :width])
+
+
+def apply(generator: nn.Module, source: Tensor) -> Tensor:
+    """Run a generator on images in [-1, 1] whose size it can take."""
+    generated: Tensor = generator(source.contiguous(memory_format=torch.channels_last))
+    return generated
 
 
 def missing(side: int, spec: GeneratorSpec) -> int:

@@ -92,6 +92,25 @@ def norm_layer(norm: Norm, channels: int) -> nn.Module:
     return nn.BatchNorm2d(channels) if norm == "batch" else nn.InstanceNorm2d(channels)
 
 
+class UpConvolution(nn.ConvTranspose2d):
+    """A transposed convolution whose result does not depend on the size of the image.
+
+    oneDNN adds up in another order for other sizes, which changes the last bit: enough to make a
+    tile differ from the whole image. Where the network is used on a CPU PyTorch's own kernel runs
+    instead; it takes some per cent of a generator's time more.
+    """
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Return ``x`` enlarged."""
+        if self.training or x.device.type != "cpu" or not torch.backends.mkldnn.enabled:
+            return super().forward(x, output_size)
+        torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
+        try:
+            return super().forward(x, output_size)
+        finally:
+            torch.backends.mkldnn.enabled = True  # type: ignore[assignment]
+
+
 class ResnetGenerator(nn.Module):
     """``resnet_9blocks`` of pix2pix and CycleGAN, and pix2pixHD's global generator (``downs=4``)."""
 
@@ -219,7 +238,7 @@ class UnetLevel(nn.Module):
         entering = spec.in_channels if outermost else outer
         down = nn.Conv2d(entering, inner, 4, 2, 1, bias=spec.conv_bias)
         returning = inner if below is None else 2 * inner
-        up = nn.ConvTranspose2d(returning, outer, 4, 2, 1, bias=spec.conv_bias or outermost)
+        up = UpConvolution(returning, outer, 4, 2, 1, bias=spec.conv_bias or outermost)
         layers: list[nn.Module] = [] if outermost else [nn.LeakyReLU(0.2, inplace=True)]
         layers.append(down)
         if below is not None:
@@ -293,7 +312,7 @@ def _down(spec: GeneratorSpec, channels: int) -> list[nn.Module]:
 def _up(spec: GeneratorSpec, channels: int) -> list[nn.Module]:
     """Return layers that double the image and halve the channels to ``channels``."""
     return [
-        nn.ConvTranspose2d(
+        UpConvolution(
             2 * channels, channels, 3, stride=2, padding=1, output_padding=1, bias=spec.conv_bias
         ),
         norm_layer(spec.norm, channels),
