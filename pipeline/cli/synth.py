@@ -16,14 +16,13 @@ if TYPE_CHECKING:
     from registration.synth import CohortPlan, SynthCase
 
 MIRROR = "mirror"
+STAGE = "synth"
 EXAMPLES = """
 [bold]Examples[/]
 
-  bci-pipeline synth slides                                  two pairs of 4,096 px
+  bci-pipeline synth slides --cases 4 --her2 0,1+,2+,3+
 
-  bci-pipeline synth slides --cases 4 --her2 0,1+,2+,3+      one pair per HER2 level
-
-  bci-pipeline synth hard --rotation 140 --damage tear,fold,pen,bubble,mirror
+  bci-pipeline synth hard --rotation 140 --damage tear,pen,mirror
 
   bci-pipeline synth large --size 20480 --cases 1 --rotation 17
 """
@@ -35,7 +34,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def synth(
-    out: Annotated[Path, typer.Argument(help="Folder for the cases and their manifest.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Folder for the cases and their manifest.")
+    ],
     size: Annotated[str, typer.Option(help="Pixels a side, or WIDTHxHEIGHT.")] = "4096",
     cases: Annotated[int, typer.Option(min=1, help="How many slide pairs.")] = 2,
     cases_per_patient: Annotated[int, typer.Option(min=1, help="Pairs that share a patient.")] = 1,
@@ -44,22 +45,23 @@ def synth(
         str, typer.Option(help="HER2 levels, given to patients in turn.")
     ] = "0,1+,2+,3+",
     warp_px: Annotated[
-        float | None, typer.Option(min=0, help="Largest non-rigid displacement. [default: by size]")
+        float | None,
+        typer.Option(min=0, help="Largest non-rigid displacement; by default 40 at 4,096 px."),
     ] = None,
     rotation: Annotated[
-        float | None, typer.Option(help="Degrees. [default: within 20, by seed]")
+        float | None, typer.Option(help="Degrees; by default within 20, by seed.")
     ] = None,
     changed: Annotated[
         float, typer.Option(min=0, max=1, help="Share of nuclei in only one section.")
     ] = 0.15,
     damage: Annotated[
-        str, typer.Option(help="Any of tear,fold,pen,bubble,missing,mirror,blur.")
+        str, typer.Option(help="Comma-separated: tear, fold, pen, bubble, missing, blur, mirror.")
     ] = "",
     mpp_he: Annotated[float, typer.Option(help="µm per pixel of the HE slides.")] = 0.46,
     mpp_ihc: Annotated[float, typer.Option(help="µm per pixel of the IHC slides.")] = 0.46,
     picks: Annotated[int, typer.Option(min=4, help="Picked landmark pairs.")] = 4,
     pick_noise_px: Annotated[float, typer.Option(min=0, help="Deviation of a pick.")] = 4.0,
-    workers: Annotated[int, typer.Option(min=0, help="Processes. [default: cores, at most 4]")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one per core, at most 4.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace older cases.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the cases as JSON.")] = False,
 ) -> None:
@@ -85,23 +87,20 @@ def synth(
 
 
 def _write(out: Path, plan: CohortPlan, workers: int, overwrite: bool) -> list[SynthCase]:
-    """Write the cohort under a progress bar."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
+    """Write the cohort and report the megapixels done."""
+    from pipeline.cli.progress import progress_on_stderr
     from registration.synth import write_cohort
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        pixels = sum(job.pixels for _, case in plan.planned(out) for job in case.jobs())
-        task = bar.add_task(f"rendering {plan.cases} cases", total=pixels)
-        return write_cohort(
-            out,
-            plan,
-            workers=workers,
-            overwrite=overwrite,
-            progress=lambda done: bar.advance(task, done),
-        )
+    total = sum(job.pixels for _, case in plan.planned(out) for job in case.jobs())
+    done = 0
+    with progress_on_stderr({STAGE: f"rendering {plan.cases} pairs, megapixels"}) as report:
+
+        def advance(pixels: int) -> None:
+            nonlocal done
+            done += pixels
+            report(STAGE, done // 10**6, max(total // 10**6, 1))
+
+        return write_cohort(out, plan, workers=workers, overwrite=overwrite, progress=advance)
 
 
 def _report(out: Path, cases: list[SynthCase], as_json: bool) -> None:

@@ -151,13 +151,14 @@ class _Level:
 
     def add(self, rows: Image) -> Image:
         """Take rows, encode whole bands, and return the rows they make on the next level."""
-        self.pending.append(rows)
+        if len(rows):
+            self.pending.append(rows)
         waiting = sum(len(part) for part in self.pending)
         whole = waiting - waiting % BAND_ROWS
         if not whole:
             return np.empty((0, self.size.width // LEVEL_STEP, 3), np.uint8)
-        block = np.concatenate(self.pending)
-        self.pending = [block[whole:].copy()]
+        block = np.concatenate(self.pending) if len(self.pending) > 1 else rows
+        self.pending = [block[whole:].copy()] if whole < waiting else []
         for top in range(0, whole, BAND_ROWS):
             self._encode(block[top : top + BAND_ROWS])
         smaller = (self.size.width // LEVEL_STEP, whole // LEVEL_STEP)
@@ -167,9 +168,8 @@ class _Level:
 
     def finish(self) -> None:
         """Encode what is left and close the JPEG."""
-        rest = np.concatenate(self.pending)
-        if len(rest):
-            self._encode(rest)
+        if self.pending:
+            self._encode(np.concatenate(self.pending))
         if self.rows_done != self.size.height:
             raise SynthError(f"bands held {self.rows_done} rows, expected {self.size.height}")
         self._put(b"\xff\xd9")

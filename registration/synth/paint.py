@@ -70,7 +70,10 @@ class Painter:
         width, height = self.cut.size.width, self.cut.size.height
         for y in range(0, height, TILE_PX):
             row = Box(0, y, width, min(TILE_PX, height - y))
-            yield np.concatenate([self.tile(box) for box in row.tiles(TILE_PX)], axis=1)
+            band = np.empty((row.height, width, 3), np.uint8)
+            for box in row.tiles(TILE_PX):
+                band[:, box.x : box.right] = self.tile(box)
+            yield band
 
     def image(self) -> Image:
         """Return the whole slide."""
