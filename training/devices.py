@@ -21,7 +21,7 @@ def make_fabric(config: TrainConfig) -> Fabric:
     Under ``torchrun`` every process takes one GPU (or CPU share) and gradients are averaged. Raises
     :class:`ConfigError` for what this machine cannot do.
     """
-    accelerator = _accelerator(config.device)
+    accelerator = device_named(config.device)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     with warnings.catch_warnings():
@@ -62,8 +62,8 @@ def describe(fabric: Fabric) -> dict[str, Any]:
     }
 
 
-def _accelerator(device: str) -> str:
-    """Return what Fabric calls a device."""
+def device_named(device: str) -> str:
+    """Return ``cpu`` or ``cuda`` for ``auto``, ``cpu`` or ``cuda``; raises :class:`ConfigError`."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():

@@ -16,7 +16,20 @@ FAILED_CHECK = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
 
-COMMANDS = ("demo", "register", "patch", "synth", "train", "evaluate", "study", "warp_points", "doctor")
+COMMANDS = (
+    "demo",
+    "register",
+    "patch",
+    "run",
+    "status",
+    "synth",
+    "train",
+    "translate",
+    "evaluate",
+    "study",
+    "warp_points",
+    "doctor",
+)
 """Modules of ``pipeline.cli``, in the order of ``--help``; each has a function ``add_to(app)``."""
 
 app = typer.Typer(

@@ -1,0 +1,112 @@
+"""``bci-pipeline translate``: a trained generator on a whole slide, or on a folder of patches."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from pipeline.cli.progress import progress_on_stderr
+
+if TYPE_CHECKING:
+    from pipeline.translate import Translated
+
+EXAMPLES = """
+Examples:
+
+  bci-pipeline translate runs/robust slide_he.ndpi --out virtual_ihc.tif
+
+  bci-pipeline translate latest_net_G.pth slide_he.svs --model-mpp 0.46 --device cuda
+
+  bci-pipeline translate runs/robust dataset/HE/test --out generated
+
+The same command goes on where a killed one stopped. Exit codes: 0 done, 2 bad input or usage, 130
+interrupted.
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("translate", epilog=EXAMPLES)(translate)
+
+
+def translate(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Run folder, a generator (.pt), or official weights (.pth).")
+    ],
+    slide: Annotated[Path, typer.Argument(help="H&E slide, or a folder of H&E patches.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File (or folder) to write. Default: virtual_ihc/<name of the slide>."),
+    ] = None,
+    mpp: Annotated[float | None, typer.Option(help="µm per pixel of the slide.")] = None,
+    model_mpp: Annotated[
+        float | None, typer.Option(help="µm per pixel the model was trained at.")
+    ] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="Where the generator runs.")
+    ] = "auto",
+    image_format: Annotated[
+        Literal["tiff", "ome-tiff", "ome-zarr"], typer.Option("--format", help="Of the result.")
+    ] = "tiff",
+    everywhere: Annotated[
+        bool, typer.Option("--everywhere", help="Translate glass too, not tissue alone.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Turn H&E into virtual IHC."""
+    from training.devices import device_named
+
+    where = device_named(device)
+    if slide.is_dir():
+        _folder(checkpoint, slide, out or Path("virtual_ihc") / slide.name, where, as_json=as_json)
+        return
+    from pipeline.translate import Translation, output_path, translate_slide
+
+    target = output_path(out or Path("virtual_ihc") / slide.stem, image_format)
+    request = Translation(
+        checkpoint, slide, target, mpp, model_mpp, where, image_format, everywhere
+    )
+    with progress_on_stderr({"translate": "virtual IHC"}) as progress:
+        done = translate_slide(request, progress)
+    typer.echo(_json(done) if as_json else _summary(done))
+
+
+def _folder(checkpoint: Path, folder: Path, out: Path, device: str, *, as_json: bool) -> None:
+    """Translate the images of a folder."""
+    from training.checkpoints import load_generator
+    from training.translate import translate_folder
+
+    trained = load_generator(checkpoint, device)
+    with progress_on_stderr({"translate": "virtual IHC"}) as progress:
+        written = translate_folder(
+            trained, folder, out, lambda done, total: progress("translate", done, total)
+        )
+    values = {"folder": str(out), "images": len(written)}
+    typer.echo(json.dumps(values) if as_json else f"{out}: {len(written)} images")
+
+
+def _summary(done: Translated) -> str:
+    """Return the result in words."""
+    lines = [
+        f"{done.path}: {done.size.width} x {done.size.height} px, {done.mpp:g} µm/px, "
+        f"{done.translated:.0%} of it translated"
+    ]
+    return "\n".join([*lines, *(f"note: {note}" for note in done.notes)])
+
+
+def _json(done: Translated) -> str:
+    """Return the result as JSON."""
+    return json.dumps(
+        {
+            "path": str(done.path),
+            "width": done.size.width,
+            "height": done.size.height,
+            "mpp": done.mpp,
+            "translated": done.translated,
+            "notes": list(done.notes),
+        },
+        indent=2,
+    )
