@@ -61,9 +61,9 @@ def _print(work: Demo, seconds: float) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    title = "Error of the registration at points whose place is known (median, µm)"
+    title = "Error at points whose place is known, in µm: median, and 90th percentile"
     table = Table("case  ", "HER2  ", "start  ", "verdict", title=title, box=SIMPLE_HEAD, padding=0)
-    for heading in ("scanned", "projective", "all steps", "90 % below"):
+    for heading in ("scanned", "projective", "all steps", "90th"):
         table.add_column(f"  {heading}", justify="right")
     levels = {case.name: case.settings.her2 for case in work.cases}
     for name, registration in work.registrations.items():
