@@ -12,6 +12,7 @@ from registration.errors import LandmarkError
 from registration.geometry import Points
 from registration.pointsets import MINIMUM_PAIRS, Problem, shape_problems
 from registration.projective import (
+    STRETCH,
     examine,
     fit_affine,
     fit_projective,
@@ -25,8 +26,8 @@ FOLLOW_PAIRS = 3
 LEFT_OUT_PAIRS = 5
 """With four pairs each left-out one is judged by an exact fit of three: of no use."""
 ADVISED_PAIRS = 6
-LARGEST_SCALE = 4.0
-"""Sections of one block differ less than this in physical size; a fit that does not is a mis-click."""
+LARGEST_SCALE = 2.0
+"""Sections of one block differ less than this in physical size; a fit that says more is a mis-click."""
 BLINDING = ("collinear", "duplicate")
 """Problems with which no affine map can be trusted."""
 WORST_FACTOR = 2.0
@@ -130,7 +131,9 @@ def _follow(
         return None
     fit = fit_affine(fixed, moving)
     scales = np.linalg.svd(fit.matrix[:2, :2], compute_uv=False) * he.mpp / ihc.mpp
-    if not np.isfinite(scales).all() or max(scales[0], 1 / max(scales[1], 1e-9)) > LARGEST_SCALE:
+    if not np.isfinite(scales).all() or scales[0] > STRETCH * scales[1]:
+        return None
+    if not 1 / LARGEST_SCALE < scales[1] <= scales[0] < LARGEST_SCALE:
         return None
     return fit
 

@@ -35,7 +35,8 @@ CELL_GAP_PX = 6
 class PairCanvas:
     """Four layers in a grid of two linked cells: each slide with its points.
 
-    ``clicked(side, xy)``, ``dropped(name, side, xy)`` and ``touched(name)`` are called with level-0
+    ``clicked(side, xy)``, ``dropped(name, side, xy)`` and ``touched(name, side, xy)`` (a click on a
+    point) are called with level-0
     coordinates. A press that moves is napari's own pan; a press on a point drags the point.
     """
 
@@ -43,13 +44,14 @@ class PairCanvas:
         self.viewer = viewer
         self.clicked: Callable[[Side, XY], object] = _ignored
         self.dropped: Callable[[str, Side, XY], object] = _ignored
-        self.touched: Callable[[str], object] = _ignored
+        self.touched: Callable[[str, Side, XY], object] = _ignored
         self.sources: dict[Side, Source] = {"he": Tiles.of_slide(he), "ihc": Tiles.of_slide(ihc)}
         self.views: Views | None = None
         self.images: dict[Side, Image] = {}
         self.points: dict[Side, Points] = {}
         self._names: dict[Side, tuple[str, ...]] = {"he": (), "ihc": ()}
         self._grid_before = _grid_state(viewer)
+        self._fitted: tuple[tuple[float, ...], float] = (0.0, 0.0, 0.0), 0.0
         self._hidden = [layer for layer in viewer.layers if layer.visible]
         for layer in self._hidden:
             layer.visible = False
@@ -58,6 +60,7 @@ class PairCanvas:
         self._lay_out()
         viewer.mouse_drag_callbacks.append(self._on_press)
         viewer.scene.camera.events.zoom.connect(self._keep_mark_size)
+        viewer.canvas.events.size.connect(self._fit_again)
 
     @property
     def is_alive(self) -> bool:
@@ -85,8 +88,16 @@ class PairCanvas:
         self.images[side].data = pyramid(source)
 
     def fit(self) -> None:
-        """Show both slides whole."""
+        """Show both slides whole; they stay so while the window changes, until somebody zooms."""
         self.viewer.fit_to_view()
+        camera = self.viewer.scene.camera
+        self._fitted = camera.center, camera.zoom
+
+    def _fit_again(self) -> None:
+        """Fit anew after a change of the window's size, if nobody has moved the view since."""
+        camera = self.viewer.scene.camera
+        if np.allclose(camera.center, self._fitted[0]) and np.isclose(camera.zoom, self._fitted[1]):
+            self.fit()
 
     def look_at(self, world: XY, closer: bool = True) -> None:
         """Centre both cells on a world point; zoom in until cells show, never out."""
@@ -112,6 +123,7 @@ class PairCanvas:
         if self._on_press in self.viewer.mouse_drag_callbacks:
             self.viewer.mouse_drag_callbacks.remove(self._on_press)
         self.viewer.scene.camera.events.zoom.disconnect(self._keep_mark_size)
+        self.viewer.canvas.events.size.disconnect(self._fit_again)
         for layer in self._own_layers():
             if layer in self.viewer.layers:
                 self.viewer.layers.remove(layer)
@@ -171,7 +183,7 @@ class PairCanvas:
             moved = moved or bool(np.linalg.norm(np.array(event.pos) - begun) >= DRAG_PX)
             yield
         if not moved:
-            self.clicked(side, self._on_slide(side, event.position))
+            self.clicked(side, self._on_slide(side, event))
 
     def _drag(
         self, viewer: Viewer, event: Any, side: Side, name: str
@@ -187,14 +199,14 @@ class PairCanvas:
                 moved = moved or bool(np.linalg.norm(np.array(event.pos) - begun) >= DRAG_PX)
                 if moved:
                     data = before.copy()
-                    data[index] = to_napari([self._on_slide(side, event.position)])[0]
+                    data[index] = to_napari([self._on_slide(side, event)])[0]
                     layer.data = data
                 yield
         finally:
             camera.mouse_pan = True
         if not moved:
-            self.touched(name)
-        elif self.dropped(name, side, self._on_slide(side, event.position)) is False:
+            self.touched(name, side, self._on_slide(side, event))
+        elif self.dropped(name, side, self._on_slide(side, event)) is False:
             layer.data = before
 
     def _side_of(self, event: Any) -> Side | None:
@@ -207,9 +219,15 @@ class PairCanvas:
                 return side
         return None
 
-    def _on_slide(self, side: Side, position: tuple[float, ...]) -> XY:
-        """Return the level-0 pixel under a position in napari's world, as it is displayed."""
-        return position_xy(self.images[side].world_to_data(position))
+    def _on_slide(self, side: Side, event: Any) -> XY:
+        """Return the level-0 place that is drawn under the mouse.
+
+        napari takes the corner of the screen pixel that was clicked; its middle is meant.
+        """
+        window = self.viewer.window._qt_window
+        half = 0.5 / (window.devicePixelRatioF() * self.viewer.scene.camera.zoom)
+        middle = np.array(event.position[-2:]) + half
+        return position_xy(self.images[side].world_to_data(middle))
 
     def _mark_size(self, side: Side) -> float:
         """Return the diameter of a mark in pixels of a slide."""

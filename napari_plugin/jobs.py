@@ -20,6 +20,7 @@ import psutil
 GRACE_S = 8.0
 """How long a cancelled process may take to put its things away before it is killed."""
 REAP_S = 2.0
+DEFAULT_BLOCKS = "4x4"
 RUN_PIPELINE = "from pipeline.cli.app import main; main()"
 _PROGRESS = re.compile(r"^(?P<stage>.+): (?P<done>\d+)/(?P<total>\d+)$")
 
@@ -163,6 +164,7 @@ class RunRequest:
     landmarks: Path | None
     out: Path
     recipe: str = "default"
+    blocks: str = DEFAULT_BLOCKS
     image: bool = True
     mpp_he: float | None = None
     mpp_ihc: float | None = None
@@ -176,6 +178,8 @@ class RunRequest:
             words += ["--landmarks", str(self.landmarks)]
         if self.recipe != "default":
             words += ["--recipe", self.recipe]
+        if self.blocks != DEFAULT_BLOCKS:
+            words += ["--blocks", self.blocks]
         for name, value in (("--mpp-he", self.mpp_he), ("--mpp-ihc", self.mpp_ihc)):
             if value is not None:
                 words += [name, f"{value:g}"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from napari.utils import progress
@@ -20,11 +21,12 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_plugin.jobs import Job, RunRequest
+from napari_plugin.jobs import DEFAULT_BLOCKS, Job, RunRequest
 from napari_plugin.session import Session
 from napari_plugin.widgets import PathField, button
 
 RECIPES = {"best result": "default", "the paper's steps": "paper"}
+BLOCKS = (DEFAULT_BLOCKS, "3x3", "2x2", "1x1", "6x6", "8x8")
 OUTCOMES = {
     0: "Registered.",
     1: "Not trustworthy: see the reasons above. Add or correct pairs, then register again.",
@@ -44,6 +46,8 @@ class RunPanel(QWidget):
         self._activity: progress | None = None
         self.recipe = QComboBox()
         self.recipe.addItems(list(RECIPES))
+        self.blocks = QComboBox()
+        self.blocks.addItems(BLOCKS)
         self.out = PathField("run folder", folder=True)
         self.out.set(Path.cwd() / "registered" / session.request.he.stem)
         self.image = QCheckBox("write the registered slide")
@@ -60,7 +64,8 @@ class RunPanel(QWidget):
         self.status.setWordWrap(True)
         self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._lay_out()
-        self.recipe.currentIndexChanged.connect(lambda _: self.refresh())
+        for choice in (self.recipe, self.blocks):
+            choice.currentIndexChanged.connect(lambda _: self.refresh())
         self.out.line.textChanged.connect(lambda _: self.refresh())
         self.image.toggled.connect(lambda _: self.refresh())
         self.overwrite.toggled.connect(lambda _: self.refresh())
@@ -68,11 +73,12 @@ class RunPanel(QWidget):
     @property
     def request(self) -> RunRequest:
         """The registration that the button starts."""
-        return self._session.run_request(
-            Path(self.out.text or "."),
-            RECIPES[self.recipe.currentText()],
-            self.image.isChecked(),
-            self.overwrite.isChecked(),
+        return replace(
+            self._session.run_request(Path(self.out.text or ".")),
+            recipe=RECIPES[self.recipe.currentText()],
+            blocks=self.blocks.currentText(),
+            image=self.image.isChecked(),
+            overwrite=self.overwrite.isChecked(),
         )
 
     def refresh(self) -> None:
@@ -157,6 +163,7 @@ class RunPanel(QWidget):
     def _lay_out(self) -> None:
         form = QFormLayout()
         form.addRow("How", self.recipe)
+        form.addRow("Blocks", self.blocks)
         form.addRow("Run folder", self.out)
         form.addRow("", self.image)
         form.addRow("", self.overwrite)

@@ -151,7 +151,7 @@ class Session:
             )
             self._tell()
 
-    def run_request(self, out: Path, recipe: str, image: bool, overwrite: bool) -> RunRequest:
+    def run_request(self, out: Path) -> RunRequest:
         """Return the registration with the present pairs; without enough, an automatic one."""
         given, enough = self.request, self.picker.assessment.needed == 0
         return RunRequest(
@@ -159,11 +159,8 @@ class Session:
             ihc=given.ihc,
             landmarks=self.picker.journal.path if enough else None,
             out=out,
-            recipe=recipe,
-            image=image,
             mpp_he=given.mpp_he,
             mpp_ihc=given.mpp_ihc,
-            overwrite=overwrite,
         )
 
     def poll(self) -> None:
@@ -199,7 +196,7 @@ class Session:
         """Wire canvas and model, and show the state that was restored."""
         self.canvas.clicked = self._clicked
         self.canvas.dropped = self.picker.move
-        self.canvas.touched = self.picker.select
+        self.canvas.touched = self._touched
         self.picker.listeners.append(self._refresh)
         self._refresh()
         self.canvas.fit()
@@ -211,6 +208,16 @@ class Session:
         if half is not None and half.he is not None and follow is not None:
             future = self._threads.submit(propose_place, self.he, self.ihc, follow, half.he)
             self._place = (half.name, future)
+
+    def _touched(self, name: str, side: Side, xy: XY) -> None:
+        """Select the point that was clicked on, unless an IHC place was asked for: that is meant."""
+        picks = self.picker.picks
+        if side == "ihc" and picks.half is None and picks.pair(name).proposal == "place":
+            self.picker.select(name)
+        elif side != "ihc" or picks.half is None:
+            self.picker.select(name)
+            return
+        self._clicked(side, xy)
 
     def _take_suggestions(self, job: Job) -> None:
         job.news()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
+import time
+from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,3 +52,164 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> SynthCase:
 def exact(pair: SynthCase) -> Landmarks:
     """Two hundred exact pairs in the tissue of ``pair``."""
     return read_landmarks(pair.truth)
+
+
+class Hand:
+    """A person at the window: real mouse and key events on napari's canvas, nothing else."""
+
+    def __init__(self, viewer: Any, widget: Any) -> None:
+        self.viewer = viewer
+        self.widget = widget
+
+    @property
+    def session(self) -> Any:
+        """The open picking session."""
+        return self.widget.session
+
+    @property
+    def picks(self) -> Any:
+        """The pairs."""
+        return self.session.picker.picks
+
+    def wait(self, seconds: float = 0.05) -> None:
+        """Let the window work."""
+        from qtpy.QtWidgets import QApplication
+
+        until = time.monotonic() + seconds
+        QApplication.processEvents()
+        while time.monotonic() < until:
+            time.sleep(0.005)
+            QApplication.processEvents()
+
+    def settle(self) -> None:
+        """Wait until the window has its final layout."""
+        size = None
+        while size != self.viewer.canvas.size:
+            size = self.viewer.canvas.size
+            self.wait(0.3)
+
+    def redraw(self) -> Any:
+        """Draw the canvas until it is up to date, and return it as a QImage."""
+        canvas = self.viewer.window._qt_viewer.canvas
+        canvas.screenshot()  # a frame drawn now can be the one that asks for another level ...
+        self.wait(0.05)
+        return canvas.screenshot()  # ... which this one shows
+
+    def wait_for(self, condition: Callable[[], bool], seconds: float = 60) -> None:
+        """Let the window work until something is so."""
+        until = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < until, "waited in vain"
+            self.wait(0.03)
+
+    def on_canvas(self, side: str, xy: tuple[float, float]) -> tuple[int, int]:
+        """Return the canvas pixel at which napari draws a level-0 pixel of a slide.
+
+        Asked of vispy's scene: from the texture that is on screen, through all its transforms.
+        """
+        x, y = self._to_canvas(side).map([*self._texture(side, xy), 0, 1])[:2]
+        return math.floor(x), math.floor(y)
+
+    def level0(self, side: str, pixel: tuple[int, int]) -> tuple[float, float]:
+        """Return the level-0 place that is drawn at the middle of a canvas pixel."""
+        x, y = self._to_canvas(side).imap([pixel[0] + 0.5, pixel[1] + 0.5, 0, 1])[:2]
+        layer = self.session.canvas.images[side]
+        downsample = layer.data[layer.data_level].downsample
+        top, left = layer.corner_pixels[0]
+        return (x + left) * downsample - 0.5, (y + top) * downsample - 0.5
+
+    def press(self, pixel: tuple[int, int]) -> None:
+        """Click at a canvas pixel."""
+        from qtpy.QtCore import QPoint, Qt
+        from qtpy.QtTest import QTest
+
+        QTest.mouseMove(self.canvas, QPoint(*pixel))
+        QTest.mouseClick(self.canvas, Qt.MouseButton.LeftButton, pos=QPoint(*pixel))
+        self.wait()
+
+    def click(self, side: str, xy: tuple[float, float]) -> tuple[float, float]:
+        """Click where a level-0 pixel is drawn; return the level-0 pixel truly clicked."""
+        pixel = self.on_canvas(side, xy)
+        clicked = self.level0(side, pixel)
+        self.press(pixel)
+        return clicked
+
+    def drag(self, begin: tuple[int, int], end: tuple[int, int]) -> None:
+        """Press, move in steps, release."""
+        from qtpy.QtCore import QPoint, Qt
+        from qtpy.QtTest import QTest
+
+        button = Qt.MouseButton.LeftButton
+        QTest.mousePress(self.canvas, button, pos=QPoint(*begin))
+        for share in (0.25, 0.5, 0.75, 1.0):
+            x, y = (round(a + share * (b - a)) for a, b in zip(begin, end, strict=True))
+            self._move_pressed(QPoint(x, y))
+            self.wait(0.02)
+        QTest.mouseRelease(self.canvas, button, pos=QPoint(*end))
+        self.wait()
+
+    def key(self, name: str, *, ctrl: bool = False, shift: bool = False) -> None:
+        """Press a key on the canvas."""
+        from qtpy.QtCore import Qt
+        from qtpy.QtTest import QTest
+
+        modifiers = Qt.KeyboardModifier.NoModifier
+        if ctrl:
+            modifiers |= Qt.KeyboardModifier.ControlModifier
+        if shift:
+            modifiers |= Qt.KeyboardModifier.ShiftModifier
+        QTest.keyClick(self.canvas, getattr(Qt.Key, f"Key_{name}"), modifiers)
+        self.wait()
+
+    @property
+    def canvas(self) -> Any:
+        """The native widget that napari draws on."""
+        return self.viewer.window._qt_viewer.canvas.native
+
+    def _move_pressed(self, point: Any) -> None:
+        """Send a move with the left button held, which QTest's own move leaves out."""
+        from qtpy.QtCore import QEvent, QPointF, Qt
+        from qtpy.QtGui import QMouseEvent
+        from qtpy.QtWidgets import QApplication
+
+        event = QMouseEvent(
+            QEvent.Type.MouseMove,
+            QPointF(point),
+            QPointF(self.canvas.mapToGlobal(point)),
+            Qt.MouseButton.NoButton,
+            Qt.MouseButton.LeftButton,
+            Qt.KeyboardModifier.NoModifier,
+        )
+        QApplication.sendEvent(self.canvas, event)
+
+    def _to_canvas(self, side: str) -> Any:
+        layer = self.session.canvas.images[side]
+        visual = self.viewer.window._qt_viewer.canvas.layer_to_visual[layer]
+        return visual.node.get_transform("visual", "canvas")
+
+    def _texture(self, side: str, xy: tuple[float, float]) -> tuple[float, float]:
+        """Return a level-0 pixel's place in the texture that is on screen."""
+        layer = self.session.canvas.images[side]
+        downsample = layer.data[layer.data_level].downsample
+        top, left = layer.corner_pixels[0]
+        return (xy[0] + 0.5) / downsample - left, (xy[1] + 0.5) / downsample - top
+
+
+@pytest.fixture
+def hand(make_napari_viewer: Any, tmp_path: Path) -> Callable[..., Hand]:
+    """Open a real window with the landmark picker and give a hand to work in it."""
+
+    def opened(he: Path, ihc: Path, landmarks: Path | None = None, **request: Any) -> Hand:
+        from napari_plugin.picker_widget import PickerWidget
+        from napari_plugin.session import PairRequest
+
+        viewer = make_napari_viewer(show=True)
+        viewer.window.resize(1400, 800)
+        path = landmarks or tmp_path / "pairs.csv"
+        widget = PickerWidget(viewer, PairRequest(he, ihc, str(path), **request))
+        viewer.window.add_dock_widget(widget, name="Landmark picker", area="right")
+        made = Hand(viewer, widget)
+        made.settle()
+        return made
+
+    return opened

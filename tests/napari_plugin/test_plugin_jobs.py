@@ -97,6 +97,7 @@ def test_the_command_shown_is_the_command_run() -> None:
         Path("pairs.csv"),
         Path("runs/one"),
         recipe="paper",
+        blocks="2x2",
         image=False,
         mpp_he=0.25,
         overwrite=True,
@@ -104,6 +105,6 @@ def test_the_command_shown_is_the_command_run() -> None:
 
     assert request.shown == (
         "bci-pipeline register 'my slides/he.ndpi' ihc.ndpi --out runs/one --landmarks pairs.csv "
-        "--recipe paper --mpp-he 0.25 --no-image --overwrite"
+        "--recipe paper --blocks 2x2 --mpp-he 0.25 --no-image --overwrite"
     )
     assert request.command[3:] == request.arguments
