@@ -146,6 +146,9 @@ def workers(count: int | None = None, scheduler: str | None = None) -> Iterator[
                 processes=True,
                 memory_limit=None,
                 dashboard_address=None,
+                # Without a dashboard too the scheduler opens a port, and warns when another run
+                # has the usual one.
+                scheduler_kwargs={"dashboard_address": ":0"},
                 silence_logs=50,
             ) as cluster,
             Client(cluster) as client,
