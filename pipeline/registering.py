@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import UsageError
-from registration.blocks import BlockGrid
 from registration.execution import Progress, usable_cores, workers
 from registration.folder import RECORD_NAME, Registration
 from registration.image import ImageFormat
 from registration.landmarks import Landmarks, Moving, parse_landmark_argument
 from registration.pair import Pair
-from registration.recipes import Recipe, RegistrationSettings, passes
+from registration.recipes import Recipe, RegistrationSettings, fine_pass
 from registration.run import RunOptions, finished_key, register_pair, run_key
 from registration.slide import open_slide
 from registration.stain import CHANNELS
@@ -81,18 +80,15 @@ def plan(request: Request) -> dict[str, object]:
     settings, options = _settings(request), _options(request)
     with _open(request) as pair:
         fixed = pair.fixed_slide
-        steps = passes(settings, fixed.size, fixed.mpp)
-        grids = [BlockGrid(fixed.size, step.rows, step.columns) for step in steps]
+        step = fine_pass(settings, fixed.size, fixed.mpp)
         pixels = fixed.size.width * fixed.size.height
-        block_px = pixels / len(grids[-1]) * (fixed.mpp / steps[-1].mpp) ** 2
+        block_px = pixels / (step.rows * step.columns) * (fixed.mpp / step.mpp) ** 2
         return {
             "H&E": _described(pair, "he"),
             "IHC": _described(pair, "ihc"),
             "moving": request.moving,
             "start": "picked landmarks" if options.landmarks else "automatic landmarks",
-            "passes": " then ".join(
-                f"{step.rows} x {step.columns} at {step.mpp:.2f} µm/px" for step in steps
-            ),
+            "blocks": f"{step.rows} x {step.columns} at {step.mpp:.2f} µm/px",
             "workers": usable_cores(),
             "memory": f"about {0.6 + usable_cores() * (0.5 + block_px * 80 / 2**30):.1f} GiB",
             "disk": f"about {pixels * BYTES_PER_OUTPUT_PIXEL / 2**20 * bool(request.image) + 5:.0f} MiB",

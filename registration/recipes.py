@@ -11,7 +11,7 @@ from registration.stain import Channel
 
 Recipe = Literal["default", "paper"]
 
-WORK_SIDE_PX = 5000
+WORK_SIDE_PX = 8000
 COARSEST_WORK_MPP = 2.0
 """The fine pass works on about this many pixels a side, but no coarser than 2 µm/px: accuracy on
 consecutive sections saturates at 4 to 8 µm/px (Lotz et al., JMI 2023)."""
@@ -19,8 +19,10 @@ consecutive sections saturates at 4 to 8 µm/px (Lotz et al., JMI 2023)."""
 FULL_RESOLUTION_SIDE_PX = 3000
 """Smaller images are registered at full resolution, others at half of it or less."""
 
+HALOS_PER_SIDE = 64
+
 COARSE_SIDE_PX = 1024
-COARSE_GRID_PX = 60
+"""The coarse pass works on at least this many pixels a side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,35 +35,30 @@ class RegistrationSettings:
     columns: int = 4
 
 
-def passes(settings: RegistrationSettings, size: Size, mpp: float) -> tuple[PassSettings, ...]:
-    """Return the non-rigid passes for a fixed slide of ``size`` and ``mpp``, the first one first."""
+def fine_pass(settings: RegistrationSettings, size: Size, mpp: float) -> PassSettings:
+    """Return the pass of blocks for a fixed slide of ``size`` and ``mpp``.
+
+    The default recipe starts from the coarse pass and needs elastix's finest resolution alone; the
+    paper's starts from the projective transform, without halo, with elastix's usual four.
+    """
     longest = max(size.width, size.height)
-    work = work_downsample(longest, mpp)
-    fine = PassSettings(
+    literal = settings.recipe == "paper"
+    return PassSettings(
         rows=settings.rows,
         columns=settings.columns,
-        mpp=mpp * work,
+        mpp=mpp * work_downsample(longest, mpp),
         grid_um=mpp * grid_px(longest),
-        halo_um=mpp * longest / 40,
-        iterations=150,
-        samples=5000,
-        resolutions=2,
-        metric="AdvancedMattesMutualInformation",
-    )
-    if settings.recipe == "paper":
-        return (_independent(fine),)
-    coarse_downsample = _power_of_two(longest / COARSE_SIDE_PX)
-    coarse = PassSettings(
-        rows=1,
-        columns=1,
-        mpp=mpp * coarse_downsample,
-        grid_um=mpp * coarse_downsample * COARSE_GRID_PX,
-        halo_um=0.0,
-        iterations=500,
+        halo_um=0.0 if literal else mpp * longest / HALOS_PER_SIDE,
+        iterations=500 if literal else 300,
         samples=4096,
-        resolutions=4,
+        resolutions=4 if literal else 1,
+        metric="AdvancedNormalizedCorrelation" if literal else "AdvancedMattesMutualInformation",
     )
-    return (coarse, fine)
+
+
+def coarse_downsample(size: Size) -> float:
+    """Return the downsample of the coarse pass."""
+    return _power_of_two(max(size.width, size.height) / COARSE_SIDE_PX)
 
 
 def work_downsample(longest: int, mpp: float) -> float:
@@ -75,26 +72,12 @@ def work_downsample(longest: int, mpp: float) -> float:
 def grid_px(longest: int) -> float:
     """Return the control-point distance of the fine pass in level-0 pixels.
 
-    A twentieth of a small image; 200 px at 4,096 and 300 px at 20,480, where a finer grid fits
-    noise and a coarser one misses folds of the tissue.
+    A finer grid fits noise, a coarser one misses how tissue really deforms. Small images show a
+    whole section in few pixels, and there a tenth of the image is fine enough.
     """
-    if longest <= 4096:
-        return longest / 20
-    return float(200 * (longest / 4096) ** 0.25)
-
-
-def _independent(fine: PassSettings) -> PassSettings:
-    """Return the paper's pass: no halo, elastix's usual four resolutions for what is far off."""
-    return PassSettings(
-        rows=fine.rows,
-        columns=fine.columns,
-        mpp=fine.mpp,
-        grid_um=fine.grid_um,
-        halo_um=0.0,
-        iterations=500,
-        samples=4096,
-        resolutions=4,
-    )
+    if longest < FULL_RESOLUTION_SIDE_PX:
+        return longest / 10
+    return float(200 * max(1.0, longest / 4096) ** 0.57)
 
 
 def _power_of_two(wanted: float) -> float:

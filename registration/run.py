@@ -19,6 +19,7 @@ import numpy as np
 from registration.begin import begin
 from registration.blocks import BlockGrid
 from registration.bspline import BSpline
+from registration.coarse_pass import coarse_field
 from registration.elastix import warm_up, write_transform_file
 from registration.execution import InProcess, Progress, Workers, no_progress
 from registration.folder import (
@@ -42,14 +43,14 @@ from registration.nonrigid import (
 )
 from registration.pair import Pair
 from registration.quality import Stages, judge, measure
-from registration.recipes import RegistrationSettings, passes
+from registration.recipes import RegistrationSettings, coarse_downsample, fine_pass
 from registration.storage import settings_hash, write_json, write_npz
 from registration.tissue import TissueMap
 from registration.transforms import Chain, DisplacementField, Projective, SplicedField
 
 TIMINGS_NAME = "timings.json"
 TRANSFORMS_FOLDER = "transforms"
-KEY_VERSION = 1
+KEY_VERSION = 2
 """Raised when the algorithm changes, so that results of an older one are not taken up again."""
 
 
@@ -156,7 +157,7 @@ def _register(job: _Job) -> Registration:
     field_, records = _nonrigid(job, start.transform, tissue)
     chain = Chain((field_, start.transform))
     with job.timed("quality"):
-        grid = _grid(pair, passes(job.settings, pair.fixed_slide.size, pair.fixed_slide.mpp)[-1])
+        grid = _grid(pair, fine_pass(job.settings, pair.fixed_slide.size, pair.fixed_slide.mpp))
         stages = Stages(pair, start.transform, chain, grid, tissue)
         quality, places = measure(stages, job.options.truth, job.workers, job.progress)
         write_npz(job.folder / RESIDUAL_NAME, **places.arrays())
@@ -189,26 +190,24 @@ def _register(job: _Job) -> Registration:
 def _nonrigid(
     job: _Job, start: Projective, tissue: TissueMap
 ) -> tuple[DisplacementField | SplicedField, list[BlockRecord]]:
-    """Run the recipe's passes; the block records are those of the last one."""
+    """Run the recipe's non-rigid passes."""
     fixed = job.pair.fixed_slide
-    found: DisplacementField | None = None
-    results: list[BlockResult] = []
-    for number, settings in enumerate(passes(job.settings, fixed.size, fixed.mpp)):
-        stage = f"pass {number + 1}"
-        grid = _grid(job.pair, settings)
-        chain = Chain((start,)) if found is None else Chain((found, start))
-        with job.timed(stage):
-            results = _blocks(job, stage, grid, chain, settings, tissue)
-            if job.settings.recipe == "paper":
-                break
-            spacing = node_spacing(settings, fixed.mpp)
-            found = composed(blended(grid, results, spacing), found, spacing, fixed.size)
-    records = [result.record for result in results]
-    if found is not None:
-        return found, records
-    _write_transform_files(job.folder / TRANSFORMS_FOLDER, results)
-    cores = tuple(result.block.core for result in results)
-    return SplicedField(cores, tuple(result.spline for result in results)), records
+    settings = fine_pass(job.settings, fixed.size, fixed.mpp)
+    grid = _grid(job.pair, settings)
+    if job.settings.recipe == "paper":
+        results = _blocks(job, grid, Chain((start,)), settings, tissue)
+        _write_transform_files(job.folder / TRANSFORMS_FOLDER, results)
+        cores = tuple(result.block.core for result in results)
+        spliced = SplicedField(cores, tuple(result.spline for result in results))
+        return spliced, [result.record for result in results]
+    with job.timed("coarse"):
+        job.progress("coarse", 0, 1)
+        coarse = coarse_field(job.pair, start, tissue, coarse_downsample(fixed.size))
+        job.progress("coarse", 1, 1)
+    results = _blocks(job, grid, Chain((coarse, start)), settings, tissue)
+    spacing = node_spacing(settings, fixed.mpp)
+    field_ = composed(blended(grid, results, spacing), coarse, spacing, fixed.size)
+    return field_, [result.record for result in results]
 
 
 def _grid(pair: Pair, settings: PassSettings) -> BlockGrid:
@@ -217,14 +216,9 @@ def _grid(pair: Pair, settings: PassSettings) -> BlockGrid:
 
 
 def _blocks(
-    job: _Job,
-    stage: str,
-    grid: BlockGrid,
-    chain: Chain,
-    settings: PassSettings,
-    tissue: TissueMap,
+    job: _Job, grid: BlockGrid, chain: Chain, settings: PassSettings, tissue: TissueMap
 ) -> list[BlockResult]:
-    """Register the blocks of one pass, taking up those that an earlier run finished."""
+    """Register the blocks, taking up those that an earlier run finished."""
     pair = job.pair
     tasks = [
         BlockTask(
@@ -238,11 +232,12 @@ def _blocks(
         )
         for block in grid
     ]
-    paths = [job.cache / f"{stage.replace(' ', '-')}_{task.block.name}.npz" for task in tasks]
+    paths = [job.cache / f"block_{task.block.name}.npz" for task in tasks]
     todo = [pair_ for pair_ in zip(tasks, paths, strict=True) if not pair_[1].exists()]
     done = len(tasks) - len(todo)
-    for count, _ in enumerate(job.workers.map(_register_into, todo), start=done + 1):
-        job.progress(stage, count, len(tasks))
+    with job.timed("blocks"):
+        for count, _ in enumerate(job.workers.map(_register_into, todo), start=done + 1):
+            job.progress("blocks", count, len(tasks))
     return [_read_result(task, path) for task, path in zip(tasks, paths, strict=True)]
 
 
