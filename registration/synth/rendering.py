@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import queue
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from registration.errors import SynthError
 from registration.geometry import Image
 from registration.synth.ndpi import NdpiSpec, write_ndpi
 from registration.synth.paint import Painter
@@ -54,20 +57,31 @@ def render_slides(
         for job in jobs:
             render_slide(job, report)
         return
+    _render_in_processes(jobs, workers, report)
+
+
+def _render_in_processes(jobs: Sequence[SlideJob], workers: int, report: Progress) -> None:
+    """Write slides in fresh processes; an interrupt or an error stops them at their next band."""
     context = multiprocessing.get_context("spawn")
-    reports: Any = context.Queue()
-    with ProcessPoolExecutor(
-        min(workers, len(jobs)), context, initializer=_start_worker, initargs=(reports,)
-    ) as pool:
-        pending: set[Future[None]] = {pool.submit(_render_in_worker, job) for job in jobs}
-        try:
-            while pending:
-                done, pending = wait(pending, timeout=POLL_S, return_when=FIRST_EXCEPTION)
-                _drain(reports, report)
-                for future in done:
-                    future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    reports, stop = context.Queue(), context.Event()
+    pool = ProcessPoolExecutor(
+        min(workers, len(jobs)), context, initializer=_start_worker, initargs=(reports, stop)
+    )
+    pending: set[Future[None]] = {pool.submit(_render_in_worker, job) for job in jobs}
+    try:
+        while pending:
+            done, pending = wait(pending, timeout=POLL_S, return_when=FIRST_EXCEPTION)
+            _drain(reports, report)
+            for future in done:
+                future.result()
+    except BrokenProcessPool as error:
+        raise SynthError(
+            "a process that renders slides was killed, most likely for lack of memory; "
+            "use fewer workers or a smaller size"
+        ) from error
+    finally:
+        stop.set()
+        pool.shutdown(cancel_futures=True)
     _drain(reports, report)
 
 
@@ -117,14 +131,24 @@ def _drain(reports: Any, report: Progress) -> None:
             return
 
 
-_reports: Any = None
+_shared: tuple[Any, Any] = (None, None)
+"""The queue of progress and the event to stop at, in a worker process."""
 
 
-def _start_worker(reports: Any) -> None:
-    global _reports  # a queue reaches a spawned worker through its initialiser alone
-    _reports = reports
+def _start_worker(reports: Any, stop: Any) -> None:
+    global _shared  # queues and events reach a spawned worker through its initialiser alone
+    _shared = (reports, stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to stop
     cv2.setNumThreads(1)
 
 
 def _render_in_worker(job: SlideJob) -> None:
-    render_slide(job, _reports.put)
+    _report_from_worker(0)
+    render_slide(job, _report_from_worker)
+
+
+def _report_from_worker(pixels: int) -> None:
+    reports, stop = _shared
+    if stop.is_set():
+        raise SynthError("stopped before the slide was whole")
+    reports.put(pixels)
