@@ -93,7 +93,10 @@ def test_an_empty_mask_is_an_error_and_not_a_crash(
 
     with pytest.raises(RuntimeError):
         register_bspline(
-            fixed, moving, ElastixSettings(grid_px=100, iterations=5), np.zeros_like(fixed, np.uint8)
+            fixed,
+            moving,
+            ElastixSettings(grid_px=100, iterations=5),
+            np.zeros_like(fixed, np.uint8),
         )
 
 
@@ -118,9 +121,15 @@ def test_spline_agrees_with_scipy() -> None:
     knots_x = spline.origin[0] + spline.spacing[0] * np.arange(-2, 11)
     knots_y = spline.origin[1] + spline.spacing[1] * np.arange(-2, 9)
     for index, (x, y) in enumerate(points):
-        along_x = [ScipyBSpline.basis_element(knots_x[k : k + 5], extrapolate=False)(x) for k in range(9)]
-        along_y = [ScipyBSpline.basis_element(knots_y[k : k + 5], extrapolate=False)(y) for k in range(7)]
-        expected = np.einsum("r,c,rck->k", np.nan_to_num(along_y), np.nan_to_num(along_x), coefficients)
+        along_x = [
+            ScipyBSpline.basis_element(knots_x[k : k + 5], extrapolate=False)(x) for k in range(9)
+        ]
+        along_y = [
+            ScipyBSpline.basis_element(knots_y[k : k + 5], extrapolate=False)(y) for k in range(7)
+        ]
+        expected = np.einsum(
+            "r,c,rck->k", np.nan_to_num(along_y), np.nan_to_num(along_x), coefficients
+        )
         np.testing.assert_allclose(found[index], expected, atol=1e-12)
     grid = spline.on_grid(points[:, 0], points[:, 1])
     np.testing.assert_allclose(np.diagonal(grid).T, found, atol=1e-12)

@@ -192,7 +192,7 @@ def test_the_paper_recipe_writes_a_transform_file_per_block(
 
     files = sorted(path.name for path in (tmp_path / "transforms").iterdir())
     kept = [block.name for block in registered.blocks if block.status == "registered"]
-    assert set(f"TransformParameters.{name}.txt" for name in kept) <= set(files)
+    assert {f"TransformParameters.{name}.txt" for name in kept} <= set(files)
     loaded = Registration.load(tmp_path)
     truth: Landmarks = options.truth
     fixed, _ = truth.oriented("he")
