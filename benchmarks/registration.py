@@ -1,0 +1,192 @@
+"""Accuracy, time and memory of ``bci-pipeline register`` on synthetic slides of known deformation.
+
+    python -m benchmarks.registration --size 4096 --warp 40
+    python -m benchmarks.registration --size 20480 --warp 90 --json register_20k.json
+    python -m benchmarks.registration --size 4096 --warp 40 --naive
+
+Each row is a fresh process: wall time and the peak of the proportional set size (PSS) of its whole
+process tree are measured from outside. ``--naive`` adds the method done without thought: blocks at
+full resolution, transformix on each of the three channels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from registration.blocks import BlockGrid
+from registration.elastix import ElastixSettings, register_bspline, transformix
+from registration.execution import workers
+from registration.folder import Registration, read_record
+from registration.geometry import Box
+from registration.landmarks import read_landmarks
+from registration.pair import Pair
+from registration.projective import fit_projective
+from registration.quality import target_errors
+from registration.slide import open_slide
+from registration.stain import extract_channel
+from registration.synth import SynthCase, SynthSettings, write_case
+from registration.transforms import Chain, SplicedField
+from registration.warp import warp_box
+
+SAMPLE_SECONDS = 0.2
+NAIVE = ElastixSettings(grid_px=100, iterations=500, samples=4096, resolutions=4)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; errors in level-0 px of the moving slide."""
+
+    name: str
+    median: float
+    p90: float
+    p99: float
+    largest: float
+    jacobian_min: float
+    seam_p95: float
+    wall_s: float
+    peak_pss_mib: float
+    stages: dict[str, float]
+
+
+def measured(name: str, case: SynthCase, out: Path, *options: str) -> Row:
+    """Run ``register`` in a process of its own and score what it wrote."""
+    command = [sys.executable, "-c", "from pipeline.cli.app import main; main()", "register"]
+    command += [str(case.he), str(case.ihc), "--out", str(out), *options]
+    wall, peak = _watched(command)
+    registration = Registration.load(out)
+    fixed, moving = read_landmarks(case.truth, minimum=1).oriented(registration.moving)
+    errors = target_errors(registration.chain, fixed, moving)
+    quality = read_record(out)["quality"]
+    stages = json.loads((out / "timings.json").read_text())
+    return Row(
+        name,
+        *_summary(errors),
+        quality["folding"]["jacobian_min"],
+        quality["seams"]["jump_p95_px"],
+        wall,
+        peak,
+        stages,
+    )
+
+
+def naive(case: SynthCase) -> Row:
+    """Register 16 full-resolution blocks and resample each channel with transformix."""
+    pair = Pair(open_slide(case.he), open_slide(case.ihc))
+    picked = read_landmarks(case.landmarks)
+    start = fit_projective(*picked.oriented("he"))
+    grid = BlockGrid(pair.ihc.size)
+    begun = time.perf_counter()
+    with workers(2) as crew:
+        splines = list(crew.map(_naive_block, [(pair, start, block.core) for block in grid]))
+    wall = time.perf_counter() - begun
+    field = SplicedField(tuple(block.core for block in grid), tuple(splines))
+    errors = target_errors(
+        Chain((field, start)), *read_landmarks(case.truth, minimum=1).oriented("he")
+    )
+    nan = float("nan")
+    return Row("naive", *_summary(errors), nan, nan, wall, nan, {"blocks": wall})
+
+
+def _naive_block(task: tuple[Pair, Any, Box]) -> Any:
+    pair, start, box = task
+    fixed = extract_channel(pair.ihc.read(box), "hematoxylin")
+    rough = warp_box(pair.he, start, box).image
+    moving = extract_channel(rough, "hematoxylin")
+    try:
+        found = register_bspline(fixed, moving, NAIVE)
+    except RuntimeError:
+        return None
+    for channel in range(3):
+        transformix(rough[..., channel].astype(np.float32), found.parameters)
+    spline = found.spline
+    origin = (spline.origin[0] + box.x, spline.origin[1] + box.y)
+    return type(spline)(origin, spline.spacing, spline.coefficients)
+
+
+def _summary(errors: np.ndarray) -> tuple[float, float, float, float]:
+    median, p90, p99 = np.percentile(errors, [50, 90, 99])
+    return float(median), float(p90), float(p99), float(errors.max())
+
+
+def _watched(command: list[str]) -> tuple[float, float]:
+    """Run a command; return wall seconds and the peak PSS of its process tree in MiB."""
+    begun = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    root, peak = psutil.Process(process.pid), 0
+    while process.poll() is None:
+        peak = max(peak, _tree_pss(root))
+        time.sleep(SAMPLE_SECONDS)
+    wall = time.perf_counter() - begun
+    if process.returncode not in (0, 1):
+        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
+    return wall, peak / 2**20
+
+
+def _tree_pss(root: psutil.Process) -> int:
+    total = 0
+    try:
+        for process in [root, *root.children(recursive=True)]:
+            total += process.memory_full_info().pss
+    except psutil.Error:
+        return 0  # a process ended between being listed and being asked
+    return total
+
+
+def table(rows: list[Row]) -> str:
+    """Return the rows as text."""
+    head = f"{'run':<22}{'median':>8}{'p90':>8}{'p99':>8}{'max':>8}{'J min':>7}{'seam':>7}{'wall s':>8}{'MiB':>7}  stages"
+    lines = [head]
+    for row in rows:
+        stages = " ".join(f"{name} {seconds:.1f}" for name, seconds in row.stages.items())
+        lines.append(
+            f"{row.name:<22}{row.median:>8.2f}{row.p90:>8.2f}{row.p99:>8.2f}{row.largest:>8.1f}"
+            f"{row.jacobian_min:>7.2f}{row.seam_p95:>7.3f}{row.wall_s:>8.1f}{row.peak_pss_mib:>7.0f}  {stages}"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Make the slides, run every variant, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, default=4096)
+    parser.add_argument("--warp", type=float, default=40.0)
+    parser.add_argument("--rotation", type=float, default=17.0)
+    parser.add_argument("--seed", type=int, default=11)
+    parser.add_argument("--naive", action="store_true")
+    parser.add_argument("--paper", action="store_true")
+    parser.add_argument("--slides", type=Path, help="keep the slides in this folder")
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        settings = SynthSettings(
+            size=given.size, seed=given.seed, warp_px=given.warp, rotation_deg=given.rotation
+        )
+        case = write_case(given.slides or Path(scratch) / "slides", settings)
+        runs = Path(scratch)
+        rows = [
+            measured("no landmarks", case, runs / "auto"),
+            measured("four noisy picks", case, runs / "picked", "--landmarks", str(case.landmarks)),
+        ]
+        if given.paper:
+            picked = ("--landmarks", str(case.landmarks), "--recipe", "paper")
+            rows.append(measured("paper recipe", case, runs / "paper", *picked))
+        if given.naive:
+            rows.append(naive(case))
+        print(table(rows))
+        if given.json:
+            given.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
