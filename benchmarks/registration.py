@@ -145,14 +145,14 @@ def _tree_pss(root: psutil.Process) -> int:
 
 def table(rows: list[Row]) -> str:
     """Return the rows as text."""
-    head = f"{'run':<22}{'median':>8}{'p90':>8}{'p99':>8}{'max':>8}{'J min':>7}{'seam':>7}{'wall s':>8}{'MiB':>7}  stages"
-    lines = [head]
+    columns = ("median", "p90", "p99", "max", "J min", "seam", "wall s", "MiB")
+    lines = [f"{'run':<22}" + "".join(f"{column:>9}" for column in columns) + "  stages"]
     for row in rows:
         stages = " ".join(f"{name} {seconds:.1f}" for name, seconds in row.stages.items())
-        lines.append(
-            f"{row.name:<22}{row.median:>8.2f}{row.p90:>8.2f}{row.p99:>8.2f}{row.largest:>8.1f}"
-            f"{row.jacobian_min:>7.2f}{row.seam_p95:>7.3f}{row.wall_s:>8.1f}{row.peak_pss_mib:>7.0f}  {stages}"
-        )
+        errors = (row.median, row.p90, row.p99, row.largest, row.jacobian_min)
+        figures = "".join(f"{value:>9.2f}" for value in errors) + f"{row.seam_p95:>9.3f}"
+        figures += f"{row.wall_s:>9.1f}{row.peak_pss_mib:>9.0f}"
+        lines.append(f"{row.name:<22}{figures}  {stages}")
     return "\n".join(lines)
 
 
