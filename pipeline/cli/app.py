@@ -26,6 +26,7 @@ COMMANDS = (
     "train",
     "translate",
     "evaluate",
+    "ablate",
     "study",
     "warp_points",
     "doctor",

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli.settings import assignments
+
 if TYPE_CHECKING:
     from training.config import TrainConfig
     from training.data import Dataset
@@ -104,7 +106,7 @@ def train(
     }
     named |= {"accumulate": accumulate, "crop": crop, "lr": lr, "ngf": ngf, "seed": seed}
     named |= {"precision": precision, "device": device}
-    given = {k: v for k, v in named.items() if v is not None} | _assignments(settings or [])
+    given = {k: v for k, v in named.items() if v is not None} | assignments(settings or [])
     saved = out / "config.json"
     chosen = resolve(given, config, base=saved if resume and saved.exists() else None)
     pairs = open_dataset(dataset, he=he, ihc=ihc)
@@ -132,17 +134,6 @@ def export(
     trained = load_generator(checkpoint)
     save_official(trained.network, out)
     typer.echo(f"{out}: {trained.describe()}")
-
-
-def _assignments(settings: list[str]) -> dict[str, str]:
-    """Return the ``NAME=VALUE`` options."""
-    from pipeline.errors import UsageError
-
-    parts = [text.partition("=") for text in settings]
-    wrong = [text for text, (_, equals, _) in zip(settings, parts, strict=True) if not equals]
-    if wrong:
-        raise UsageError(f"--set takes NAME=VALUE, not {wrong[0]!r}")
-    return {name.strip(): value.strip() for name, _, value in parts}
 
 
 def _plan(config: TrainConfig, dataset: Dataset) -> dict[str, Any]:

@@ -76,8 +76,13 @@ class LiveProgress(PlainProgress):
     def stepped(self, record: StepRecord) -> None:
         """Move the second bar."""
         if self._training == self._decoding:
-            self._training = self._bars.add_task("training", total=record.total_steps, state="")
-        self._bars.update(self._training, completed=record.step, state=state_of(record))
+            self._training = self._bars.add_task("training", state="")
+        self._bars.update(
+            self._training,
+            completed=record.step,
+            total=record.total_steps,
+            state=state_of(record),
+        )
 
 
 def state_of(record: StepRecord) -> str:
