@@ -1,0 +1,146 @@
+"""``bci-pipeline run``: a whole cohort, from its manifest to its dataset."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from pipeline.cli.progress import progress_on_stderr
+
+if TYPE_CHECKING:
+    from pipeline.cohort import Cohort
+    from pipeline.cohort_run import Outcome, RunRequest
+
+EXAMPLES = """
+Examples:
+
+  bci-pipeline run data_manifest.yaml
+
+  bci-pipeline run cohort.yaml --dry-run
+
+  bci-pipeline run cohort.yaml --only p012 --only p013
+
+  bci-pipeline run cohort.yaml --stage dataset --stage train
+
+  bci-pipeline run cohort.yaml --print-slurm array > submit.sh
+
+Started again it goes on; changed settings redo exactly what depends on them. One bad slide never
+stops the others: what failed, and why, is listed at the end.
+
+Exit codes: 0 done, 1 something failed, 2 bad manifest or usage, 130 interrupted.
+"""
+
+
+class StageName(StrEnum):
+    """What ``--stage`` takes."""
+
+    VALIDATE = "validate"
+    REGISTER = "register"
+    PATCH = "patch"
+    DATASET = "dataset"
+    TRAIN = "train"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("run", epilog=EXAMPLES)(run)
+
+
+def run(
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Cohort in YAML.")],
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="CASE", help="Only this case; may be repeated.")
+    ] = None,
+    stage: Annotated[
+        list[StageName] | None,
+        typer.Option(
+            help="Only this stage; may be repeated. Default: all (with --only: of the case)."
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes. Default: one per core.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address or scheduler file of an existing dask cluster.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    print_slurm: Annotated[
+        Literal["array", "dask"] | None,
+        typer.Option(help="Print a SLURM script: one job per case, or a dask cluster."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Validate, register, cut and assemble all cases of a manifest, and train where it asks for it."""
+    from rich.console import Console
+
+    from pipeline.cohort import STAGES, Cohort
+    from pipeline.cohort_child import end_with_parent
+    from pipeline.cohort_run import RunRequest, run_cohort, run_single
+
+    end_with_parent()
+    cohort = Cohort.load(manifest)
+    stages = tuple(name for name in STAGES if name in (stage or ()))
+    request = RunRequest(cohort, tuple(only or ()), stages, workers, scheduler)
+    cohort.select(request.only)
+    if print_slurm is not None:
+        typer.echo(_slurm(cohort, request, print_slurm), nl=False)
+        return
+    if dry_run:
+        _print_plan(request, as_json)
+        return
+    if stage and not stages:
+        typer.echo(f"{manifest}: {len(cohort.manifest.cases)} cases, no mistakes found")
+        return
+    if request.is_single:
+        with progress_on_stderr() as progress:
+            run_single(request, progress)
+        return
+    notes = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    with progress_on_stderr() as progress:
+        outcome = run_cohort(request, notes.print, progress)
+    typer.echo(_json(outcome) if as_json else _summary(outcome))
+    if outcome.failed:
+        sys.exit(1)
+
+
+def _slurm(cohort: Cohort, request: RunRequest, way: Literal["array", "dask"]) -> str:
+    from pipeline.slurm import SlurmPlan, slurm_script
+
+    names = tuple(case.id for case in cohort.select(request.only))
+    return slurm_script(SlurmPlan(cohort.path.resolve(), cohort.manifest.out, names), way)
+
+
+def _print_plan(request: RunRequest, as_json: bool) -> None:
+    from pipeline.cohort_plan import plan_cohort
+
+    plan = plan_cohort(request)
+    if as_json:
+        typer.echo(json.dumps(plan, indent=2))
+        return
+    for case in plan["cases"]:
+        typer.echo(f"case {case['case']}")
+        for key, value in case.items():
+            if key != "case":
+                typer.echo(f"  {key:<12} {value}")
+    for key, value in plan.items():
+        if key != "cases":
+            typer.echo(f"{key:<14} {value}")
+
+
+def _json(outcome: Outcome) -> str:
+    from dataclasses import asdict
+
+    return json.dumps(asdict(outcome), indent=2)
+
+
+def _summary(outcome: Outcome) -> str:
+    """Return what was made and, last, what failed."""
+    lines = list(outcome.done)
+    lines += [f"left out {name}: {reason}" for name, reason in outcome.excluded.items()]
+    lines += [f"FAILED   {name}: {reason}" for name, reason in outcome.failed.items()]
+    return "\n".join(lines or ["nothing to do"])

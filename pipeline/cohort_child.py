@@ -1,0 +1,70 @@
+"""This program, called again for one case: its words are passed on and kept, its end explained."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+WATCHED = "BCI_PIPELINE_WATCHED"
+"""Set for a child: it ends when its standard input does, that is, when its parent is gone."""
+
+INTERRUPTED = 130
+PROGRAM = "from pipeline.cli.app import main; main()"
+
+
+def call(words: Sequence[str], log: Path, say: Callable[[str], None]) -> int:
+    """Run ``bci-pipeline`` with the given words; return its exit code, negative for a signal.
+
+    What it says goes to ``log`` and, line by line, to ``say``. Raises :class:`KeyboardInterrupt`
+    where the child was interrupted.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        log.open("w", encoding="utf-8") as kept,
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, WATCHED: "1"},
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        ) as child,
+    ):
+        assert child.stdout is not None
+        for line in child.stdout:
+            kept.write(line)
+            kept.flush()
+            say(f"  {line.rstrip()}")
+        code = child.wait()
+    if code in (INTERRUPTED, -signal.SIGINT):
+        raise KeyboardInterrupt
+    return code
+
+
+def describe(code: int, log: Path) -> str:
+    """Return why a child ended with ``code``, with the last thing it said."""
+    lines = [line.strip() for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
+    last = f"; its last words: {lines[-1]}" if lines else ""
+    if code >= 0:
+        return f"ended with exit code {code}{last} (see {log})"
+    name = signal.Signals(-code).name
+    hint = ", most likely for want of memory" if name == "SIGKILL" else ""
+    return f"killed by {name}{hint}{last} (see {log})"
+
+
+def end_with_parent() -> None:
+    """In a child: end as soon as the parent is gone, however it went."""
+    if os.environ.get(WATCHED) == "1":
+        threading.Thread(target=_wait_for_end_of_input, daemon=True).start()
+
+
+def _wait_for_end_of_input() -> None:
+    sys.stdin.read()
+    os._exit(INTERRUPTED)

@@ -1,0 +1,82 @@
+"""What a cohort's run would do, with the disk and memory it needs, without doing it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.cohort import CASE_STAGES, Cohort
+from pipeline.cohort_run import RunRequest
+from pipeline.errors import PipelineError
+from pipeline.manifest import Case
+from pipeline.patches.grid import PatchGrid
+from pipeline.patching import BYTES_PER_PIXEL, WORKER_GIB
+from pipeline.registering import plan as plan_registration
+from registration.errors import RegistrationError
+from registration.execution import usable_cores
+from registration.geometry import Size
+from registration.slide import open_slide
+
+TISSUE_SHARE = 0.5
+"""Of a slide, assumed while nobody has looked."""
+
+
+def plan_cohort(request: RunRequest) -> dict[str, Any]:
+    """Return the plan of every case and of the whole."""
+    cohort = request.cohort
+    count = request.count or usable_cores()
+    cases = [_plan_case(cohort, case, request) for case in cohort.select(request.only)]
+    mib = sum(float(case.pop("patches_mib", 0.0)) for case in cases)
+    plan: dict[str, Any] = {"cases": cases, "stages": ", then ".join(request.wanted)}
+    if any(not case.he.exists() for case in cohort.manifest.cases):
+        plan["slides"] = "missing ones are drawn first (synthetic)"
+    if "patch" in request.wanted or "dataset" in request.wanted:
+        plan["patches"] = (
+            f"about {mib:.0f} MiB if half of each slide is tissue; the dataset links them"
+        )
+    plan["memory"] = f"about {0.6 + count * max(WORKER_GIB, 0.6):.1f} GiB with {count} workers"
+    plan["out"] = str(cohort.manifest.out)
+    if cohort.manifest.train is not None and "train" in request.wanted:
+        plan["training"] = ", ".join(f"{k} {v}" for k, v in cohort.manifest.train.items()) or "yes"
+    return plan
+
+
+def _plan_case(cohort: Cohort, case: Case, request: RunRequest) -> dict[str, Any]:
+    """Return what is left to do for one case; a slide that cannot be opened says so."""
+    plan: dict[str, Any] = {
+        "case": case.id,
+        "patient": case.patient,
+        "HER2": case.her2 or "unknown",
+    }
+    if not (case.he.exists() and case.ihc.exists()):
+        return plan | {"slides": "to be drawn"}
+    for stage in CASE_STAGES:
+        if stage in request.wanted:
+            plan[stage] = str(cohort.state(case, stage))
+    try:
+        if "register" in request.wanted and cohort.state(case, "register").word != "done":
+            details = plan_registration(cohort.request(case))
+            plan |= {key: details[key] for key in ("start", "passes", "disk", "memory")}
+        plan["patches_mib"] = _patches_mib(cohort, case)
+    except (RegistrationError, PipelineError) as error:
+        plan["problem"] = str(error)
+    return plan
+
+
+def _patches_mib(cohort: Cohort, case: Case) -> float:
+    """Return the size of a case's patches if half of the slide is tissue."""
+    settings = cohort.manifest.patch.settings
+    fixed, mpp, option = (
+        (case.ihc, case.mpp_ihc, "mpp_ihc")
+        if cohort.manifest.register_.moving == "he"
+        else (case.he, case.mpp_he, "mpp_he")
+    )
+    with open_slide(fixed, mpp, option) as slide:
+        grid = PatchGrid.on(
+            Size(slide.size.width, slide.size.height),
+            slide.mpp,
+            settings.size,
+            settings.step,
+            settings.mpp,
+        )
+    pairs = grid.rows * grid.columns * TISSUE_SHARE
+    return pairs * 2 * settings.size**2 * BYTES_PER_PIXEL[settings.image] / 2**20

@@ -1,0 +1,95 @@
+"""YAML as people mean it: every scalar stays the text it was written as, and knows its place.
+
+YAML's own rules turn ``012345`` into 5349, ``no`` into false and ``1:30`` into 90. Here a scalar is
+text (or nothing), and whoever reads it knows what it should be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.errors import ManifestError
+
+NOTHING = frozenset({"", "~", "null", "Null", "NULL"})
+
+Path_ = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Line and column of a file, both counted from 1."""
+
+    line: int
+    column: int
+
+
+@dataclass
+class Located:
+    """A file's values, and where each of them and each key is written."""
+
+    path: Path
+    value: Any = None
+    keys: dict[Path_, Place] = field(default_factory=dict)
+    values: dict[Path_, Place] = field(default_factory=dict)
+    problems: list[tuple[Path_, str]] = field(default_factory=list)
+    """Mistakes of the file as YAML, such as a key given twice."""
+
+    def place(self, where: Path_, of_key: bool = False) -> Place:
+        """Return where something is written, or the nearest thing around it."""
+        if of_key and where in self.keys:
+            return self.keys[where]
+        while where and where not in self.values:
+            where = where[:-1]
+        return self.values.get(where, Place(1, 1))
+
+
+def read_located(path: Path) -> Located:
+    """Read a YAML file. Raises :class:`ManifestError` where it is missing, no text, or no YAML."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{path} is not UTF-8 text") from error
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        at = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
+        raise ManifestError(f"{at}: {error.problem or error.context}") from error
+    except yaml.YAMLError as error:
+        raise ManifestError(f"{path}: {error}") from error
+    located = Located(path)
+    located.value = None if root is None else _value(root, (), located)
+    return located
+
+
+def _value(node: yaml.Node, where: Path_, located: Located) -> Any:
+    """Return a node's value and note the places of all below it."""
+    located.values[where] = _place(node)
+    if isinstance(node, yaml.MappingNode):
+        return _mapping(node, where, located)
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(item, (*where, k), located) for k, item in enumerate(node.value)]
+    quoted = getattr(node, "style", None) in ("'", '"', "|", ">")
+    return node.value if quoted or node.value not in NOTHING else None
+
+
+def _mapping(node: yaml.MappingNode, where: Path_, located: Located) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, item in node.value:
+        name = str(key.value)
+        if name in found:
+            first = located.keys[*where, name]
+            located.problems.append(((*where, name), f"given twice, first in line {first.line}"))
+        located.keys[*where, name] = _place(key)
+        found[name] = _value(item, (*where, name), located)
+    return found
+
+
+def _place(node: yaml.Node) -> Place:
+    return Place(node.start_mark.line + 1, node.start_mark.column + 1)
