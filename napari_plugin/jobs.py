@@ -10,7 +10,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -68,6 +70,7 @@ class Job:
             self._reader(self._process.stdout, self._printed.append),
         ]
         self._cancelled = False
+        self._ended_at: float | None = None
 
     @property
     def pid(self) -> int:
@@ -76,8 +79,14 @@ class Job:
 
     @property
     def is_running(self) -> bool:
-        """Whether the command has not ended yet."""
-        return self._process.poll() is None
+        """Whether the command has not ended yet, or what it printed is still being read."""
+        if self._process.poll() is None:
+            return True
+        if not any(reader.is_alive() for reader in self._readers):
+            return False
+        # A worker that outlives the command for a moment keeps its pipes open.
+        self._ended_at = self._ended_at or time.monotonic()
+        return time.monotonic() - self._ended_at < REAP_S
 
     @property
     def was_cancelled(self) -> bool:
@@ -91,8 +100,7 @@ class Job:
 
     @property
     def output(self) -> str:
-        """Standard output of an ended command."""
-        self._readers[1].join(REAP_S)
+        """What an ended command wrote to its standard output."""
         return "".join(self._printed)
 
     def news(self) -> list[Progress]:
@@ -109,7 +117,7 @@ class Job:
 
     def cancel(self) -> None:
         """Ask the command to stop, as Ctrl+C does; :meth:`close` makes sure that it did."""
-        if self.is_running:
+        if self._process.poll() is None:
             self._cancelled = True
             if os.name == "posix":
                 self._process.send_signal(signal.SIGINT)
@@ -117,7 +125,12 @@ class Job:
                 self._process.terminate()
 
     def close(self, grace_s: float = GRACE_S) -> None:
-        """End the command and whatever it started; returns when nothing of it is left."""
+        """End the command and whatever it started; returns when nothing of it is left.
+
+        Does not wait for a command that :attr:`is_running` calls ended.
+        """
+        if self._process.poll() is not None and not self.is_running:
+            return
         family = _family(self._process.pid)
         self.cancel()
         try:
@@ -125,8 +138,11 @@ class Job:
         except subprocess.TimeoutExpired:
             self._process.kill()
         for process in family:
-            if process.is_running() and process.pid != self._process.pid:
+            if process.is_running():
                 process.kill()
+        if os.name == "posix":
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # orphans are still of its group
         psutil.wait_procs(family, REAP_S)
         self._process.wait(REAP_S)
         for reader in self._readers:

@@ -131,7 +131,6 @@ class RunPanel(QWidget):
 
     def _ended(self, job: Job) -> None:
         """Say how it went."""
-        job.close()
         job.news()
         self.job = None
         self._close_activity()

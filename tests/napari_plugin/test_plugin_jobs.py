@@ -45,6 +45,13 @@ def first_news(job: Job) -> Progress:
     raise AssertionError("the process said nothing")
 
 
+def wait_for_end(job: Job) -> None:
+    deadline = time.monotonic() + 60
+    while job.is_running:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize(
     ("line", "progress"),
     [
@@ -59,8 +66,7 @@ def test_progress_lines(line: str, progress: Progress | None) -> None:
 
 def test_progress_messages_and_output_are_told_apart() -> None:
     job = Job([sys.executable, "-c", TALKS])
-    job._process.wait(30)
-    job.close()
+    wait_for_end(job)
 
     assert job.news() == [Progress("pass 1", 3, 16), Progress("pass 1", 16, 16)]
     assert job.said == ["something else: here"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,13 @@ from registration.projective import fit_affine
 from registration.slide import open_slide
 from registration.synth import SynthCase, load_truth
 from registration.transforms import Projective
+
+
+def wait_for_end(job: Job) -> None:
+    deadline = time.monotonic() + 120
+    while job.is_running:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -51,12 +60,11 @@ def test_where_nothing_matches_the_prediction_stands(
 
 def test_suggestions_come_from_a_process_of_their_own(pair: SynthCase) -> None:
     job = Job(suggestion_command(pair.he, pair.ihc, None, None))
-    job._process.wait(120)
+    wait_for_end(job)
     job.news()
 
     assert job.exit_code == 0, job.said
     pairs, note = read_suggestions(job.output)
-    job.close()
 
     he, ihc = (np.array([pair_[side] for pair_ in pairs]) for side in (0, 1))
     assert len(pairs) >= 6
@@ -66,9 +74,8 @@ def test_suggestions_come_from_a_process_of_their_own(pair: SynthCase) -> None:
 
 def test_a_slide_that_is_gone_is_told(pair: SynthCase) -> None:
     job = Job(suggestion_command(pair.folder / "none.ndpi", pair.ihc, None, None))
-    job._process.wait(60)
+    wait_for_end(job)
     job.news()
-    job.close()
 
     assert job.exit_code == 2
     assert "slide not found" in "\n".join(job.said)

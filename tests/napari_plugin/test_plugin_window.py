@@ -111,7 +111,7 @@ def test_from_six_clicked_pairs_to_a_judged_registration(
     run.image.setChecked(False)
     ticks = register(window)
     assert "Registered" in run.status.text(), run.status.text()
-    assert max(np.diff(ticks)) < 2.0  # the window never froze
+    assert max(np.diff(ticks)) < 3.0  # the window never froze
     registered = Registration.load(tmp_path / "run")
     assert registered.start.source == "landmarks"
     errors = np.hypot(*(registered.chain(exact.ihc) - exact.he).T)
