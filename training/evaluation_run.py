@@ -13,7 +13,7 @@ import torch
 from training.checkpoints import load_generator
 from training.controls import control_candidates
 from training.data import Dataset, Pair
-from training.errors import ConfigError, DataError
+from training.errors import DataError
 from training.evaluation import Candidate, Evaluation, Protocol, Scoring, evaluate
 from training.evaluation_cases import draw_cases
 from training.evaluation_report import About, write_evaluation
@@ -68,21 +68,6 @@ def run_evaluation(
     about = _about(request, model, pairs)
     write_evaluation(request.out, evaluation, about, draw_cases(evaluation, scoring))
     return evaluation, about
-
-
-def usable_device(name: str) -> str:
-    """Return the device of that name; ``auto`` is a GPU where there is one.
-
-    Raises :class:`ConfigError` where it cannot be used on this machine.
-    """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"device {name!r} cannot be used here: {reason}") from error
-    return name
 
 
 def pairs_of_split(dataset: Dataset, split: str) -> tuple[Pair, ...]:

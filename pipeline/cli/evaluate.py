@@ -84,7 +84,7 @@ def evaluate(
         bool, typer.Option("--save-images", help="Keep the generated images, in OUT/generated.")
     ] = False,
     device: Annotated[
-        str, typer.Option(help="cpu, cuda, cuda:1, ...; auto takes a GPU where there is one.")
+        str, typer.Option(help="auto (a GPU where there is one), cuda or cpu.")
     ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
@@ -93,8 +93,9 @@ def evaluate(
     if as_released and (protocol != "official" or generated is not None):
         raise UsageError("--as-released goes with --protocol official and a model")
     from training.data import open_dataset
+    from training.devices import device_named
     from training.evaluation_report import as_json as json_of
-    from training.evaluation_run import EvaluationRequest, run_evaluation, usable_device
+    from training.evaluation_run import EvaluationRequest, run_evaluation
 
     dataset = open_dataset(root, he=he, ihc=ihc)
     request = EvaluationRequest(
@@ -107,7 +108,7 @@ def evaluate(
         as_released=as_released,
         images=images,
         shift_px=shift_px,
-        device=usable_device(device),
+        device=device_named(device),
         lpips=lpips,
         features=features,
         save_images=save_images,

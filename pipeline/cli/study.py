@@ -58,16 +58,17 @@ def create(
     seed: Annotated[
         int | None, typer.Option(help="Repeat a draw. Without it, nobody can guess the order.")
     ] = None,
-    device: Annotated[str, typer.Option(help="Device of the model.")] = "auto",
+    device: Annotated[str, typer.Option(help="Device of the model: auto, cuda or cpu.")] = "auto",
 ) -> None:
     """Draw pairs, shuffle and blind their images, and write the page that readers score on."""
     from training.data import open_dataset
-    from training.evaluation_run import pairs_of_split, usable_device
+    from training.devices import device_named
+    from training.evaluation_run import pairs_of_split
     from training.evaluation_sources import generated_source
     from training.study import create_study
 
     pairs = pairs_of_split(open_dataset(dataset), split)
-    pairs, make = generated_source(pairs, generated, usable_device(device))
+    pairs, make = generated_source(pairs, generated, device_named(device))
     with progress_on_stderr({"images": "writing images"}) as report:
         key = create_study(
             pairs, make, out, n, seed, lambda done, total: report("images", done, total)

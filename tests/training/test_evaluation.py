@@ -14,9 +14,9 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from training.checkpoints import TrainedGenerator, save_generator
 from training.controls import control_candidates
 from training.data import Dataset, Pair, open_dataset
-from training.errors import ConfigError, DataError
+from training.errors import DataError
 from training.evaluation import MODEL, Candidate, Evaluation, Scoring, evaluate
-from training.evaluation_run import EvaluationRequest, run_evaluation, usable_device
+from training.evaluation_run import EvaluationRequest, run_evaluation
 from training.evaluation_sources import (
     folder_candidate,
     generated_source,
@@ -237,10 +237,8 @@ def test_a_run_scores_evenly_spread_pairs_and_can_keep_the_images(
     assert about.model == "pyramid-pix2pix, recipe robust, epoch 3"
 
 
-def test_an_unknown_split_and_an_absent_device_are_named(dataset: Dataset, tmp_path: Path) -> None:
+def test_an_unknown_split_is_named(dataset: Dataset, tmp_path: Path) -> None:
     request = EvaluationRequest(dataset=dataset, out=tmp_path, generated=tmp_path, split="val")
 
     with pytest.raises(DataError, match="no pairs in split 'val'; its splits are test"):
         run_evaluation(request)
-    with pytest.raises(ConfigError, match="'warp9' cannot be used here"):
-        usable_device("warp9")
