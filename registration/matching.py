@@ -7,6 +7,7 @@ The root brings faint and strong stains closer together and evens out the noise.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registration.geometry import Image, Points
-from registration.stain import Plane, extract_channel
+from registration.stain import DARKEST, Plane, extract_channel
 
 NOISE = 0.02
 """Contrast (standard deviation of :func:`structure`) that sensor noise alone can have."""
@@ -65,6 +66,11 @@ class Matches:
 def structure(image: Image) -> Plane:
     """Return the stain-independent plane of an RGB image: root of the mean optical density."""
     return np.sqrt(extract_channel(image, "darkness"))
+
+
+def nuclei(image: Image) -> Plane:
+    """Return the root of an RGB image's hematoxylin, which both stains show, as optical density."""
+    return np.asarray(np.sqrt(-math.log(DARKEST) * extract_channel(image, "hematoxylin")))
 
 
 def match_points(

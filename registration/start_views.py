@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 
 from registration.geometry import Box, Points, mesh
-from registration.matching import structure
+from registration.matching import nuclei, structure
 from registration.slide import Slide
-from registration.stain import Mask, Plane, extract_channel, tissue_mask
+from registration.stain import Mask, Plane, tissue_mask
 from registration.transforms import Projective
 
 OVERVIEW_SIDE = 512
@@ -21,9 +21,6 @@ VIEW_SIDE = 1280
 MARGIN_SHARE = 0.05
 SMALL_PART_SHARE = 0.05
 """Parts of the tissue smaller than this share of the largest do not widen the view."""
-
-NUCLEI_UNITS = 14.0
-"""Brings hematoxylin amounts into the range of optical density: ``rgb2hed`` divides by ln(1e6)."""
 
 MASK_MPP_RANGE = (2.0, 16.0)
 """Tissue is found as if on a slide of this resolution: plain images name any number of µm."""
@@ -36,7 +33,7 @@ class View:
     plane: Plane
     """Stain-independent structure, see :func:`registration.matching.structure`."""
     nuclei: Plane
-    """Square root of hematoxylin: what both stains show, and the search does not look at."""
+    """Hematoxylin, which the search does not look at, see :func:`registration.matching.nuclei`."""
     mask: Mask
     """Where there is tissue; all of it where none was found."""
     to_level0: Projective
@@ -164,5 +161,6 @@ def _read(slide: Slide, box: Box, mpp: float) -> View:
             [0, 0, 1],
         ]
     )
-    nuclei = np.sqrt(NUCLEI_UNITS * extract_channel(image, "hematoxylin"))
-    return View(structure(image), nuclei, mask if mask.any() else ~mask, Projective(to_level0))
+    return View(
+        structure(image), nuclei(image), mask if mask.any() else ~mask, Projective(to_level0)
+    )
