@@ -90,9 +90,6 @@ def match_points(
     """
     surfaces = correlation_surfaces(fixed, moving, points, patch_px, search_px, noise)
     centers = np.rint(points).astype(np.float64).reshape(-1, 2)
-    if not len(centers):
-        none = np.zeros(0)
-        return Matches(centers, centers.copy(), none, none, np.zeros(0, bool))
     peak, score, bounded = refined_peaks(surfaces)
     second = _second_peaks(surfaces, peak, max(2.0, PEAK_RADIUS_SHARE * patch_px))
     return Matches(centers, peak, score, second, bounded)
@@ -145,7 +142,7 @@ def refined_peaks(
     """
     count, side, _ = surfaces.shape
     every = np.arange(count)
-    row, column = np.divmod(surfaces.reshape(count, -1).argmax(axis=1), side)
+    row, column = np.divmod(surfaces.reshape(count, side * side).argmax(axis=1), side)
     score = surfaces[every, row, column].astype(np.float64)
     bounded = (row > 0) & (row < side - 1) & (column > 0) & (column < side - 1)
     r, c = np.clip(row, 1, side - 2), np.clip(column, 1, side - 2)
