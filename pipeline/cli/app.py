@@ -18,6 +18,7 @@ INTERRUPTED = 130
 
 COMMANDS = (
     "demo",
+    "pick",
     "register",
     "patch",
     "run",

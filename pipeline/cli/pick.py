@@ -1,0 +1,69 @@
+"""``bci-pipeline pick``: the landmark picker in a window of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.errors import UsageError
+
+EXAMPLES = """
+[bold]Examples[/]
+
+  bci-pipeline pick slide_he.ndpi slide_ihc.ndpi
+
+  bci-pipeline pick he.svs ihc.svs --landmarks registered/p012/landmarks.csv    edit what register proposed
+
+  bci-pipeline register slide_he.ndpi slide_ihc.ndpi --landmarks slide_he_landmarks.csv
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("pick", epilog=EXAMPLES)(pick)
+
+
+def pick(
+    he: Annotated[Path, typer.Argument(metavar="HE", help="H&E slide.")],
+    ihc: Annotated[Path, typer.Argument(metavar="IHC", help="IHC slide.")],
+    landmarks: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Pairs to go on with, and the file they are kept in. Other formats than ours are "
+            "taken over into a new file. Default: <HE>_landmarks.csv in the current folder.",
+        ),
+    ] = None,
+    mpp_he: Annotated[float | None, typer.Option(help="µm per pixel of the H&E slide.")] = None,
+    mpp_ihc: Annotated[float | None, typer.Option(help="µm per pixel of the IHC slide.")] = None,
+) -> None:
+    """Pick pairs of landmarks on an H&E and an IHC slide, in a napari window."""
+    _check_window()
+    words = ["pick", str(he), str(ihc), "--landmarks", landmarks or f"{he.stem}_landmarks.csv"]
+    for name, value in (("--mpp-he", mpp_he), ("--mpp-ihc", mpp_ihc)):
+        if value is not None:
+            words += [name, str(value)]
+    ended = subprocess.run([sys.executable, "-m", "napari_plugin", *words], check=False)
+    if ended.returncode:
+        raise typer.Exit(ended.returncode if ended.returncode > 0 else 1)
+
+
+def _check_window() -> None:
+    """Raise :class:`UsageError` where no window can be opened, with the remedy."""
+    if find_spec("napari") is None:
+        raise UsageError(
+            "napari is not installed, which the picker is a part of. "
+            "Install it with: pip install 'bci-pipeline[napari]'"
+        )
+    shown = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+    if sys.platform.startswith("linux") and not any(os.environ.get(name) for name in shown):
+        raise UsageError(
+            "there is no display to open a window on. Run this where there is a screen (or with "
+            "`ssh -X`), or copy the slides there; the landmark file works anywhere."
+        )
