@@ -23,6 +23,7 @@ COMMANDS = (
     "patch",
     "run",
     "status",
+    "dataset",
     "synth",
     "train",
     "translate",

@@ -1,0 +1,125 @@
+"""``bci-pipeline dataset``: what a dataset holds, whoever made it, and whether it is sound."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.cli.progress import progress_on_stderr
+
+if TYPE_CHECKING:
+    from pipeline.dataset.external import PairScore
+
+EXAMPLES = """
+Examples:
+
+  bci-pipeline dataset demo/cohort/dataset
+
+  bci-pipeline dataset BCI_dataset --scores bci_alignment.csv
+
+  bci-pipeline dataset --he LLVIP/visible --ihc LLVIP/infrared
+
+A dataset of ours is checked against its checksums and for patients in two splits. Anything that
+`train` takes is listed: a BCI or MIST download, side-by-side images, or two folders. Images without
+a partner are named and skipped.
+
+Exit codes: 0 sound, 1 something is wrong with it, 2 bad input or usage.
+"""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("dataset", epilog=EXAMPLES)(dataset)
+
+
+def dataset(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[DATASET]", help="Folder; or give --he and --ihc.")
+    ] = None,
+    he: Annotated[Path | None, typer.Option(help="Folder of H&E (or any first) images.")] = None,
+    ihc: Annotated[Path | None, typer.Option(help="Folder of IHC (or any second) images.")] = None,
+    scores: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="Measure how well the pairs are aligned; write it here."),
+    ] = None,
+    mpp: Annotated[
+        float, typer.Option(min=0.01, help="µm per pixel of the images, for --scores.")
+    ] = 0.46,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes. Default: one per core.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Say what a dataset holds, check it, and measure the alignment of its pairs."""
+    from pipeline.dataset.external import described
+    from pipeline.dataset.inspecting import inspect_dataset, is_ours
+    from training.data import open_dataset
+
+    ours = folder is not None and is_ours(folder)
+    pairs = open_dataset(folder, he=he, ihc=ihc)
+    facts: dict[str, Any] = (
+        inspect_dataset(folder) if ours and folder is not None else described(pairs)
+    )
+    if scores is not None:
+        from pipeline.dataset.external import score
+        from registration.execution import workers as start_workers
+
+        with start_workers(workers) as crew, progress_on_stderr() as progress:
+            measured = score(pairs.pairs, pairs.mpp() or mpp, crew, progress)
+        _write(scores, measured)
+        facts["alignment"] = _alignment(measured)
+    typer.echo(json.dumps(facts, indent=2) if as_json else _text(facts))
+    if facts.get("problems"):
+        sys.exit(1)
+
+
+def _write(path: Path, measured: list[PairScore]) -> None:
+    """Write one line per pair."""
+    import csv
+    import io
+    from dataclasses import asdict
+
+    from registration.storage import write_text
+
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(asdict(measured[0])), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: "" if v is None else v for k, v in asdict(m).items()} for m in measured)
+    write_text(path, text.getvalue())
+
+
+def _alignment(measured: list[PairScore]) -> dict[str, Any]:
+    """Sum the scores up."""
+    import numpy as np
+
+    from pipeline.patches.settings import PatchSettings
+
+    limits = PatchSettings()
+    matched = [m for m in measured if (m.null_percentile or 0) >= limits.min_percentile]
+    good = [m for m in matched if m.shift_um <= limits.max_shift_um]
+    shifts = [m.shift_um for m in matched]
+    return {
+        "pairs measured": len(measured),
+        f"more alike than {limits.min_percentile:g} % of mismatched pairs": len(matched),
+        f"and shifted by at most {limits.max_shift_um:g} µm": len(good),
+        "median shift of the matching pairs (µm)": round(float(np.median(shifts)), 2)
+        if shifts
+        else None,
+    }
+
+
+def _text(facts: dict[str, Any]) -> str:
+    """Return the facts as lines."""
+    lines = []
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{name}: {count}" for name, count in value.items())
+        if isinstance(value, list):
+            lines += [f"{key}: {item}" for item in value]
+        else:
+            lines.append(f"{key}: {value}")
+    return "\n".join(lines)

@@ -1,0 +1,129 @@
+"""Datasets that others made: what they hold, and how well their pairs lie on each other.
+
+A pair is compared as the patches of a slide are: its two images, and the first against the second
+images of other pairs. Those come from other slides, which makes for an easier null distribution
+than a slide's own; the figures of different datasets compare among themselves.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.patches.alignment import Alignment, align, fine_structure, percentile
+from pipeline.patches.content import work_downsample
+from registration.execution import Progress, Workers
+from registration.stain import Plane
+
+if TYPE_CHECKING:
+    from training.data import Dataset, Pair
+
+MOST_STRANGERS = 12
+"""Other pairs' images that each image is compared with."""
+
+AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PairScore:
+    """How well one pair is aligned."""
+
+    name: str
+    split: str | None
+    her2: str | None
+    shift_um: float
+    shift_px: float
+    """In pixels of the images."""
+    similarity: float
+    null_percentile: float | None
+
+
+@dataclass(frozen=True)
+class ScoreTask:
+    """Some pairs, each with the pairs whose second image is no partner of its first."""
+
+    pairs: tuple[Pair, ...]
+    strangers: tuple[tuple[Pair, ...], ...]
+    mpp: float
+
+
+def described(dataset: Dataset) -> dict[str, Any]:
+    """Return what a dataset holds. Raises :class:`training.errors.DataError` for damaged images."""
+    from training.images import image_size
+
+    sizes = Counter(image_size(pair.he.path) for pair in dataset.pairs)
+    return {
+        "source": dataset.source,
+        "layout": dataset.layout,
+        "pairs": len(dataset.pairs),
+        "splits": dict(Counter(pair.split or "none" for pair in dataset.pairs)),
+        "her2": dict(sorted(Counter(pair.her2 or "unknown" for pair in dataset.pairs).items())),
+        "sizes": {f"{width} x {height}": count for (width, height), count in sizes.items()},
+        "notes": list(dataset.notes),
+    }
+
+
+def score(
+    pairs: Sequence[Pair], mpp: float, workers: Workers, progress: Progress
+) -> list[PairScore]:
+    """Return the alignment of every pair; ``mpp`` is that of the images."""
+    rng = np.random.default_rng(len(pairs))
+    strangers = []
+    for number in range(len(pairs)):
+        others = [pair for k, pair in enumerate(pairs) if k != number]
+        chosen = rng.permutation(len(others))[:MOST_STRANGERS]
+        strangers.append(tuple(others[k] for k in chosen))
+    tasks = [
+        ScoreTask(tuple(pairs[k : k + AT_ONCE]), tuple(strangers[k : k + AT_ONCE]), mpp)
+        for k in range(0, len(pairs), AT_ONCE)
+    ]
+    measured: list[tuple[Alignment, list[float]]] = []
+    for found in workers.map(score_some, tasks):
+        measured += found
+        progress("alignment", len(measured), len(pairs))
+    null = np.sort([value for _, values in measured for value in values])
+    return [_scored(pair, own, null, mpp) for pair, (own, _) in zip(pairs, measured, strict=True)]
+
+
+def score_some(task: ScoreTask) -> list[tuple[Alignment, list[float]]]:
+    """Compare some pairs with their partners and with strangers."""
+    downsample = work_downsample(task.mpp)
+    mpp = task.mpp * downsample
+    found = []
+    for pair, strangers in zip(task.pairs, task.strangers, strict=True):
+        first, second = (_plane(image, downsample, mpp) for image in pair.read())
+        others = [_plane(stranger.read()[1], downsample, mpp) for stranger in strangers]
+        null = [
+            align(other, first, mpp).similarity for other in others if other.shape == first.shape
+        ]
+        found.append((align(second, first, mpp), null))
+    return found
+
+
+def _plane(image: NDArray[np.uint8], downsample: float, mpp: float) -> Plane:
+    """Return the middle square of an image as the plane that is compared."""
+    side = min(image.shape[:2])
+    top, left = ((extent - side) // 2 for extent in image.shape[:2])
+    square = image[top : top + side, left : left + side]
+    small = max(1, round(side / downsample))
+    resized = cv2.resize(square, (small, small), interpolation=cv2.INTER_AREA)
+    return fine_structure(np.ascontiguousarray(resized), mpp)
+
+
+def _scored(pair: Pair, own: Alignment, null: NDArray[np.float64], mpp: float) -> PairScore:
+    rank = percentile(own.similarity, null)
+    return PairScore(
+        name=pair.name,
+        split=pair.split,
+        her2=pair.her2,
+        shift_um=round(own.shift_um, 3),
+        shift_px=round(own.shift_um / mpp, 2),
+        similarity=round(own.similarity, 4),
+        null_percentile=None if rank is None else round(rank, 2),
+    )
