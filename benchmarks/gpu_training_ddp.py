@@ -1,0 +1,21 @@
+"""One short run under ``torchrun``, started by ``benchmarks.gpu_training``: DATA OUT NAME=VALUE..."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from training.data import open_dataset
+from training.loop import train
+from training.settings import resolve
+
+
+def main() -> None:
+    """Train for one epoch."""
+    data, out, *settings = sys.argv[1:]
+    given = dict(text.split("=", 1) for text in settings)
+    train(resolve({"epochs": "1+0", **given}, environment={}), open_dataset(Path(data)), Path(out))
+
+
+if __name__ == "__main__":
+    main()
