@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.patches.alignment import Alignment, align, fine_structure, percentile
+from pipeline.patches.alignment import Alignment, align, fine_structure, null_percentiles
 from pipeline.patches.content import work_downsample
 from registration.execution import Progress, Workers
 from registration.stain import Plane
@@ -87,8 +87,13 @@ def score(
     for found in workers.map(score_some, tasks):
         measured += found
         progress("alignment", len(measured), len(pairs))
-    null = np.sort([value for _, values in measured for value in values])
-    return [_scored(pair, own, null, mpp) for pair, (own, _) in zip(pairs, measured, strict=True)]
+    ranks = null_percentiles(
+        [own.similarity for own, _ in measured], [values for _, values in measured]
+    )
+    return [
+        _scored(pair, own, rank, mpp)
+        for pair, (own, _), rank in zip(pairs, measured, ranks, strict=True)
+    ]
 
 
 def score_some(task: ScoreTask) -> list[tuple[Alignment, list[float]]]:
@@ -116,8 +121,7 @@ def _plane(image: NDArray[np.uint8], downsample: float, mpp: float) -> Plane:
     return fine_structure(np.ascontiguousarray(resized), mpp)
 
 
-def _scored(pair: Pair, own: Alignment, null: NDArray[np.float64], mpp: float) -> PairScore:
-    rank = percentile(own.similarity, null)
+def _scored(pair: Pair, own: Alignment, rank: float | None, mpp: float) -> PairScore:
     return PairScore(
         name=pair.name,
         split=pair.split,

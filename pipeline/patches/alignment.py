@@ -13,6 +13,7 @@ same moving patch against fixed patches from other places of the slide.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -86,9 +87,27 @@ def align(fixed: Plane, moving: Plane, mpp: float) -> Alignment:
     return Alignment(_weighted_median(distances, weights), float(heights.mean()))
 
 
-def percentile(similarity: float, null: NDArray[np.float64]) -> float | None:
-    """Return the share (0 to 100) of mismatched pairs that are less similar; ``None`` without any."""
-    return float(100 * np.mean(null < similarity)) if len(null) else None
+def null_percentiles(
+    similarities: Sequence[float], mismatched: Sequence[Sequence[float]]
+) -> list[float | None]:
+    """Return for each pair the share (0 to 100) of mismatched pairs that are less similar.
+
+    ``mismatched`` holds, per pair, the similarities of its moving patch to strangers. Some patches,
+    such as those with much of the section's edge, are similar to everything; so what a patch has in
+    common with its own strangers is taken out before all are pooled. ``None`` without strangers.
+    """
+    usual = [float(np.mean(values)) if len(values) else 0.0 for values in mismatched]
+    # A mean of n values lies nearer to each of them than the true mean does.
+    pooled = [
+        (np.asarray(values) - mean) * np.sqrt(len(values) / (len(values) - 1))
+        for values, mean in zip(mismatched, usual, strict=True)
+        if len(values) > 1
+    ]
+    null = np.concatenate(pooled) if pooled else np.zeros(0)
+    return [
+        float(100 * np.mean(null < similarity - mean)) if len(null) and len(values) else None
+        for similarity, mean, values in zip(similarities, usual, mismatched, strict=True)
+    ]
 
 
 def turned(plane: Plane, orientation: int) -> Plane:
@@ -98,7 +117,7 @@ def turned(plane: Plane, orientation: int) -> Plane:
 
 
 def _windows_along(side: int, mpp: float) -> int:
-    return int(np.clip(side * mpp // WINDOW_STEP_UM, 1, MOST_WINDOWS))
+    return int(np.clip(round(side * mpp / WINDOW_STEP_UM), 1, MOST_WINDOWS))
 
 
 def _centers(side: int, count: int) -> Points:

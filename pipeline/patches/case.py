@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.patches.alignment import percentile
+from pipeline.patches.alignment import null_percentiles
 from pipeline.patches.examples import illustrate
 from pipeline.patches.geometry import PatchGeometry
 from pipeline.patches.grid import PatchGrid
@@ -111,39 +111,42 @@ def check_unchanged(registration: Registration, pair: Pair) -> None:
 def judged(
     measured: Measurements, grid: PatchGrid, moving: str, settings: PatchSettings
 ) -> tuple[list[Candidate], NDArray[np.float64]]:
-    """Decide on every candidate; return the null distribution of similarity too, sorted.
+    """Decide on every candidate; return the similarities of mismatched pairs too.
 
-    The null distribution is that of the pairs that are not blank or broken.
+    What chance gives is taken from the pairs that are not blank or broken; the others have no
+    percentile.
     """
-    null = np.sort(
-        [
-            value
-            for geometry, item in zip(measured.geometry, measured.compared, strict=True)
-            if item is not None and not decide(geometry, moving, None, None, settings)
-            for value in item.null
-        ]
+    whole = [
+        item is not None and not decide(geometry, moving, None, None, settings)
+        for geometry, item in zip(measured.geometry, measured.compared, strict=True)
+    ]
+    compared = [item for item, good in zip(measured.compared, whole, strict=True) if good and item]
+    found = iter(
+        null_percentiles(
+            [item.alignment.similarity for item in compared], [item.null for item in compared]
+        )
     )
+    ranks = [next(found) if good else None for good in whole]
     candidates = [
-        _candidate(grid.level0(box), box, geometry, item, null, moving, settings)
-        for box, geometry, item in zip(
-            measured.boxes, measured.geometry, measured.compared, strict=True
+        _candidate(grid.level0(box), box, (geometry, item, rank), moving, settings)
+        for box, geometry, item, rank in zip(
+            measured.boxes, measured.geometry, measured.compared, ranks, strict=True
         )
     ]
+    null = [value for item in compared for value in item.null]
     return candidates, np.asarray(null, np.float64)
 
 
 def _candidate(
     at: Box,
     box: Box,
-    geometry: PatchGeometry,
-    compared: Measured | None,
-    null: NDArray[np.float64],
+    found: tuple[PatchGeometry, Measured | None, float | None],
     moving: str,
     settings: PatchSettings,
 ) -> Candidate:
     """Decide on one candidate, with its figures rounded to what they are worth."""
+    geometry, compared, rank = found
     alignment = compared.alignment if compared else None
-    rank = percentile(alignment.similarity, null) if alignment else None
     he, ihc = tissue_by_stain(geometry, moving)
     return Candidate(
         x=at.x,

@@ -35,7 +35,7 @@ DECOYS = 48
 """Fixed patches kept to be compared with moving patches of other places."""
 
 NULL_SIZE = 400
-FEWEST_DRAWS, MOST_DRAWS = 2, 24
+FEWEST_DRAWS, MOST_DRAWS = 4, 24
 """Mismatched pairs per patch: enough for a null distribution of about 400, within these bounds."""
 
 REASONS = ("no source", "folded", "blank HE", "blank IHC", "no match", "shifted")
@@ -83,13 +83,13 @@ class Decoys:
         """
         near = box.expanded(reach)
         far = [number for number, other in enumerate(self.boxes) if not _overlap(near, other)]
-        choices = [(number, 0) for number in far]
-        if len(choices) < draws:
-            numbers = far or range(len(self.boxes))
-            choices += [(number, way) for way in range(1, 8) for number in numbers]
+        numbers = far or list(range(len(self.boxes)))
+        upright = [(number, 0) for number in far]
+        turned_too = [(number, way) for way in range(1, 8) for number in numbers]
         rng = np.random.default_rng([box.x, box.y])
-        for pick in rng.permutation(len(choices))[:draws]:
-            number, way = choices[pick]
+        rng.shuffle(upright)
+        rng.shuffle(turned_too)
+        for number, way in [*upright, *turned_too][:draws]:
             yield turned(self.planes[number].astype(np.float32), way)
 
 
