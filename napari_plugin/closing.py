@@ -9,14 +9,20 @@ from qtpy.QtCore import QCoreApplication, QEvent, QObject
 from qtpy.QtWidgets import QWidget
 
 
-class _Watcher(QObject):
-    """Calls ``closed`` when the window is closed or the widget loses its parent."""
+class Watcher(QObject):
+    """Calls ``closed`` when the window is closed, the widget loses its parent, or napari quits.
 
-    def __init__(self, widget: QWidget, window: QWidget, closed: Callable[[], None]) -> None:
+    It may call it more than once. A dock that is merely hidden keeps its widget alive: a session
+    goes on behind it. A window that asks "really close?" and stays open keeps it too, for only
+    hiding the window ends it.
+    """
+
+    def __init__(self, widget: QWidget, viewer: Viewer, closed: Callable[[], None]) -> None:
         super().__init__(widget)
-        self._widget, self._window, self._closed = widget, window, closed
+        self._widget, self._window, self._closed = widget, viewer.window._qt_window, closed
         widget.installEventFilter(self)
-        window.installEventFilter(self)
+        self._window.installEventFilter(self)
+        QCoreApplication.instance().aboutToQuit.connect(self._end)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
         """Look at an event and let it pass."""
@@ -25,20 +31,14 @@ class _Watcher(QObject):
             hidden = kind == QEvent.Type.Hide and not event.spontaneous()
             never_shown = kind == QEvent.Type.Close and not self._window.isVisible()
             if hidden or never_shown:
-                self._closed()
+                self._end()
         elif kind == QEvent.Type.ParentChange and self._widget.parent() is None:
             self._closed()
         return False
 
-
-def when_closed(widget: QWidget, viewer: Viewer, closed: Callable[[], None]) -> QObject:
-    """Call ``closed`` when ``widget`` is gone; may call it more than once.
-
-    A dock that is merely hidden keeps its widget alive: a session goes on behind it. A window that
-    asks "really close?" and stays open keeps it too, for only hiding the window ends it.
-    """
-    watcher = _Watcher(widget, viewer.window._qt_window, closed)
-    application = QCoreApplication.instance()
-    if application is not None:
-        application.aboutToQuit.connect(closed)
-    return watcher
+    def _end(self) -> None:
+        """Tell it, and watch no longer: a closed window does not come back."""
+        self._window.removeEventFilter(self)
+        self._widget.removeEventFilter(self)
+        QCoreApplication.instance().aboutToQuit.disconnect(self._end)
+        self._closed()

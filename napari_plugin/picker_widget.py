@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_plugin.actions import Action, Bindings, actions_of
-from napari_plugin.closing import when_closed
+from napari_plugin.closing import Watcher
 from napari_plugin.compare_panel import ComparePanel
 from napari_plugin.journal import Journal
 from napari_plugin.open_panel import OpenPanel
@@ -54,7 +54,7 @@ class PickerWidget(QWidget):
         self._timer = QTimer(self)
         self._timer.setInterval(POLL_MS)
         self._timer.timeout.connect(self._poll)
-        self._closing = when_closed(self, viewer, self.close_session)
+        self._closing = Watcher(self, viewer, self.close_session)
         if request is not None:
             self.open_panel.fill(request)
             self.open(request)

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_plugin.closing import when_closed
+from napari_plugin.closing import Watcher
 from napari_plugin.compare_panel import SHARE_STEPS, LookControl
 from napari_plugin.convert import center_napari
 from napari_plugin.levels import pyramid
@@ -53,7 +53,7 @@ class ReviewWidget(QWidget):
         self.maps = QVBoxLayout()
         self.flags = QListWidget()
         self._lay_out()
-        self._closing = when_closed(self, viewer, self.close_review)
+        self._closing = Watcher(self, viewer, self.close_review)
         self._refresh()
         if folder is not None:
             self.folder.set(folder)

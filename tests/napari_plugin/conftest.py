@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -196,14 +197,18 @@ class Hand:
 
 
 @pytest.fixture
-def hand(make_napari_viewer: Any, tmp_path: Path) -> Callable[..., Hand]:
+def hand(make_napari_viewer: Any, tmp_path: Path) -> Iterator[Callable[..., Hand]]:
     """Open a real window with the landmark picker and give a hand to work in it."""
+    from qtpy.QtWidgets import QApplication
+
+    viewers = []
 
     def opened(he: Path, ihc: Path, landmarks: Path | None = None, **request: Any) -> Hand:
         from napari_plugin.picker_widget import PickerWidget
         from napari_plugin.session import PairRequest
 
         viewer = make_napari_viewer(show=True)
+        viewers.append(viewer)
         viewer.window.resize(1400, 800)
         path = landmarks or tmp_path / "pairs.csv"
         widget = PickerWidget(viewer, PairRequest(he, ihc, str(path), **request))
@@ -212,4 +217,9 @@ def hand(make_napari_viewer: Any, tmp_path: Path) -> Callable[..., Hand]:
         made.settle()
         return made
 
-    return opened
+    yield opened
+    for viewer in viewers:
+        viewer.close()
+    viewers.clear()
+    QApplication.processEvents()  # PySide6 lets go of a closed window only then
+    gc.collect()

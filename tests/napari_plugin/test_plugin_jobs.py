@@ -27,8 +27,8 @@ time.sleep(600)
 """
 STOPS_WHEN_ASKED = """
 import sys, time
-print("work: 0/2", file=sys.stderr)
 try:
+    print("work: 0/2", file=sys.stderr)
     time.sleep(600)
 except KeyboardInterrupt:
     print("put away", file=sys.stderr)
