@@ -19,7 +19,8 @@ class Watcher(QObject):
 
     def __init__(self, widget: QWidget, viewer: Viewer, closed: Callable[[], None]) -> None:
         super().__init__(widget)
-        self._widget, self._window, self._closed = widget, viewer.window._qt_window, closed
+        self._widget, self._closed = widget, closed
+        self._window: QWidget | None = viewer.window._qt_window
         widget.installEventFilter(self)
         self._window.installEventFilter(self)
         QCoreApplication.instance().aboutToQuit.connect(self._end)
@@ -27,7 +28,7 @@ class Watcher(QObject):
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
         """Look at an event and let it pass."""
         kind = event.type()
-        if watched is self._window:
+        if self._window is not None and watched is self._window:
             hidden = kind == QEvent.Type.Hide and not event.spontaneous()
             never_shown = kind == QEvent.Type.Close and not self._window.isVisible()
             if hidden or never_shown:
@@ -37,8 +38,11 @@ class Watcher(QObject):
         return False
 
     def _end(self) -> None:
-        """Tell it, and watch no longer: a closed window does not come back."""
-        self._window.removeEventFilter(self)
+        """Tell it, watch no longer and let go of the window: a closed one does not come back."""
+        window, self._window = self._window, None
+        if window is None:
+            return
+        window.removeEventFilter(self)
         self._widget.removeEventFilter(self)
         QCoreApplication.instance().aboutToQuit.disconnect(self._end)
         self._closed()

@@ -23,7 +23,11 @@ GRACE_S = 8.0
 """How long a cancelled process may take to put its things away before it is killed."""
 REAP_S = 2.0
 DEFAULT_BLOCKS = "4x4"
-RUN_PIPELINE = "from pipeline.cli.app import main; main()"
+RUN_PIPELINE = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from pipeline.cli.app import main; main()"
+)
+"""The command listens to SIGINT even where this program was started to ignore it, as ``&`` does."""
 _PROGRESS = re.compile(r"^(?P<stage>.+): (?P<done>\d+)/(?P<total>\d+)$")
 
 
@@ -70,6 +74,7 @@ class Job:
             self._reader(self._process.stdout, self._printed.append),
         ]
         self._cancelled = False
+        self._cancelled_at = 0.0
         self._ended_at: float | None = None
 
     @property
@@ -94,6 +99,12 @@ class Job:
         return self._cancelled
 
     @property
+    def is_deaf(self) -> bool:
+        """Whether it was asked to stop longer than :data:`GRACE_S` ago and still runs."""
+        late = time.monotonic() - self._cancelled_at > GRACE_S
+        return self._cancelled and late and self._process.poll() is None
+
+    @property
     def exit_code(self) -> int | None:
         """Exit code; ``None`` while it runs."""
         return self._process.poll()
@@ -116,9 +127,13 @@ class Job:
         return found
 
     def cancel(self) -> None:
-        """Ask the command to stop, as Ctrl+C does; :meth:`close` makes sure that it did."""
-        if self._process.poll() is None:
+        """Ask the command to stop, as one Ctrl+C does; :meth:`close` makes sure that it did.
+
+        Asked again, it does nothing: a second Ctrl+C would interrupt the putting away.
+        """
+        if self._process.poll() is None and not self._cancelled:
             self._cancelled = True
+            self._cancelled_at = time.monotonic()
             if os.name == "posix":
                 self._process.send_signal(signal.SIGINT)
             else:
@@ -127,14 +142,15 @@ class Job:
     def close(self, grace_s: float = GRACE_S) -> None:
         """End the command and whatever it started; returns when nothing of it is left.
 
-        Does not wait for a command that :attr:`is_running` calls ended.
+        It has ``grace_s`` seconds to stop by itself. Does not wait for a command that
+        :attr:`is_running` calls ended.
         """
         if self._process.poll() is not None and not self.is_running:
             return
         family = _family(self._process.pid)
         self.cancel()
         try:
-            self._process.wait(grace_s if self._cancelled else REAP_S)
+            self._process.wait(grace_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
         for process in family:

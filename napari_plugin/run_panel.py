@@ -88,7 +88,7 @@ class RunPanel(QWidget):
             self.command.setPlainText(request.shown)
         self.start.setText("Register" if request.landmarks else "Register without landmarks")
         self.start.setEnabled(not running)
-        self.cancel.setEnabled(running)
+        self.cancel.setEnabled(self.job is not None and not self.job.was_cancelled)
         finished = (request.out / "registration.json").is_file()
         self.review.setEnabled(finished and not running)
 
@@ -108,7 +108,10 @@ class RunPanel(QWidget):
         if self.job is None:
             return
         for news in self.job.news():
-            self._show_progress(news.stage, news.done, news.total)
+            if not self.job.was_cancelled:
+                self._show_progress(news.stage, news.done, news.total)
+        if self.job.is_deaf:
+            self.job.close(grace_s=0.0)
         if not self.job.is_running:
             self._ended(self.job)
 
@@ -149,6 +152,7 @@ class RunPanel(QWidget):
     def _cancel(self) -> None:
         if self.job is not None:
             self.job.cancel()
+            self.cancel.setEnabled(False)
             self.status.setText("Cancelling …")
 
     def _close_activity(self) -> None:

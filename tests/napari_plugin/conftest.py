@@ -218,8 +218,7 @@ def hand(make_napari_viewer: Any, tmp_path: Path) -> Iterator[Callable[..., Hand
         return made
 
     yield opened
-    for viewer in viewers:
-        viewer.close()
-    viewers.clear()
+    while viewers:  # no loop variable: it would keep the last viewer alive
+        viewers.pop().close()
     QApplication.processEvents()  # PySide6 lets go of a closed window only then
     gc.collect()

@@ -26,11 +26,14 @@ print(f"worker: {worker.pid}/1", file=sys.stderr)
 time.sleep(600)
 """
 STOPS_WHEN_ASKED = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever started the tests
 try:
     print("work: 0/2", file=sys.stderr)
     time.sleep(600)
 except KeyboardInterrupt:
+    print("put away: 1/2", file=sys.stderr)
+    time.sleep(0.5)
     print("put away", file=sys.stderr)
     sys.exit(130)
 """
@@ -79,7 +82,9 @@ def test_cancel_is_what_ctrl_c_does() -> None:
     first_news(job)
 
     job.cancel()
-    job.close()
+    first_news(job)  # it is putting its things away now ...
+    job.cancel()  # ... which a second Ctrl+C would interrupt
+    job.close(grace_s=60)
     job.news()
 
     assert (job.exit_code, job.was_cancelled) == (130, True)
