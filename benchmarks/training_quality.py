@@ -1,16 +1,18 @@
 """What each way of training is worth on misaligned pairs: ``python -m benchmarks.training_quality``.
 
-A third of the training pairs is shifted by up to 30 px; the test pairs are aligned, consecutive
-sections of other patients. All variants train for the same number of steps. Scores are means over
-the test patches; brackets are 95 % intervals over patients of the difference to ``robust``: where
-zero lies outside, the two differ. ``--which recipes`` compares the recipes, ``--which choices``
-leaves out one choice of ``robust`` after the other, ``--which models`` trains all models.
+A third of the training pairs is shifted by up to 30 px; the test pairs are aligned sections of
+other patients. All variants train for the same number of steps, from the same seeds. ``--which
+recipes`` compares the recipes, ``--which choices`` leaves out one choice of ``robust`` after the
+other, ``--which models`` trains all models. Scores are means over seeds and test patches; brackets
+are 95 % intervals of the difference to the first variant, from resampled seeds and patients: where
+zero lies outside, the two differ. With ``--keep FOLDER`` finished runs are found again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -28,25 +30,37 @@ from training.data import Dataset, Pair, open_dataset
 from training.images import to_batch
 from training.loop import train
 from training.metrics import psnr, ssim
-from training.metrics_intervals import mean_interval
+from training.metrics_intervals import percentiles
 from training.metrics_stain import stain_scores
-from training.recipes import RECIPES
 from training.settings import resolve
 
 SCORES = ("PSNR", "SSIM", "DAB error")
-ROBUST = RECIPES["robust"]
+BETTER = {"PSNR": 1, "SSIM": 1, "DAB error": -1}
+RESAMPLES = 4000
+SMALL: dict[str, Any] = {
+    "ngf": 12,
+    "ndf": 12,
+    "crop": 64,
+    "epochs": "6+6",
+    "val_fraction": 0.0,
+    "tensorboard": False,
+    "device": "cpu",
+}
+"""The same for all variants; small enough for one core."""
 
-RECIPE_VARIANTS: dict[str, dict[str, Any]] = {name: {"recipe": name} for name in RECIPES}
+RECIPE_VARIANTS: dict[str, dict[str, Any]] = {
+    name: {"recipe": name} for name in ("robust", "paper", "official")
+}
 CHOICE_VARIANTS: dict[str, dict[str, Any]] = {
-    "robust": {"recipe": "robust"},
-    "without confidence": {"recipe": "robust", "confidence": False},
-    "without EMA": {"recipe": "robust", "ema": 0.0},
-    "without dihedral turns": {"recipe": "robust", "augment": "none"},
-    "without recalibration": {"recipe": "robust", "recalibrate": 0},
-    "without coarse weights": {"recipe": "robust", "coarse_gain": 1.0, "lambda_l1": 25.0},
+    "robust": {},
+    "without confidence": {"confidence": False},
+    "without EMA": {"ema": 0.0},
+    "without dihedral turns": {"augment": "none"},
+    "without recalibration": {"recalibrate": 0},
+    "without coarse weights": {"coarse_gain": 1.0, "lambda_l1": 25.0},
 }
 MODEL_VARIANTS: dict[str, dict[str, Any]] = {
-    model: {"recipe": "robust", "model": model}
+    model: {"model": model}
     for model in ("pyramid-pix2pix", "pix2pix", "pix2pix-unet", "pix2pixhd", "cyclegan")
 }
 VARIANTS = {"recipes": RECIPE_VARIANTS, "choices": CHOICE_VARIANTS, "models": MODEL_VARIANTS}
@@ -54,11 +68,11 @@ VARIANTS = {"recipes": RECIPE_VARIANTS, "choices": CHOICE_VARIANTS, "models": MO
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores of one variant, ``(test pairs, scores)``, and how long it trained."""
+    """Scores of one variant, ``(seeds, test pairs, scores)``, and the seconds that a run took."""
 
     name: str
     values: NDArray[np.float64]
-    seconds: float
+    seconds: float = 0.0
 
 
 def main() -> None:
@@ -67,49 +81,71 @@ def main() -> None:
     parser.add_argument("--which", choices=sorted(VARIANTS), default="recipes")
     parser.add_argument("--only", nargs="*", help="names of variants")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
-    parser.add_argument("--side", type=int, default=128)
-    parser.add_argument("--patients", type=int, default=10)
+    parser.add_argument("--side", type=int, default=128, help="of the patches, px")
+    parser.add_argument("--patients", type=int, default=10, help="to train on")
+    parser.add_argument("--test-patients", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=1, help="runs per variant")
-    parser.add_argument("--data", type=Path, help="keep the dataset here")
+    parser.add_argument("--keep", type=Path, help="keep the dataset and finished runs here")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    common: dict[str, Any] = {"ngf": 16, "ndf": 16, "epochs": "10+10", "val_fraction": 0.0}
-    common |= {"tensorboard": False, "seed": 0}
-    common |= dict(text.split("=", 1) for text in options.set)
+    changed = dict(text.split("=", 1) for text in options.set)
     with tempfile.TemporaryDirectory() as scratch:
-        root = options.data or Path(scratch) / "data"
-        dataset = open_dataset(write_dataset(root, Plan(options.patients, side=options.side)))
+        home = options.keep or Path(scratch)
+        plan = Plan(options.patients, options.test_patients, options.side)
+        dataset = open_dataset(write_dataset(home / "data", plan))
         variants = VARIANTS[options.which]
-        chosen = options.only or list(variants)
-        scored = [
-            run(name, {**common, **variants[name]}, dataset, options.seeds, Path(scratch))
-            for name in chosen
-        ]
-    pairs = dataset.select("test")
-    table = [controls(pairs, "H&E itself"), controls(pairs, "mean colour"), *scored]
-    report(table, pairs, options.json, common)
+        chosen = {name: variants[name] for name in options.only or variants}
+        scored = run_all(chosen, {**SMALL, **changed}, dataset, options.seeds, home)
+    tests = dataset.select("test")
+    table = [*scored, controls(tests, "H&E itself"), controls(tests, "mean colour")]
+    about = {"torch": torch.__version__, "seeds": options.seeds, "test_pairs": len(tests)}
+    about |= {"settings": {**SMALL, **changed}}
+    report(table, [pair.patient for pair in tests], about, options.json)
+
+
+def run_all(
+    variants: Mapping[str, Mapping[str, Any]],
+    common: Mapping[str, Any],
+    dataset: Dataset,
+    seeds: int,
+    home: Path,
+) -> list[Scored]:
+    """Train every variant with every seed, one seed after the other."""
+    found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in variants}
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    for seed in range(seeds):
+        for name, settings in variants.items():
+            values, took = run({**common, **settings, "seed": seed}, name, dataset, home)
+            found[name].append(values)
+            seconds[name].append(took)
+    return [Scored(k, np.stack(v), float(np.mean(seconds[k]))) for k, v in found.items()]
 
 
 def run(
-    name: str, settings: Mapping[str, Any], dataset: Dataset, seeds: int, scratch: Path
-) -> Scored:
-    """Train a variant ``seeds`` times and return its mean scores on the aligned test pairs."""
-    found = []
+    settings: Mapping[str, Any], name: str, dataset: Dataset, home: Path
+) -> tuple[NDArray[np.float64], float]:
+    """Train once; return the scores on the aligned test pairs, ``(pairs, scores)``, and seconds."""
+    config = resolve(settings, environment={})
+    folder = home / f"{name.replace(' ', '-')}-{config.seed}"
+    kept = folder / "scores.json"
+    if kept.exists():
+        stored = json.loads(kept.read_text())
+        if stored["config"] == config.as_dict():
+            return np.array(stored["scores"]), float(stored["seconds"])
+    shutil.rmtree(folder, ignore_errors=True)
     began = time.perf_counter()
-    for seed in range(seeds):
-        config = resolve({**settings, "seed": int(settings["seed"]) + seed}, environment={})
-        folder = scratch / f"{name.replace(' ', '-')}-{seed}"
-        train(config, dataset, folder)
-        generator = load_generator(folder / LAST)
-        tests = dataset.select("test")
-        images = [[to_batch(image) for image in pair.read()] for pair in tests]
-        found.append([scores_of(ihc, generator(he)) for he, ihc in images])
-    seconds = (time.perf_counter() - began) / seeds
-    result = Scored(name, np.mean(found, axis=0), seconds)
-    print(name, np.round(result.values.mean(axis=0), 4), f"{seconds:.0f} s", flush=True)
-    return result
+    train(config, dataset, folder, cache_parent=home / "cache")
+    seconds = time.perf_counter() - began
+    generator = load_generator(folder / LAST)
+    images = [[to_batch(image) for image in pair.read()] for pair in dataset.select("test")]
+    scores = [scores_of(ihc, generator(he)) for he, ihc in images]
+    kept.write_text(
+        json.dumps({"config": config.as_dict(), "scores": scores, "seconds": seconds}, indent=1)
+    )
+    print(name, config.seed, np.round(np.mean(scores, axis=0), 4), f"{seconds:.0f} s", flush=True)
+    return np.array(scores), seconds
 
 
 def scores_of(real: torch.Tensor, fake: torch.Tensor) -> list[float]:
@@ -126,35 +162,56 @@ def controls(pairs: Sequence[Pair], name: str) -> Scored:
     for he, ihc in images:
         flat = colour.round().to(torch.uint8)[..., None, None].expand_as(ihc).contiguous()
         values.append(scores_of(ihc, he if name == "H&E itself" else flat))
-    return Scored(name, np.array(values), 0.0)
+    return Scored(name, np.array(values)[None])
+
+
+def interval(gaps: NDArray[np.float64], patients: Sequence[str | None]) -> tuple[float, float]:
+    """Return the 95 % interval of the mean of ``(seeds, pairs)``, seeds and patients resampled."""
+    names, units = np.unique([str(patient) for patient in patients], return_inverse=True)
+    sums = np.stack([np.bincount(units, weights=row, minlength=len(names)) for row in gaps])
+    counts = np.bincount(units)
+    random = np.random.default_rng(0)
+    seeds = random.multinomial(len(gaps), np.full(len(gaps), 1 / len(gaps)), RESAMPLES)
+    drawn = random.multinomial(len(names), np.full(len(names), 1 / len(names)), RESAMPLES)
+    totals = np.einsum("rs,sp,rp->r", seeds, sums, drawn)
+    return percentiles(totals / (len(gaps) * (drawn @ counts)))
 
 
 def report(
-    table: Sequence[Scored], pairs: Sequence[Pair], path: Path | None, common: Mapping[str, Any]
+    table: Sequence[Scored],
+    patients: Sequence[str | None],
+    about: Mapping[str, Any],
+    path: Path | None,
 ) -> None:
     """Print the table and write it as JSON."""
-    patients = [pair.patient for pair in pairs]
-    reference = next((row for row in table if row.name in ("robust", "pyramid-pix2pix")), None)
     rows = []
-    print("variant                  " + "".join(f"{name:>28}" for name in SCORES) + "  seconds")
+    print("variant                  " + "".join(f"{name:>34}" for name in SCORES) + "  s/run")
     for scored in table:
-        cells = []
-        row: dict[str, Any] = {"variant": scored.name, "seconds": scored.seconds}
-        for k, name in enumerate(SCORES):
-            mean = float(scored.values[:, k].mean())
-            row[name] = {"mean": mean}
-            cell = f"{mean:.3f}"
-            if reference is not None and scored is not reference:
-                gap = mean_interval(scored.values[:, k] - reference.values[:, k], patients)
-                row[name] |= {"difference": gap.mean, "low": gap.low, "high": gap.high}
-                cell += f" ({gap.low:+.3f}, {gap.high:+.3f})"
-            cells.append(f"{cell:>28}")
+        row, cells = compared(scored, table[0], patients)
         rows.append(row)
-        print(f"{scored.name:<25}{''.join(cells)}  {scored.seconds:7.0f}", flush=True)
+        print(f"{scored.name:<25}{''.join(cells)}  {scored.seconds:5.0f}", flush=True)
+    print("* the first variant is better, the interval without zero")
     if path:
-        settings = {k: str(v) for k, v in common.items()}
-        about = {"torch": torch.__version__, "settings": settings, "test_pairs": len(pairs)}
         path.write_text(json.dumps({**about, "rows": rows}, indent=2))
+
+
+def compared(
+    scored: Scored, reference: Scored, patients: Sequence[str | None]
+) -> tuple[dict[str, Any], list[str]]:
+    """Return a row of the table as values and as text; ``*`` where the reference is better."""
+    row: dict[str, Any] = {"variant": scored.name, "seconds": scored.seconds}
+    cells = []
+    for k, name in enumerate(SCORES):
+        row[name] = {"mean": float(scored.values[..., k].mean())}
+        cell = f"{row[name]['mean']:.3f}"
+        if scored is not reference:
+            gaps = scored.values[..., k] - reference.values[..., k]
+            low, high = interval(gaps, patients)
+            row[name] |= {"difference": float(gaps.mean()), "low": low, "high": high}
+            worse = (high if BETTER[name] > 0 else -low) < 0
+            cell += f" ({low:+.3f}, {high:+.3f}){'*' if worse else ' '}"
+        cells.append(f"{cell:>34}")
+    return row, cells
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The machine that training runs on: device, precision, processes started by ``torchrun``."""
+"""The machine that training runs on: its device, and the precision to compute in."""
 
 from __future__ import annotations
 
@@ -18,37 +18,28 @@ PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 def make_fabric(config: TrainConfig) -> Fabric:
     """Return the device, precision and processes that ``config`` asks for, ready for use.
 
-    Under ``torchrun`` every process takes one GPU (or CPU share) and gradients are averaged. Raises
+    Under ``torchrun``, with one process or many, every process takes one GPU (or CPU share) and
+    gradients are averaged. Raises
     :class:`ConfigError` for what this machine cannot do.
     """
     accelerator = device_named(config.device)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    launched = world > 1 or "TORCHELASTIC_RUN_ID" in os.environ
     with warnings.catch_warnings():
         # Fabric advises on SLURM and on the number of workers, which it does not start here.
         warnings.simplefilter("ignore")
         fabric = Fabric(
             accelerator=accelerator,
-            devices=local if world > 1 else 1,
+            devices=local,
             num_nodes=world // local,
-            strategy="ddp" if world > 1 else "auto",
+            strategy="ddp" if launched else "auto",
             precision=PRECISIONS[_precision(config.precision, accelerator)],
         )
         fabric.launch()
     if accelerator == "cuda":
         torch.backends.cudnn.benchmark = True
     return fabric
-
-
-def device_random_states() -> list[torch.Tensor]:
-    """Return the states of all GPUs' random numbers."""
-    return list(torch.cuda.get_rng_state_all()) if torch.cuda.is_available() else []
-
-
-def set_device_random_states(states: list[torch.Tensor]) -> None:
-    """Go back to :func:`device_random_states`, where the machine has as many GPUs."""
-    if torch.cuda.is_available() and len(states) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(states)
 
 
 def describe(fabric: Fabric) -> dict[str, Any]:

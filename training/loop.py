@@ -30,6 +30,7 @@ from training.history import (
     broken_losses,
 )
 from training.models import Model, build_model
+from training.peers import Peers
 from training.preparation import Prepared, calibration_images, prepare
 from training.resuming import Position, last_good, load_state, save_state
 from training.samples import write_sheet
@@ -75,11 +76,12 @@ def train(
     model = build_model(config, fabric)
     averaged = Averaged(model.generator, config.ema) if config.ema else None
     torch.manual_seed(config.seed + 1 + fabric.global_rank)
-    position = load_state(out, config, model, averaged, fabric) if resume else Position()
+    peers = Peers(fabric)
+    position = load_state(out, config, model, averaged, peers) if resume else Position()
     if fabric.is_global_zero:
         write_json(out / CONFIG, config.as_dict())
         write_json(out / ABOUT, data.about() | {"machine": describe(fabric)})
-    run = Run(config, out, fabric, data, model, averaged, listener)
+    run = Run(config, out, peers, data, model, averaged, listener)
     with closing(Scribe(out, config.tensorboard, position.total, fabric.is_global_zero)) as scribe:
         return run_epochs(run, position, scribe)
 
@@ -90,11 +92,16 @@ class Run:
 
     config: TrainConfig
     out: Path
-    fabric: Fabric
+    peers: Peers
     data: Prepared
     model: Model
     averaged: Averaged | None
     listener: Listener
+
+    @property
+    def fabric(self) -> Fabric:
+        """Device, precision and processes."""
+        return self.peers.fabric
 
     @property
     def steps_per_epoch(self) -> int:
@@ -120,10 +127,12 @@ def run_epochs(run: Run, position: Position, scribe: Scribe) -> Outcome:
                 meter.add(losses, sum(len(batch.he) for batch in batches) * run.fabric.world_size)
                 if position.total % config.log_every == 0:
                     log(run, position, meter, scribe)
-                if stop.requested or time.monotonic() - saved_at > 60 * config.save_minutes:
+                due = time.monotonic() - saved_at > 60 * config.save_minutes
+                stopping, saving = run.peers.any(stop.requested, due)
+                if stopping or saving:
                     save(run, position, meter)
                     saved_at = time.monotonic()
-                if stop.requested:
+                if stopping:
                     raise KeyboardInterrupt
             done = epoch + 1
             if done % config.validate_every == 0 or done == config.total_epochs:
@@ -173,8 +182,7 @@ def log(run: Run, position: Position, meter: Meter, scribe: Scribe) -> None:
 def save(run: Run, position: Position, meter: Meter) -> None:
     """Write a checkpoint, unless a loss since the last log is no number."""
     check(run, position, meter.means())
-    if run.fabric.is_global_zero:
-        save_state(run.out, run.config, position, run.model, run.averaged, run.fabric)
+    save_state(run.out, run.config, position, run.model, run.averaged, run.peers)
     run.fabric.barrier()
 
 

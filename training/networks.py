@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -89,7 +90,21 @@ def initialise(network: nn.Module, *, zero_bias: bool = True) -> None:
 
 def norm_layer(norm: Norm, channels: int) -> nn.Module:
     """Return a normalisation as the originals use it: instance norm has no parameters."""
-    return nn.BatchNorm2d(channels) if norm == "batch" else nn.InstanceNorm2d(channels)
+    return nn.BatchNorm2d(channels) if norm == "batch" else InstanceNorm(channels)
+
+
+class InstanceNorm(nn.InstanceNorm2d):
+    """Instance normalisation whose gradient is right for a single image as well.
+
+    PyTorch's own (2.13 on a CPU) gives a wrong gradient for a batch of one whose gradient arrives
+    channels-last. For one image batch normalisation is the same thing, and right.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return ``(N, C, H, W)`` with mean 0 and variance 1 in each image and channel."""
+        if len(input) > 1:
+            return super().forward(input)
+        return F.batch_norm(input, None, None, training=True, eps=self.eps)
 
 
 class UpConvolution(nn.ConvTranspose2d):

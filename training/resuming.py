@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from training.averaging import Averaged
 from training.checkpoints import CHECKPOINT, STATE, read_checkpoint, write_checkpoint
 from training.config import TrainConfig
-from training.devices import device_random_states, set_device_random_states
 from training.errors import CheckpointError, DivergedError
 from training.models import Model
+from training.peers import Peers
 
 CHANGEABLE = frozenset(
     {
@@ -55,9 +54,15 @@ def save_state(
     position: Position,
     model: Model,
     averaged: Averaged | None,
-    fabric: Fabric,
+    peers: Peers,
 ) -> None:
-    """Write everything that resuming needs; raises :class:`DivergedError` for broken weights."""
+    """Write everything that resuming needs; raises :class:`DivergedError` for broken weights.
+
+    Called by all processes; the first one writes.
+    """
+    random = peers.random_states()
+    if not peers.fabric.is_global_zero:
+        return
     path = folder / CHECKPOINT
     for name, player in model.players.items():
         if not _finite(player.network):
@@ -75,9 +80,8 @@ def save_state(
             "optimizers": {k: p.optimizer.state_dict() for k, p in model.players.items()},
             "averaged": None if averaged is None else averaged.state(),
             "extra": model.extra_state(),
-            "precision": fabric.strategy.precision.state_dict(),
-            "random": torch.get_rng_state(),
-            "device_random": device_random_states(),
+            "precision": peers.fabric.strategy.precision.state_dict(),
+            "random": random,
         },
     )
 
@@ -87,7 +91,7 @@ def load_state(
     config: TrainConfig,
     model: Model,
     averaged: Averaged | None,
-    fabric: Fabric,
+    peers: Peers,
 ) -> Position:
     """Put everything back as it was saved, and return how far training is.
 
@@ -108,9 +112,8 @@ def load_state(
         averaged.load_state(stored["averaged"])
     model.load_extra_state(stored["extra"])
     if stored["precision"]:
-        fabric.strategy.precision.load_state_dict(stored["precision"])
-    torch.set_rng_state(stored["random"])
-    set_device_random_states(stored["device_random"])
+        peers.fabric.strategy.precision.load_state_dict(stored["precision"])
+    peers.set_random_states(stored["random"])
     return Position(**stored["position"])
 
 

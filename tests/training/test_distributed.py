@@ -19,18 +19,52 @@ from training.data import open_dataset
 from training.loop import train
 
 SCRIPT = """
-import json, sys
+import json, os, signal, sys
 from pathlib import Path
 import torch
 from training.config import TrainConfig
 from training.data import open_dataset
+from training.history import Silent
 from training.loop import train
 
+class Stops(Silent):
+    def stepped(self, record):
+        if record.step == stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
 torch.set_num_threads(1)
-settings = json.loads(sys.argv[1])
+settings, stop_at = json.loads(sys.argv[1]), int(sys.argv[4])
 settings["epochs"], settings["scale_weights"] = tuple(settings["epochs"]), ()
-train(TrainConfig(**settings), open_dataset(Path(sys.argv[2])), Path(sys.argv[3]))
+data, out = open_dataset(Path(sys.argv[2])), Path(sys.argv[3])
+try:
+    train(TrainConfig(**settings), data, out, resume=out.exists(), listener=Stops())
+except KeyboardInterrupt:
+    print("stopped", os.environ["RANK"])
 """
+
+RUNS_OF_ONE, RUNS_OF_TWO = ("plain", "launched"), ("whole", "halves")
+
+WritePairs = Callable[..., Path]
+SmallConfig = Callable[..., TrainConfig]
+
+
+def torchrun(
+    processes: int, config: TrainConfig, data: Path, out: Path, stop_at: int = -1
+) -> subprocess.CompletedProcess[str]:
+    """Train in processes of torchrun; the first one is told to stop after a step."""
+    script = out.parent / "run.py"
+    script.write_text(textwrap.dedent(SCRIPT))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launch += ["--nproc-per-node", str(processes), str(script), json.dumps(config.as_dict())]
+    done = subprocess.run(
+        [*launch, str(data), str(out), str(stop_at)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
 
 
 @pytest.mark.slow
@@ -40,39 +74,68 @@ train(TrainConfig(**settings), open_dataset(Path(sys.argv[2])), Path(sys.argv[3]
 )
 def test_two_processes_take_the_steps_of_one_with_twice_the_batch(
     tmp_path: Path,
-    write_pairs: Callable[..., Path],
-    small_config: Callable[..., TrainConfig],
+    write_pairs: WritePairs,
+    small_config: SmallConfig,
     model: str,
     first_stepped: list[str],
 ) -> None:
     data = write_pairs(tmp_path / "data", 2, 64, 64)
     common = {"model": model, "crop": 64, "epochs": (1, 0), "augment": "none", "val_fraction": 0.0}
     common |= {"ngf": 4, "ndf": 4, "ema": 0.0, "recalibrate": 0}
-    halves = small_config(**common, batch=1)
-    script = tmp_path / "run.py"
-    script.write_text(textwrap.dedent(SCRIPT))
-    arguments = [json.dumps(halves.as_dict()), str(data), str(tmp_path / "two")]
-    launch = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-    ]
 
-    done = subprocess.run(
-        [*launch, str(script), *arguments], check=False, capture_output=True, text=True, timeout=300
-    )
+    torchrun(2, small_config(**common, batch=1), data, tmp_path / "two")
     train(small_config(**common, batch=2), open_dataset(data), tmp_path / "one")
 
-    assert done.returncode == 0, done.stderr[-3000:]
     one, two = (read_checkpoint(tmp_path / run / "checkpoint.pt") for run in ("one", "two"))
     assert one["position"]["total"] == two["position"]["total"] == 1
     for name in first_stepped:
         expected, found = (first_moments(state["optimizers"][name]) for state in (one, two))
         # Adam's first moment after one step is half the gradient.
         assert (expected - found).abs().max() < 1e-5 + 1e-3 * expected.abs().max(), name
+
+
+@pytest.mark.slow
+def test_one_process_of_torchrun_trains_like_a_plain_run(
+    tmp_path: Path, write_pairs: WritePairs, small_config: SmallConfig
+) -> None:
+    data = write_pairs(tmp_path / "data", 5)
+    config = small_config(epochs=(1, 1))
+
+    torchrun(1, config, data, tmp_path / "launched")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        train(config, open_dataset(data), tmp_path / "plain")
+    finally:
+        torch.set_num_threads(threads)
+
+    plain, launched = (read_checkpoint(tmp_path / run / "checkpoint.pt") for run in RUNS_OF_ONE)
+    for name, network in plain["networks"].items():
+        for key, value in network.items():
+            assert torch.equal(value, launched["networks"][name][key]), f"{name}/{key}"
+
+
+@pytest.mark.slow
+def test_two_processes_stop_together_and_go_on_as_if_they_had_not(
+    tmp_path: Path, write_pairs: WritePairs, small_config: SmallConfig
+) -> None:
+    data = write_pairs(tmp_path / "data", 10)
+    config = small_config(epochs=(1, 1), batch=1, log_every=1, val_fraction=0.0)
+
+    torchrun(2, config, data, tmp_path / "whole")
+    told = torchrun(2, config, data, tmp_path / "halves", stop_at=3)
+    stopped = read_checkpoint(tmp_path / "halves" / "checkpoint.pt")["position"]
+    torchrun(2, config, data, tmp_path / "halves")
+
+    assert {"stopped 0", "stopped 1"} <= set(told.stdout.splitlines())
+    assert (stopped["epoch"], stopped["total"]) == (0, 3)
+    whole, halves = (read_checkpoint(tmp_path / run / "checkpoint.pt") for run in RUNS_OF_TWO)
+    assert whole["position"]["total"] == halves["position"]["total"] == 10
+    assert not torch.equal(whole["random"][0][0], whole["random"][1][0])
+    for a, b in zip(whole["random"], halves["random"], strict=True):
+        assert torch.equal(a[0], b[0])
+    for key, value in whole["networks"]["generator"].items():
+        assert torch.equal(value, halves["networks"]["generator"][key]), key
 
 
 def first_moments(optimizer: dict[str, Any]) -> torch.Tensor:

@@ -16,6 +16,7 @@ from training.networks import (
     build_generator,
     frozen_statistics,
     initialise,
+    norm_layer,
     recompute_activations,
 )
 
@@ -159,3 +160,25 @@ def test_frozen_statistics_still_normalise_by_the_batch() -> None:
 def test_a_unet_of_few_levels_is_refused() -> None:
     with pytest.raises(ValueError, match="at least five levels"):
         build_generator(GeneratorSpec(kind="unet", downs=4))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_instance_norm_has_one_gradient_whatever_the_memory_format(count: int) -> None:
+    random = torch.Generator().manual_seed(3)
+    image, upstream = (
+        torch.randn(count, 4, 6, 5, dtype=torch.float64, generator=random) for _ in range(2)
+    )
+    centred = image - image.mean(dim=(2, 3), keepdim=True)
+    scale = (centred.square().mean(dim=(2, 3), keepdim=True) + 1e-5).rsqrt()
+    unit = centred * scale
+    means = [t.mean(dim=(2, 3), keepdim=True) for t in (upstream, upstream * unit)]
+    expected = scale * (upstream - means[0] - unit * means[1])
+
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        given = image.clone(memory_format=memory_format).requires_grad_(True)
+        normed = norm_layer("instance", 4)(given)
+        normed.backward(upstream.clone(memory_format=memory_format))
+
+        assert (normed - unit).abs().max() < 1e-12
+        assert given.grad is not None
+        assert (given.grad - expected).abs().max() < 1e-12, memory_format
