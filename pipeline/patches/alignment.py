@@ -1,8 +1,9 @@
 """How well the two images of a pair lie on each other, whatever their stains.
 
-Windows of about 60 µm of one image are looked for in the other, up to 64 µm away, by normalised
-correlation of fine structure. One window of a consecutive section proves little, so the correlation
-surfaces are pooled: each with its neighbours' and, more weakly, with all others'. A shift that all
+Both stains colour nuclei with hematoxylin, so that is what is compared, with the larger structure it
+draws (glands, stroma, the edge of the tissue). Windows of 100 µm of one image are looked for in the
+other, up to 64 µm away, by normalised correlation. One window of a consecutive section proves little,
+so the correlation surfaces are pooled: each with its neighbours' and, more weakly, with all others'. A shift that all
 windows share then stands out even where nuclei differ, and one that varies across the patch still
 shows. The pooled peaks give the pair's *shift* (their median distance from the middle) and its
 *similarity* (their mean height).
@@ -22,17 +23,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registration.geometry import Image, Points, mesh
-from registration.matching import correlation_surfaces, refined_peaks, structure
+from registration.matching import correlation_surfaces, nuclei, refined_peaks
 from registration.stain import Plane
 
-WINDOW_UM = 60.0
-WINDOW_STEP_UM = 78.0
+WINDOW_UM = 100.0
+WINDOW_STEP_UM = 110.0
 SEARCH_UM = 64.0
 MOST_WINDOWS = 10
 """Along each side of a patch."""
 
-FLATTEN_UM = 22.0
-"""Structure much larger than this is taken out: on it everything correlates with everything."""
+FLATTEN_UM = 60.0
+"""Structure much larger than this is taken out: on it everything correlates with everything.
+Windows of 60 µm flattened at 22 µm find synthetic nuclei as well, but keep only half of the aligned
+patches of real sections in which no nucleus is cut twice (rat kidney: 48 %; so: 67 %)."""
 
 NEIGHBOURS = 1.0
 """Deviation, in window steps, of the weight with which neighbours are pooled."""
@@ -53,8 +56,11 @@ class Alignment:
 
 
 def fine_structure(image: Image, mpp: float) -> Plane:
-    """Return the stain-independent plane of ``(h, w, 3)`` pixels, without what is large in it."""
-    plane = structure(image)
+    """Return the hematoxylin of ``(h, w, 3)`` pixels, without what is large in it.
+
+    Total density would follow DAB, which hides nuclei and outlines what H&E does not.
+    """
+    plane = nuclei(image)
     return np.asarray(plane - cv2.GaussianBlur(plane, (0, 0), FLATTEN_UM / mpp), np.float32)
 
 

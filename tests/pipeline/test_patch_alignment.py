@@ -93,16 +93,19 @@ def test_without_a_margin_small_shifts_are_still_found() -> None:
     assert found.shift_um == pytest.approx(np.hypot(2, 1) * MPP, abs=0.5)
 
 
-def test_stains_do_not_matter_to_fine_structure() -> None:
-    density = np.clip(tissue(4, 200) * 2 + 0.4, 0, 2)
-    blue, brown = (
-        (255 * np.exp(-density[..., None] * np.array(vector))).astype(np.uint8)
-        for vector in ((0.65, 0.70, 0.29), (0.27, 0.57, 0.78))
+def test_nuclei_are_recognised_under_eosin_and_under_dab() -> None:
+    hematoxylin = np.clip(tissue(4, 200) * 2 + 0.4, 0, 2)[..., None] * np.array((0.65, 0.70, 0.29))
+    eosin, dab = (
+        np.clip(tissue(seed, 200) * 4 + 0.5, 0, 2)[..., None] * np.array(vector)
+        for seed, vector in ((5, (0.07, 0.99, 0.11)), (6, (0.27, 0.57, 0.78)))
     )
 
-    planes = [fine_structure(image, MPP).ravel() for image in (blue, brown)]
+    planes = [
+        fine_structure((255 * np.exp(-hematoxylin - other)).astype(np.uint8), MPP).ravel()
+        for other in (eosin, dab)
+    ]
 
-    assert np.corrcoef(*planes)[0, 1] > 0.97
+    assert np.corrcoef(*planes)[0, 1] > 0.9
 
 
 def test_the_eight_orientations_differ() -> None:
