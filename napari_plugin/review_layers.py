@@ -9,7 +9,8 @@ import numpy as np
 from napari_plugin.convert import affine_napari, rectangle, scaling, to_napari
 from napari_plugin.levels import pyramid
 from napari_plugin.overlay import Look, Overlay
-from napari_plugin.reviewing import FieldMap, Patch, PlaceMap, Review
+from napari_plugin.patch_records import Patch
+from napari_plugin.reviewing import FieldMap, PlaceMap, Review
 from napari_plugin.views import STAIN
 from registration.geometry import Box
 from registration.quality import LARGE_RESIDUAL_UM, VISIBLE_JUMP_PX

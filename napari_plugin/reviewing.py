@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_plugin.levels import Source, Tiles
 from napari_plugin.overlay import warped_tiles
+from napari_plugin.patch_records import Patch, read_patches, recorded_beside
 from napari_plugin.views import XY
 from registration.blocks import BlockGrid
 from registration.errors import RunError, SlideError
@@ -27,7 +27,6 @@ from registration.slide import open_slide
 Judgement = Literal["accepted", "rejected", "needs landmarks"]
 JUDGEMENTS: tuple[Judgement, ...] = ("accepted", "rejected", "needs landmarks")
 MAP_NODES = 256
-PATCH_TABLE = "patches.csv"
 MOST_FLAGS = 200
 
 
@@ -61,17 +60,6 @@ class PlaceMap:
 
     points: Points
     values: NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Patch:
-    """A candidate pair of a dataset that was cut from this registration."""
-
-    name: str
-    box: Box
-    shift_um: float
-    kept: bool
-    reason: str
 
 
 class Review:
@@ -171,21 +159,14 @@ class Review:
             for number, index in enumerate(order[:MOST_FLAGS])
         ]
 
-    def patches(self, dataset: Path) -> list[Patch]:
-        """Return this registration's patches in a dataset.
+    @property
+    def patch_record(self) -> Path | None:
+        """Where ``bci-pipeline run`` keeps the patches that were cut from this run."""
+        return recorded_beside(self.registration.folder)
 
-        Raises :class:`RunError` where the dataset has no table, or none of this pair.
-        """
-        path = dataset / PATCH_TABLE if dataset.is_dir() else dataset
-        try:
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = [row for row in csv.DictReader(file) if self._is_ours(row)]
-            found = [_patch(row, self.pair.fixed_slide.mpp) for row in rows]
-        except (OSError, KeyError, ValueError) as error:
-            raise RunError(f"{path} is no table of patches: {error}") from error
-        if not found:
-            raise RunError(f"{path} has no patches of this pair of slides")
-        return found
+    def patches(self, place: Path) -> list[Patch]:
+        """Return this registration's patches in a dataset or a case folder; see read_patches."""
+        return read_patches(self.registration, place)
 
     def patch_flags(self, patches: list[Patch]) -> list[Flag]:
         """Rejected patches that are not merely blank, the largest shift first."""
@@ -227,21 +208,6 @@ class Review:
         xs, ys = axis_positions(0, level.width, step), axis_positions(0, level.height, step)
         mapped = self.registration.chain.steps[0].on_grid(xs, ys)
         return mapped - mesh(xs, ys).reshape(mapped.shape), step
-
-    def _is_ours(self, row: dict[str, str]) -> bool:
-        found = self.registration
-        return row["he_hash"] == found.he.hash and row["ihc_hash"] == found.ihc.hash
-
-
-def _patch(row: dict[str, str], fixed_mpp: float) -> Patch:
-    side = round(int(row["size"]) * float(row["mpp"]) / fixed_mpp)
-    return Patch(
-        row["pair_id"],
-        Box(int(row["x"]), int(row["y"]), side, side),
-        float(row["shift_um"]) if row["shift_um"] else float("nan"),
-        row["kept"].lower() == "true",
-        row["reason"],
-    )
 
 
 def _around(point: NDArray[np.float64], side: int) -> Box:
