@@ -3,10 +3,10 @@
 Both stains colour nuclei with hematoxylin, so that is what is compared, with the larger structure it
 draws (glands, stroma, the edge of the tissue). Windows of 100 µm of one image are looked for in the
 other, up to 64 µm away, by normalised correlation. One window of a consecutive section proves little,
-so the correlation surfaces are pooled: each with its neighbours' and, more weakly, with all others'. A shift that all
-windows share then stands out even where nuclei differ, and one that varies across the patch still
-shows. The pooled peaks give the pair's *shift* (their median distance from the middle) and its
-*similarity* (their mean height).
+so the correlation surfaces are pooled: each with its neighbours' and, more weakly, with all others'.
+A shift that all windows share then stands out even where nuclei differ, and one that varies across
+the patch still shows. The pooled peaks give the pair's *shift* (their median distance from the
+middle) and its *similarity* (their mean height).
 
 What a similarity is worth depends on the tissue. It is compared with pairs that cannot match: the
 same moving patch against fixed patches from other places of the slide.
