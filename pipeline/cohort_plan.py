@@ -19,6 +19,9 @@ from registration.slide import open_slide
 TISSUE_SHARE = 0.5
 """Of a slide, assumed while nobody has looked."""
 
+DRAWN_MPP = 0.46
+"""Of synthetic slides."""
+
 
 def plan_cohort(request: RunRequest) -> dict[str, Any]:
     """Return the plan of every case and of the whole."""
@@ -26,7 +29,9 @@ def plan_cohort(request: RunRequest) -> dict[str, Any]:
     count = request.count or usable_cores()
     cases = [_plan_case(cohort, case, request) for case in cohort.select(request.only)]
     mib = sum(float(case.pop("patches_mib", 0.0)) for case in cases)
-    plan: dict[str, Any] = {"cases": cases, "stages": ", then ".join(request.wanted)}
+    trains = cohort.manifest.train is not None
+    stages = [stage for stage in request.wanted if stage != "train" or trains]
+    plan: dict[str, Any] = {"cases": cases, "stages": ", then ".join(stages)}
     if any(not case.he.exists() for case in cohort.manifest.cases):
         plan["slides"] = "missing ones are drawn first (synthetic)"
     if "patch" in request.wanted or "dataset" in request.wanted:
@@ -35,8 +40,9 @@ def plan_cohort(request: RunRequest) -> dict[str, Any]:
         )
     plan["memory"] = f"about {0.6 + count * max(WORKER_GIB, 0.6):.1f} GiB with {count} workers"
     plan["out"] = str(cohort.manifest.out)
-    if cohort.manifest.train is not None and "train" in request.wanted:
-        plan["training"] = ", ".join(f"{k} {v}" for k, v in cohort.manifest.train.items()) or "yes"
+    if "train" in stages:
+        chosen = cohort.manifest.train or {}
+        plan["training"] = ", ".join(f"{k} {v}" for k, v in chosen.items()) or "default settings"
     return plan
 
 
@@ -47,8 +53,10 @@ def _plan_case(cohort: Cohort, case: Case, request: RunRequest) -> dict[str, Any
         "patient": case.patient,
         "HER2": case.her2 or "unknown",
     }
-    if not (case.he.exists() and case.ihc.exists()):
-        return plan | {"slides": "to be drawn"}
+    drawn = cohort.manifest.synthetic
+    if drawn is not None and not (case.he.exists() and case.ihc.exists()):
+        mib = _grid_mib(cohort, Size(drawn.size, drawn.size), DRAWN_MPP)
+        return plan | {"slides": "to be drawn", "patches_mib": mib}
     for stage in CASE_STAGES:
         if stage in request.wanted:
             plan[stage] = str(cohort.state(case, stage))
@@ -64,19 +72,18 @@ def _plan_case(cohort: Cohort, case: Case, request: RunRequest) -> dict[str, Any
 
 def _patches_mib(cohort: Cohort, case: Case) -> float:
     """Return the size of a case's patches if half of the slide is tissue."""
-    settings = cohort.manifest.patch.settings
     fixed, mpp, option = (
         (case.ihc, case.mpp_ihc, "mpp_ihc")
         if cohort.manifest.register_.moving == "he"
         else (case.he, case.mpp_he, "mpp_he")
     )
     with open_slide(fixed, mpp, option) as slide:
-        grid = PatchGrid.on(
-            Size(slide.size.width, slide.size.height),
-            slide.mpp,
-            settings.size,
-            settings.step,
-            settings.mpp,
-        )
+        return _grid_mib(cohort, slide.size, slide.mpp)
+
+
+def _grid_mib(cohort: Cohort, size: Size, mpp: float) -> float:
+    """Return the size of the patches on half of a slide."""
+    settings = cohort.manifest.patch.settings
+    grid = PatchGrid.on(size, mpp, settings.size, settings.step, settings.mpp)
     pairs = grid.rows * grid.columns * TISSUE_SHARE
     return pairs * 2 * settings.size**2 * BYTES_PER_PIXEL[settings.image] / 2**20

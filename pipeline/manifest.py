@@ -18,8 +18,15 @@ from pipeline.her2 import Her2, parse_her2
 from pipeline.located import Located, Path_, read_located
 from pipeline.manifest_checks import check_manifest
 from pipeline.manifest_words import said
-from pipeline.patches.settings import ImageKind, PatchSettings
+from pipeline.patches.settings import (
+    LARGEST_PATCH_PX,
+    SMALLEST_PATCH_PX,
+    ImageKind,
+    PatchSettings,
+)
+from pipeline.registering import MOST_BLOCKS
 from pipeline.split import Split, SplitSettings
+from registration.stain import Channel
 
 PATCH_DEFAULTS = PatchSettings()
 ABOUT_KEYS = ("unknown", "given twice")
@@ -44,6 +51,16 @@ def _landmarks(value: object) -> object:
     return value
 
 
+def _blocks(value: object) -> object:
+    sides = [int(side) for side in re.findall(r"\d+", str(value))]
+    if not re.fullmatch(r"\d+x\d+", str(value)) or not all(1 <= k <= MOST_BLOCKS for k in sides):
+        raise ValueError(
+            f"expected rows x columns up to {MOST_BLOCKS}, such as 4x4, found {value!r}"
+        )
+    return value
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
 Mpp = Annotated[float, Field(gt=0, lt=1000)]
 LandmarkFiles = Annotated[str, BeforeValidator(_landmarks)]
 
@@ -76,21 +93,21 @@ class Register(_Section):
 
     recipe: Literal["default", "paper"] = "default"
     moving: Literal["he", "ihc"] = "he"
-    channel: str = "hematoxylin"
-    blocks: str = "4x4"
+    channel: Channel = "hematoxylin"
+    blocks: Annotated[str, BeforeValidator(_blocks)] = "4x4"
     image: Literal["tiff", "ome-tiff", "ome-zarr", "none"] = "tiff"
 
 
 class Patch(_Section):
     """Settings of `patch`."""
 
-    size: int = 1024
-    stride: int | None = None
-    mpp: float | None = None
-    min_tissue: float = PATCH_DEFAULTS.min_tissue
-    max_filled: float = PATCH_DEFAULTS.max_filled
-    max_shift_um: float = PATCH_DEFAULTS.max_shift_um
-    min_percentile: float = PATCH_DEFAULTS.min_percentile
+    size: Annotated[int, Field(ge=SMALLEST_PATCH_PX, le=LARGEST_PATCH_PX)] = 1024
+    stride: Annotated[int, Field(ge=1)] | None = None
+    mpp: Annotated[float, Field(ge=0.05, le=50)] | None = None
+    min_tissue: Share = PATCH_DEFAULTS.min_tissue
+    max_filled: Share = PATCH_DEFAULTS.max_filled
+    max_shift_um: Annotated[float, Field(ge=0)] = PATCH_DEFAULTS.max_shift_um
+    min_percentile: Annotated[float, Field(ge=0, le=100)] = PATCH_DEFAULTS.min_percentile
     format: ImageKind = "png"
     layout: Layout = "bci"
 
@@ -109,20 +126,12 @@ class Patch(_Section):
             side_by_side=self.layout == "pix2pix",
         )
 
-    @model_validator(mode="after")
-    def _possible(self) -> Patch:
-        try:
-            _ = self.settings
-        except UsageError as error:
-            raise ValueError(str(error).removeprefix("--")) from error
-        return self
-
 
 class SplitShares(_Section):
     """How patients are shared out."""
 
-    test: float = 0.2
-    val: float = 0.0
+    test: Share = 0.2
+    val: Share = 0.0
     seed: int = 0
 
     @property
@@ -149,6 +158,13 @@ class Synthetic(_Section):
     cases: Annotated[int, Field(ge=1)] = 2
     her2: list[Annotated[Her2, BeforeValidator(parse_her2)]] = ["0", "1+", "2+", "3+"]
     """Given to the cases in turn."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Synthetic:
+        from registration.synth import SynthSettings
+
+        SynthSettings(size=self.size, seed=self.seed, picks=self.picks)
+        return self
 
 
 class Manifest(_Section):

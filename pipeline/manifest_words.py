@@ -27,6 +27,13 @@ EXPECTED = {
     "too_short": "at least one case",
 }
 
+BOUNDS = {
+    "greater_than_equal": ("at least", "ge"),
+    "greater_than": ("more than", "gt"),
+    "less_than_equal": ("at most", "le"),
+    "less_than": ("less than", "lt"),
+}
+
 
 def said(detail: ErrorDetails, value: Any, model: type[BaseModel]) -> tuple[Path_, str]:
     """Return the place and the message of one error of :mod:`pydantic`."""
@@ -42,6 +49,9 @@ def said(detail: ErrorDetails, value: Any, model: type[BaseModel]) -> tuple[Path
         return where, f"expected {wanted}, found {_shown(detail['input'])}"
     if kind == "value_error":
         return where, detail["msg"].removeprefix("Value error, ")
+    if kind in BOUNDS:
+        words, key = BOUNDS[kind]
+        return where, f"expected {words} {detail['ctx'][key]:g}, found {_shown(detail['input'])}"
     if kind in EXPECTED:
         return where, f"expected {EXPECTED[kind]}, found {_shown(detail['input'])}"
     return where, f"{detail['msg'][0].lower()}{detail['msg'][1:]}, found {_shown(detail['input'])}"

@@ -133,8 +133,12 @@ def test_her2_is_understood_as_people_write_it(base: Path, written: str, level: 
             "12:12: cases.1.split: patient p012 is in test here and in train in cases.0; "
             "all slides of a patient belong to one split",
         ),
-        (CASE + "patch: {size: 12}\n", "7:8: patch: size 12: use 64 to 8192 px"),
+        (CASE + "patch: {size: 12}\n", "7:15: patch.size: expected at least 64, found '12'"),
         (CASE + "patch: {size: big}\n", "7:15: patch.size: expected a whole number, found 'big'"),
+        (CASE + "patch: {min_tissue: 2}\n", "7:21: patch.min_tissue: expected at most 1"),
+        (CASE + "register: {channel: purple}\n", "7:21: register.channel: expected hematoxylin"),
+        (CASE + "register: {blocks: 4*4}\n", "7:20: register.blocks: expected rows x columns"),
+        (CASE + "synthetic: {folder: s, size: 100}\n", "7:12: synthetic: "),
         (CASE + "patch: {laout: hf}\n", "7:9: patch.laout: unknown key. Did you mean layout?"),
         (CASE + "split: {test: 0.9, val: 0.2}\n", "7:8: split: a share of 0.9 for test and 0.2"),
         (
@@ -156,7 +160,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(base: Path) -> N
         CASE.replace("p012_ihc", "p012_ICH")
         + "    her2: x\n"
         + CASE
-        + "patch: {sise: 1}\ntrain: {model: no}\n"
+        + "patch: {sise: 1, size: 1, mpp: big}\ntrain: {model: no}\n"
     )
 
     lines = complaints(base, f"cases:\n{text}")
@@ -169,6 +173,8 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(base: Path) -> N
         "cases.0.her2: expected",
         "cases.1.id: p012 is also the id",
         "patch.sise: unknown key. Did you mean size?",
+        "patch.size: expected at least 64",
+        "patch.mpp: expected a number",
         "train",
     ):
         assert any(expected in line for line in lines), (expected, lines)
