@@ -7,6 +7,7 @@ takes the pictures of docs/napari.md from real windows: ``[--out docs/images] [-
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from registration.folder import Registration
 from registration.geometry import Size
 from registration.landmarks import Landmarks, read_landmarks, write_landmarks
 from registration.synth import SynthCase, SynthSettings, write_case
@@ -26,7 +26,7 @@ from registration.synth import SynthCase, SynthSettings, write_case
 SETTINGS = SynthSettings(size=Size(4096, 3584), seed=29, her2="3+", rotation_deg=16.0)
 COMMAND = "import sys; from pipeline.cli.app import main; sys.exit(main())"
 PICKS = 6
-WRONG, WRONG_BY_PX = 3, (70.0, -45.0)
+WRONG, WRONG_BY_PX = 4, (150.0, -110.0)
 """One of the six is clicked on a wrong cell, so that a picture shows what the picker says to it."""
 PATCH_PX = 512
 WINDOW = (1600, 950)
@@ -85,15 +85,14 @@ def settle(viewer: Any, seconds: float = 1.0) -> None:
         QApplication.processEvents()
 
 
-def picker_pictures(case: SynthCase, work: Path, save: Callable[[Any, str], None]) -> None:
+def picker_pictures(case: SynthCase, save: Callable[[Any, str], None]) -> None:
     """Take the pictures of the landmark picker."""
     from napari_plugin.launch import open_picker
     from napari_plugin.session import PairRequest
 
-    pairs = work / "picked.csv"
-    for left in work.glob("*picked*"):
+    for left in (*Path().glob("picked.csv*"), *Path().glob(".picked.*")):
         left.unlink()
-    viewer, widget = open_picker(PairRequest(case.he, case.ihc, str(pairs)))
+    viewer, widget = open_picker(PairRequest(case.he, case.ihc, "picked.csv"))
     viewer.window.resize(*WINDOW)
     settle(viewer)
     save(viewer, "empty")
@@ -115,6 +114,7 @@ def picker_pictures(case: SynthCase, work: Path, save: Callable[[Any, str], None
     save(viewer, "preview")
     session.set_look("off")
     session.canvas.fit()
+    widget.panel.run.out.set("registered/case")
     widget.panel.tabs.setCurrentIndex(1)
     settle(viewer)
     save(viewer, "register")
@@ -127,6 +127,7 @@ def review_picture(run: Path, dataset: Path, save: Callable[[Any, str], None]) -
 
     viewer, review = open_review(run)
     viewer.window.resize(*WINDOW)
+    review.dataset.set(dataset)
     review.open_patches(dataset)
     settle(viewer)
     review.set_look("swipe", 0.5)
@@ -142,20 +143,20 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="kept between calls; default: a temporary folder")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        work = options.work or Path(temporary)
+        out, work = options.out.resolve(), options.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
-        case, run = prepared(work)
-        Registration.load(run)
+        os.chdir(work)  # pictures show short paths, of nobody's machine
+        case, run = prepared(Path())
 
         def save(viewer: Any, name: str) -> None:
-            options.out.mkdir(parents=True, exist_ok=True)
-            path = options.out / f"napari-{name}.jpg"
+            out.mkdir(parents=True, exist_ok=True)
+            path = out / f"napari-{name}.jpg"
             shot = viewer.screenshot(canvas_only=False, flash=False)
             Image.fromarray(shot[..., :3]).save(path, quality=QUALITY, optimize=True)
             print(f"{path}  {path.stat().st_size / 1000:.0f} kB")
 
-        picker_pictures(case, work, save)
-        review_picture(run, work / "dataset", save)
+        picker_pictures(case, save)
+        review_picture(run, Path("dataset"), save)
 
 
 if __name__ == "__main__":

@@ -30,8 +30,8 @@ LARGEST_SCALE = 2.0
 """Sections of one block differ less than this in physical size; a fit that says more is a mis-click."""
 BLINDING = ("collinear", "duplicate")
 """Problems with which no affine map can be trusted."""
-WORST_FACTOR = 2.0
-"""The worst pair is marked where the others disagree so many times less without it."""
+CLEAR_FACTOR = 2.0
+"""The worst pair is a likely mis-click where the others disagree so many times less without it."""
 LEAST_DISAGREEMENT_PX = 1.0
 """Nobody clicks more precisely than this."""
 
@@ -50,6 +50,9 @@ class Assessment:
     left_out_um: dict[str, float] = field(default_factory=dict)
     """Distance of each pair from the fit of all others, from five pairs on."""
     worst: str | None = None
+    """The pair without which the others agree best, from five pairs on."""
+    stands_out: bool = False
+    """Whether they agree so much better without it that it is likely to be a mis-click."""
     problems: tuple[str, ...] = ()
     names_at_fault: frozenset[str] = frozenset()
 
@@ -69,14 +72,19 @@ def assess(picks: Picks, he: Frame, ihc: Frame) -> Assessment:
     if len(names) >= MINIMUM_PAIRS and not any(problem.fatal for problem in problems):
         transform = _fitted(fixed, moving)
     residual, left_out = _distances(transform, fixed, moving, names, he.mpp)
+    worst, stands_out = (None, False) if transform is None else _worst(fixed, moving, names)
     return Assessment(
         counted=len(names),
         transform=transform,
         follow=_follow(fixed, moving, he, ihc, problems),
         residual_um=residual,
         left_out_um=left_out,
-        worst=None if transform is None else _worst(fixed, moving, names),
-        problems=tuple(_in_words(problem.message) for problem in problems),
+        worst=worst,
+        stands_out=stands_out,
+        problems=(
+            *(_in_words(problem.message) for problem in problems),
+            *_doubt(worst, stands_out, problems),
+        ),
         names_at_fault=frozenset(
             names[index]
             for problem in problems
@@ -138,20 +146,27 @@ def _follow(
     return fit
 
 
-def _worst(fixed: Points, moving: Points, names: tuple[str, ...]) -> str | None:
-    """Return the pair without which the others agree best, where that makes a clear difference.
+def _worst(fixed: Points, moving: Points, names: tuple[str, ...]) -> tuple[str | None, bool]:
+    """Return the pair without which the others agree best, and whether that stands out.
 
     The leave-one-out distance itself would blame pairs at the edge, where a fit of the others has
     no hold. Errors are root mean squares per degree of freedom left by an affine fit.
     """
     if len(names) < LEFT_OUT_PAIRS:
-        return None
+        return None, False
     rest = [np.arange(len(names)) != index for index in range(len(names))]
     without = [_disagreement(fixed[kept], moving[kept]) for kept in rest]
-    best = int(np.argmin(without))
-    if _disagreement(fixed, moving) < WORST_FACTOR * max(without[best], LEAST_DISAGREEMENT_PX):
-        return None
-    return names[best]
+    best, together = int(np.argmin(without)), _disagreement(fixed, moving)
+    if together < LEAST_DISAGREEMENT_PX:
+        return None, False
+    return names[best], together >= CLEAR_FACTOR * max(without[best], LEAST_DISAGREEMENT_PX)
+
+
+def _doubt(worst: str | None, stands_out: bool, problems: tuple[Problem, ...]) -> list[str]:
+    """Say that the worst pair is doubtful, unless a problem has named wrong pairs already."""
+    if not stands_out or any(problem.kind == "outlier" for problem in problems):
+        return []
+    return [f"Pair {worst} does not agree with the others: look at it again, or remove it."]
 
 
 def _disagreement(fixed: Points, moving: Points) -> float:

@@ -102,7 +102,7 @@ def _look(
     border, width = "white", BORDER
     if pair.name == selected:
         border, width = SELECTED_COLOR, SELECTED_BORDER
-    if pair.name == assessment.worst:
+    if pair.name == assessment.worst and assessment.stands_out:
         label, border = f"{label} worst", WORST_COLOR
     symbol = "diamond" if pair.proposal else "ring"
     return label, color, border, symbol, width

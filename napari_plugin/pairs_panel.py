@@ -34,6 +34,13 @@ HEADERS = {
 }
 
 
+ADVICE = (
+    "Choose places that you can find again on both slides, such as a vessel, a duct or a corner of "
+    "the tissue, spread over the whole section."
+)
+ALARM_COLOR = "#ff7a7a"
+
+
 class PairsPanel(QWidget):
     """Shows a session's pairs and lets them be chosen, switched off, deleted."""
 
@@ -65,8 +72,9 @@ class PairsPanel(QWidget):
                     self.table.selectRow(row)
             if picks.current is None:
                 self.table.clearSelection()
-        self.problems.setText("\n".join(f"• {one}" for one in found.problems))
-        self.problems.setVisible(bool(found.problems))
+        said = found.problems if picks.pairs else (ADVICE,)
+        self.problems.setText("\n".join(f"• {one}" for one in said))
+        self.problems.setVisible(bool(said))
         self.undo.setEnabled(picker.can_undo)
         self.redo.setEnabled(picker.can_redo)
         waiting = bool(picks.proposals)
@@ -101,9 +109,9 @@ class PairsPanel(QWidget):
 
     def _fill(self, row: int, pair: PickedPair, found: Assessment) -> None:
         """Write one pair into one row."""
-        name = self._item(row, NAME, f"⬤  {pair.name}")
         color = color_of(pair.name, row) if pair.enabled else OFF_COLOR
-        name.setForeground(QBrush(QColor(color)))
+        name = self._item(row, NAME, pair.name)
+        name.setData(Qt.ItemDataRole.DecorationRole, QColor(color))
         use = self._item(row, USE, "")
         if pair.is_whole and not pair.proposal:
             use.setFlags(use.flags() | Qt.ItemFlag.ItemIsUserCheckable)
@@ -113,7 +121,10 @@ class PairsPanel(QWidget):
             use.setData(Qt.ItemDataRole.CheckStateRole, None)
         self._item(row, FIT, _um(found.residual_um.get(pair.name)))
         self._item(row, LEFT_OUT, _um(found.left_out_um.get(pair.name)))
-        self._item(row, STATE, _state(pair, found)).setToolTip(pair.note)
+        state = self._item(row, STATE, _state(pair, found))
+        state.setToolTip(pair.note)
+        alarming = state.text().endswith("look again")
+        state.setForeground(QBrush(QColor(ALARM_COLOR)) if alarming else QBrush())
 
     def _item(self, row: int, column: int, text: str) -> QTableWidgetItem:
         """Return the item of a cell, made on first use, showing ``text``."""
@@ -170,5 +181,5 @@ def _state(pair: PickedPair, found: Assessment) -> str:
     if not pair.enabled:
         return "not used"
     if pair.name == found.worst:
-        return "worst"
+        return "worst: look again" if found.stands_out else "worst"
     return "look again" if pair.name in found.names_at_fault else ""

@@ -18,9 +18,15 @@ from registration.quality import LARGE_RESIDUAL_UM, VISIBLE_JUMP_PX
 LayerTuple = tuple[Any, dict[str, Any], str]
 
 BLOCK_COLORS = {"registered": "#00a651", "blank": "#8c8c8c", "fallback": "#d00000"}
+PATCH_COLORS = {True: "white", False: "#d00000"}
+"""Outlines of kept and of rejected patches."""
+PATCH_OPACITY = 0.16
+TRAFFIC_AT = (0.0, 0.5, 1.0)
+TRAFFIC = ((0.0, 0.65, 0.32), (1.0, 0.8, 0.0), (0.85, 0.0, 0.0))
+"""Colour of no shift, of one that begins to be large, and of twice as much."""
 DOTS_ALONG = 110
 """So many dots side by side reach along the slide."""
-LABEL_INSIDE = 0.05
+LABEL_INSIDE = 0.1
 """A block's name stands this far inside its upper left corner, as a share of the block."""
 FIRST_LOOK = Look("blend", 0.5)
 
@@ -62,23 +68,29 @@ def map_layers(review: Review) -> list[LayerTuple]:
 
 
 def patch_layer(review: Review, patches: list[Patch]) -> LayerTuple:
-    """Return a dataset's patches as squares, coloured by the shift that is left in each."""
+    """Return patches as squares: the shift that is left as fill, kept or rejected as outline."""
     corners = [rectangle(patch.box) for patch in patches]
     shift = np.array([patch.shift_um for patch in patches])
     options = _options(review, "patches: residual shift (µm)") | {
         "shape_type": "rectangle",
         "features": {
-            "shift_um": np.nan_to_num(shift, nan=2 * LARGE_RESIDUAL_UM),
+            "shift_um": shift,
             "reason": [patch.reason or "kept" for patch in patches],
         },
-        "face_color": "shift_um",
-        "face_colormap": "turbo",
-        "face_contrast_limits": (0.0, 2 * LARGE_RESIDUAL_UM),
-        "edge_color": ["white" if patch.kept else "#d00000" for patch in patches],
+        "face_color": shift_colors(shift),
+        "edge_color": [PATCH_COLORS[patch.kept] for patch in patches],
         "edge_width": max(patches[0].box.width / 60, 1.0),
-        "opacity": 0.4,
+        "opacity": 1.0,
     }
     return corners, options, "shapes"
+
+
+def shift_colors(shift_um: np.ndarray) -> np.ndarray:
+    """Return ``(N, 4)`` colours from green over yellow to red, clear where none was measured."""
+    share = np.nan_to_num(shift_um / (2 * LARGE_RESIDUAL_UM))
+    columns = [np.interp(share, TRAFFIC_AT, channel) for channel in zip(*TRAFFIC, strict=True)]
+    opacity = np.where(np.isnan(shift_um), 0.0, PATCH_OPACITY)
+    return np.stack([*columns, opacity], axis=1)
 
 
 def _options(review: Review, name: str) -> dict[str, Any]:

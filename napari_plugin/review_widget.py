@@ -44,6 +44,7 @@ class ReviewWidget(QWidget):
         self.look = FIRST_LOOK
         self.image: Image | None = None
         self._layers: list[Layer] = []
+        self._patches: Layer | None = None
         self._hidden: list[Layer] = []
         self._grid_was_on = False
         self.folder = PathField("run folder of bci-pipeline register", folder=True)
@@ -81,6 +82,10 @@ class ReviewWidget(QWidget):
         viewer.fit_to_view()
         self._list_flags([*self.review.block_flags, *self.review.place_flags])
         self._refresh()
+        record = self.review.patch_record
+        if record is not None:
+            self.dataset.set(record)
+            self.open_patches(record)
 
     def open_patches(self, dataset: Path) -> None:
         """Add the patches that a dataset has of this pair."""
@@ -91,7 +96,8 @@ class ReviewWidget(QWidget):
         except RegistrationError as error:
             self.message.setText(str(error))
             return
-        self._add(patch_layer(self.review, patches))
+        self._remove(self._patches)
+        self._patches = self._add(patch_layer(self.review, patches))
         kept = sum(patch.kept for patch in patches)
         self.message.setText(f"{len(patches)} patches, {kept} of them in the dataset.")
         flags = [*self.review.block_flags, *self.review.place_flags]
@@ -140,7 +146,7 @@ class ReviewWidget(QWidget):
                 self._viewer.layers.remove(layer)
         for layer in self._hidden:
             layer.visible = True
-        self._layers, self._hidden = [], []
+        self._layers, self._hidden, self._patches = [], [], None
         while self.maps.count():
             self.maps.takeAt(0).widget().deleteLater()
         self._viewer.canvas.grid.enabled = self._grid_was_on
@@ -148,13 +154,22 @@ class ReviewWidget(QWidget):
         self.flags.clear()
         self._refresh()
 
-    def _add(self, data: tuple[Any, dict[str, Any], str]) -> None:
+    def _remove(self, layer: Layer | None) -> None:
+        """Take one layer and its box away."""
+        if layer is None:
+            return
+        self.maps.takeAt(self._layers.index(layer) - 1).widget().deleteLater()
+        self._layers.remove(layer)
+        if layer in self._viewer.layers:
+            self._viewer.layers.remove(layer)
+
+    def _add(self, data: tuple[Any, dict[str, Any], str]) -> Layer:
         """Add one layer in the way napari adds what a reader returns."""
         values, options, kind = data
         layer = getattr(self._viewer, f"add_{kind}")(values, **options)
         self._layers.append(layer)
         if layer is self._layers[0]:
-            return
+            return layer
         box = QCheckBox(layer.name)
         box.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         box.setChecked(layer.visible)
@@ -162,6 +177,7 @@ class ReviewWidget(QWidget):
         self.maps.addWidget(box)
         if isinstance(layer, Image):
             layer.colorbar.visible = True
+        return layer
 
     def _list_flags(self, flags: list[Flag]) -> None:
         self.flags.clear()

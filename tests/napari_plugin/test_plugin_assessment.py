@@ -69,17 +69,32 @@ def test_the_wrong_pair_is_the_worst_wherever_it_lies(wrong: int) -> None:
 
     found = judged(PLACES, he)
 
-    assert found.worst == str(wrong + 1)
+    assert (found.worst, found.stands_out) == (str(wrong + 1), True)
     assert str(wrong + 1) in found.names_at_fault
+    assert sum("look" in message.lower() for message in found.problems) == 1
 
 
-def test_no_pair_is_called_worst_among_equals() -> None:
+def test_a_doubtful_pair_is_told_even_where_few_pairs_prove_nothing() -> None:
+    rng = np.random.default_rng(1)
+    he = IHC_TO_HE(PLACES[:6]) + rng.normal(0, 12, (6, 2))
+    he[4] += (150.0, -110.0)
+
+    found = judged(PLACES[:6], he)
+
+    assert (found.worst, found.stands_out) == ("5", True)
+    assert any("5" in message for message in found.problems)
+
+
+def test_no_pair_stands_out_among_equals() -> None:
     rng = np.random.default_rng(3)
-    worst = [
-        judged(PLACES, IHC_TO_HE(PLACES) + rng.normal(0, 4, PLACES.shape)).worst for _ in range(20)
-    ]
+    found = [judged(PLACES, IHC_TO_HE(PLACES) + rng.normal(0, 4, PLACES.shape)) for _ in range(20)]
 
-    assert sum(name is not None for name in worst) <= 4
+    assert all(one.worst is not None for one in found)
+    assert sum(one.stands_out for one in found) <= 4
+
+
+def test_of_exact_pairs_none_is_the_worst() -> None:
+    assert judged(PLACES, IHC_TO_HE(PLACES)).worst is None
 
 
 def test_mirrored_section_is_told_in_words() -> None:

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 
 from napari_plugin.reader import get_reader
-from napari_plugin.review_layers import image_layer, map_layers, patch_layer
+from napari_plugin.review_layers import image_layer, map_layers, patch_layer, shift_colors
 from napari_plugin.reviewing import Review
+from pipeline.patches.record import Candidate, CasePatches, CaseSlides
+from pipeline.patches.settings import PatchSettings
 from registration.errors import RunError
 from registration.folder import Registration, SlideRecord, StartRecord, write_registration
 from registration.geometry import Box
 from registration.landmarks import Landmarks
 from registration.nonrigid import BlockRecord
-from registration.quality import Folding, Quality
+from registration.quality import LARGE_RESIDUAL_UM, Folding, Quality
 from registration.recipes import RegistrationSettings
 from registration.slide import open_slide
 from registration.synth import SynthCase, load_truth
@@ -120,6 +122,53 @@ def test_patches_of_this_pair_and_their_flags(review: Review, tmp_path: Path) ->
     corners, options, kind = patch_layer(review, patches)
     assert (kind, len(corners)) == ("shapes", 3)
     assert options["features"]["reason"] == ["kept", "shifted", "blank HE"]
+
+
+def test_patches_of_a_cohort_lie_beside_the_run(review: Review) -> None:
+    """The record that `bci-pipeline run` keeps per case, written by the patch stage itself."""
+    found = review.registration
+    assert review.patch_record is None
+    scores = {"he_tissue": 1.0, "ihc_tissue": 1.0, "filled": 0.0, "fold": False, "seam": False}
+    places = (((100, 200), 3.5, ""), ((700, 300), None, "blank HE"))
+    record = CasePatches(
+        folder=found.folder.parent / "patches",
+        key="k",
+        settings=PatchSettings(size=256, mpp=0.92),
+        slides=CaseSlides.of(found),
+        mpp=0.92,
+        side=512,
+        positions=9,
+        candidates=tuple(
+            Candidate(
+                *(x, y, x // 2, y // 2),
+                **scores,
+                shift_um=shift,
+                similarity=None,
+                null_percentile=None,
+                reason=reason,
+            )
+            for (x, y), shift, reason in places
+        ),
+        null_quantiles=(),
+    )
+    record.folder.mkdir()
+    record.write()
+
+    assert review.patch_record == record.folder
+    kept, blank = review.patches(record.folder)
+
+    assert (kept.box, kept.shift_um, kept.kept) == (Box(100, 200, 512, 512), 3.5, True)
+    assert (blank.box.x, blank.kept, blank.reason) == (700, False, "blank HE")
+    assert np.isnan(blank.shift_um)
+
+
+def test_a_patch_without_a_measured_shift_has_no_colour() -> None:
+    colors = shift_colors(np.array([0.0, LARGE_RESIDUAL_UM, 99.0, np.nan]))
+
+    red, green, _, opacity = colors.T
+    assert (green[0] > red[0], red[1] > 0.9, green[1] > 0.5, green[2]) == (True, True, True, 0.0)
+    assert opacity[:3].min() > 0
+    assert opacity[3] == 0
 
 
 def test_a_dataset_of_other_slides_is_told(review: Review, tmp_path: Path) -> None:
