@@ -30,7 +30,8 @@ class BSpline:
         """
         by = basis((ys - self.origin[1]) / self.spacing[1], self.coefficients.shape[0])
         bx = basis((xs - self.origin[0]) / self.spacing[0], self.coefficients.shape[1])
-        return np.stack([by @ self.coefficients[..., k] @ bx.T for k in (0, 1)], axis=-1)
+        axes = np.ascontiguousarray(np.moveaxis(self.coefficients, -1, 0))
+        return np.stack([by @ coefficients @ bx.T for coefficients in axes], axis=-1)
 
     def at(self, points: Floats) -> Floats:
         """Return the displacement at ``(N, 2)`` points."""

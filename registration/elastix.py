@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +24,9 @@ from registration.bspline import BSpline
 from registration.storage import write_text
 
 Gray = NDArray[np.float32]
+
+SMOOTHING_PX = 1.0
+"""Standard deviation of the smoothing at a single resolution; 0.7 to 1.5 are as good, none is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,8 @@ def register_bspline(
     itk = _itk()
     parameters = itk.parameter_object()
     parameters.SetParameterMap(_parameter_map(itk, settings))
+    if settings.resolutions == 1:
+        fixed, moving = (cv2.GaussianBlur(image, (0, 0), SMOOTHING_PX) for image in (fixed, moving))
     fixed, moving = np.ascontiguousarray(fixed), np.ascontiguousarray(moving)
     method = itk.method()
     method.SetFixedImage(itk.image.GetImageViewFromArray(fixed))
@@ -158,6 +164,9 @@ def _parameter_map(itk: SimpleNamespace, settings: ElastixSettings) -> Any:
     if settings.bending_weight > 0:
         metrics.append("TransformBendingEnergyPenalty")
         extra = {"Metric0Weight": ("1",), "Metric1Weight": (repr(settings.bending_weight),)}
+    # At a single resolution the images come smoothed, and shrinking by one leaves them as they are:
+    # elastix's own smoothing of whole images takes as long as 150 iterations.
+    pyramid = "Shrinking" if settings.resolutions == 1 else "Smoothing"
     kind = "MultiMetricMultiResolutionRegistration" if extra else "MultiResolutionRegistration"
     schedule = [2.0**level for level in reversed(range(settings.resolutions))]
     values: dict[str, tuple[str, ...]] = {
@@ -166,8 +175,8 @@ def _parameter_map(itk: SimpleNamespace, settings: ElastixSettings) -> Any:
         **extra,
         "FixedInternalImagePixelType": ("float",),
         "MovingInternalImagePixelType": ("float",),
-        "FixedImagePyramid": ("FixedSmoothingImagePyramid",),
-        "MovingImagePyramid": ("MovingSmoothingImagePyramid",),
+        "FixedImagePyramid": (f"Fixed{pyramid}ImagePyramid",),
+        "MovingImagePyramid": (f"Moving{pyramid}ImagePyramid",),
         "ImagePyramidSchedule": tuple(str(v) for v in schedule for _ in range(2)),
         "NumberOfResolutions": (str(settings.resolutions),),
         "Interpolator": ("LinearInterpolator",),

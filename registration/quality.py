@@ -36,7 +36,9 @@ FEW_MATCHED = 0.35
 LARGE_RESIDUAL_UM = 15.0
 VISIBLE_JUMP_PX = 0.5
 MUCH_FILLED = 0.05
-"""Beyond these a registration fails (:data:`FEWEST_MATCHED`) or needs a look."""
+FEW_FALLEN = 0.02
+MOST_FALLEN = 0.5
+"""Beyond these a registration fails (:data:`FEWEST_MATCHED`, :data:`MOST_FALLEN`) or needs a look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,14 +297,7 @@ def judge(
         doubts.append(
             f"the field jumps by {quality.seams.jump_p95_px:.1f} px at block borders (p95)"
         )
-    with_tissue = [block for block in blocks if block.status != "blank"]
-    fallen = [block.name for block in with_tissue if block.status == "fallback"]
-    if len(fallen) > len(with_tissue) / 2:
-        failures.append(
-            f"{len(fallen)} of {len(with_tissue)} blocks fell back to the coarse alignment"
-        )
-    elif fallen:
-        doubts.append(f"blocks {', '.join(fallen)} fell back to the coarse alignment")
+    _judge_blocks(blocks, failures, doubts)
     residual = quality.residual
     if residual is None:
         doubts.append("too little tissue to measure the residual shift")
@@ -314,6 +309,20 @@ def judge(
     if failures:
         return "fail", failures + doubts
     return ("review", doubts) if doubts else ("pass", ["all checks passed"])
+
+
+def _judge_blocks(blocks: list[BlockRecord], failures: list[str], doubts: list[str]) -> None:
+    """Weigh the blocks that fell back by the tissue in them."""
+    tissue = {block.name: block.tissue * block.width * block.height for block in blocks}
+    fallen = [block.name for block in blocks if block.status == "fallback"]
+    share = sum(tissue[name] for name in fallen) / max(sum(tissue.values()), 1e-9)
+    if share > MOST_FALLEN:
+        failures.append(f"{100 * share:.0f} % of the tissue fell back to the coarse alignment")
+    elif share > FEW_FALLEN:
+        doubts.append(
+            f"blocks {', '.join(fallen)} ({100 * share:.0f} % of the tissue) fell back to the "
+            "coarse alignment"
+        )
 
 
 def _judge_residual(residual: Residual, failures: list[str], doubts: list[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -47,7 +48,7 @@ def on_white(rgba: NDArray[np.uint8]) -> Image:
     """Return ``(h, w, 4)`` RGBA pixels (not premultiplied) composited on white, ``(h, w, 3)``."""
     alpha = rgba[..., 3:]
     if alpha.min(initial=255) == 255:
-        return np.ascontiguousarray(rgba[..., :3])
+        return np.asarray(cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), np.uint8)
     weight = alpha.astype(np.uint16)
     blended = (rgba[..., :3] * weight + 255 * (255 - weight) + 127) // 255
     return blended.astype(np.uint8)

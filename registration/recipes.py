@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,8 +17,11 @@ COARSEST_WORK_MPP = 2.0
 """The fine pass works on about this many pixels a side, but no coarser than 2 µm/px: accuracy on
 consecutive sections saturates at 4 to 8 µm/px (Lotz et al., JMI 2023)."""
 
-FULL_RESOLUTION_SIDE_PX = 3000
+FULL_RESOLUTION_SIDE_PX = 6000
 """Smaller images are registered at full resolution, others at half of it or less."""
+
+SMALL_SIDE_PX = 3000
+"""Smaller images show a whole section in few pixels."""
 
 HALOS_PER_SIDE = 64
 
@@ -72,12 +76,12 @@ def work_downsample(longest: int, mpp: float) -> float:
 def grid_px(longest: int) -> float:
     """Return the control-point distance of the fine pass in level-0 pixels.
 
-    A finer grid fits noise, a coarser one misses how tissue really deforms. Small images show a
-    whole section in few pixels, and there a tenth of the image is fine enough.
+    A finer grid fits noise, a coarser one misses how tissue really deforms; on small images a tenth
+    of the image is fine enough.
     """
-    if longest < FULL_RESOLUTION_SIDE_PX:
+    if longest < SMALL_SIDE_PX:
         return longest / 10
-    return float(200 * max(1.0, longest / 4096) ** 0.57)
+    return 150 * math.sqrt(longest / 4096)
 
 
 def _power_of_two(wanted: float) -> float:

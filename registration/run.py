@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from registration.begin import begin
@@ -50,7 +51,7 @@ from registration.transforms import Chain, DisplacementField, Projective, Splice
 
 TIMINGS_NAME = "timings.json"
 TRANSFORMS_FOLDER = "transforms"
-KEY_VERSION = 2
+KEY_VERSION = 3
 """Raised when the algorithm changes, so that results of an older one are not taken up again."""
 
 
@@ -112,7 +113,7 @@ def register_pair(
     workers = workers or InProcess()
     job = _Job(pair, folder, settings, options, workers, progress, key)
     job.cache.mkdir(parents=True, exist_ok=True)
-    workers.start(warm_up)
+    workers.start(_prepare_worker)
     registration = _register(job)
     write_json(folder / TIMINGS_NAME, job.seconds)
     shutil.rmtree(job.cache)
@@ -143,6 +144,12 @@ def finished_key(folder: Path) -> str | None:
     except (ValueError, KeyError, TypeError):
         return None
     return str(key)
+
+
+def _prepare_worker() -> None:
+    """Make a worker ready for its first unit; there is one per core, so OpenCV starts no threads."""
+    cv2.setNumThreads(1)
+    warm_up()
 
 
 def _register(job: _Job) -> Registration:

@@ -18,8 +18,11 @@ from registration.slide import Slide
 from registration.transforms import Transform
 
 MESH_STEP_PX = 8
-"""The chain is evaluated on a mesh of this step in level-0 pixels and interpolated linearly between:
-with a warp of 90 px over a wavelength of 2,000 px that is 0.007 px from exact."""
+"""The chain is evaluated on a mesh of this step and interpolated linearly between: at level 0, with a
+warp of 90 px over a wavelength of 2,000 px, that is 0.007 px from exact ..."""
+
+WIDEST_MESH_PX = 20
+"""... and the mesh of a smaller level is no wider than this in level-0 pixels: 0.05 px from exact."""
 
 FILL_REACH_UM = 100.0
 """A gap this wide at the edge of the moving slide is filled with the content beside it, mirrored;
@@ -85,7 +88,9 @@ class _Mesh:
 
     @classmethod
     def of(cls, chain: Transform, box: Box, downsample: float) -> _Mesh:
-        step = next((step for step in (8, 4, 2) if step * downsample <= MESH_STEP_PX), 1)
+        step = next(
+            (step for step in (MESH_STEP_PX, 4, 2) if step * downsample <= WIDEST_MESH_PX), 1
+        )
         first_x, first_y = box.x // step, box.y // step
         columns = (box.right - 1) // step - first_x + 2
         rows = (box.bottom - 1) // step - first_y + 2
