@@ -62,25 +62,9 @@ def cluster(tmp_path: Path) -> Iterator[tuple[Path, list[subprocess.Popen[bytes]
         tmp_path / "scheduler.log",
     )
     wait_for(file.exists, "the scheduler")
-    crew = [
-        started(
-            (
-                "-m",
-                "dask",
-                "worker",
-                *local,
-                "--scheduler-file",
-                str(file),
-                "--nthreads",
-                "1",
-                "--no-nanny",
-                "--local-directory",
-                str(tmp_path),
-            ),
-            tmp_path / f"worker{number}.log",
-        )
-        for number in range(2)
-    ]
+    worker = ("-m", "dask", "worker", *local, "--nthreads", "1", "--no-nanny")
+    where = ("--scheduler-file", str(file), "--local-directory", str(tmp_path))
+    crew = [started((*worker, *where), tmp_path / f"worker{k}.log") for k in range(2)]
     for number in range(2):
         log = tmp_path / f"worker{number}.log"
         wait_for(lambda log=log: b"Registered to" in log.read_bytes(), "a worker")
