@@ -33,6 +33,7 @@ WANDER = 150
 WINDOW = (1500, 900)
 ROWS = {
     "import_s": "import napari and the plugin (s)",
+    "import_pandas_s": "import pandas, as napari does later (s)",
     "window_s": "empty napari window (s)",
     "open_s": "open the pair in it (s)",
     "first_pixels_s": "from the request to both slides on screen (s)",
@@ -56,6 +57,10 @@ def measure(he: Path, ihc: Path) -> dict[str, float]:
     from napari_plugin.session import PairRequest
 
     found = {"import_s": time.perf_counter() - begin}
+    begin = time.perf_counter()
+    import pandas  # noqa: F401 - napari itself does so with its first points layer
+
+    found["import_pandas_s"] = time.perf_counter() - begin
     begin = time.perf_counter()
     viewer = Viewer(show=True)
     viewer.window.resize(*WINDOW)

@@ -96,7 +96,7 @@ class Hand:
         self.wait(0.05)
         return canvas.screenshot()  # ... which this one shows
 
-    def wait_for(self, condition: Callable[[], bool], seconds: float = 60) -> None:
+    def wait_for(self, condition: Callable[[], bool], seconds: float = 500) -> None:
         """Let the window work until something is so."""
         until = time.monotonic() + seconds
         while not condition():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -39,8 +40,12 @@ except KeyboardInterrupt:
 """
 
 
+PATIENCE_S = 300
+"""A limit for what hangs, not a measure: a busy machine may take long to start a process."""
+
+
 def first_news(job: Job) -> Progress:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         if news := job.news():
             return news[0]
@@ -49,7 +54,7 @@ def first_news(job: Job) -> Progress:
 
 
 def wait_for_end(job: Job) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while job.is_running:
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -84,7 +89,7 @@ def test_cancel_is_what_ctrl_c_does() -> None:
     job.cancel()
     first_news(job)  # it is putting its things away now ...
     job.cancel()  # ... which a second Ctrl+C would interrupt
-    job.close(grace_s=60)
+    job.close(grace_s=PATIENCE_S)
     job.news()
 
     assert (job.exit_code, job.was_cancelled) == (130, True)
@@ -98,7 +103,8 @@ def test_a_process_that_does_not_listen_is_ended_with_its_workers() -> None:
     job.close(grace_s=0.2)
 
     assert not job.is_running
-    assert not psutil.pid_exists(worker) or psutil.Process(worker).status() == "zombie"
+    with suppress(psutil.NoSuchProcess):
+        assert psutil.Process(worker).status() == psutil.STATUS_ZOMBIE
 
 
 def test_the_command_shown_is_the_command_run() -> None:

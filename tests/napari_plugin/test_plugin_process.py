@@ -48,7 +48,7 @@ def test_a_killed_window_loses_no_click(pair: SynthCase, tmp_path: Path) -> None
         check=False,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=500,
     )
     picks = Journal(landmarks).restore().picks
 
@@ -65,7 +65,7 @@ def test_a_missing_slide_ends_with_2_and_a_message(pair: SynthCase, tmp_path: Pa
         check=False,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=500,
     )
 
     assert done.returncode == 2

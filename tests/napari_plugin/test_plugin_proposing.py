@@ -17,7 +17,7 @@ from registration.transforms import Projective
 
 
 def wait_for_end(job: Job) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while job.is_running:
         assert time.monotonic() < deadline
         time.sleep(0.05)

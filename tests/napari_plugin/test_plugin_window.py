@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ from registration.folder import Registration
 from registration.landmarks import Landmarks, read_landmarks
 from registration.synth import SynthCase, load_truth
 
-pytestmark = pytest.mark.gui
+pytestmark = [pytest.mark.gui, pytest.mark.timeout(1800)]  # on a machine that may be busy
 
 
 def spread(exact: Landmarks, count: int) -> list[int]:
@@ -44,7 +43,6 @@ def stored(window: Any) -> Landmarks:
     return read_landmarks(window.session.picker.journal.path, minimum=0)
 
 
-@pytest.mark.timeout(1800)  # half a minute of registration, on a machine that may be busy
 def test_from_six_clicked_pairs_to_a_judged_registration(
     hand: Callable[..., Any], pair: SynthCase, exact: Landmarks, tmp_path: Path
 ) -> None:
@@ -110,9 +108,8 @@ def test_from_six_clicked_pairs_to_a_judged_registration(
     run.out.set(tmp_path / "run")
     run.blocks.setCurrentText("1x1")  # an eighth of the work
     run.image.setChecked(False)
-    ticks = register(window)
+    register(window)
     assert "Registered" in run.status.text(), run.status.text()
-    assert max(np.diff(ticks)) < 3.0  # the window never froze
     registered = Registration.load(tmp_path / "run")
     assert registered.start.source == "landmarks"
     errors = np.hypot(*(registered.chain(exact.ihc) - exact.he).T)
@@ -126,18 +123,21 @@ def pair_of(case: SynthCase, ihc: np.ndarray) -> tuple[float, float]:
     return float(x), float(y)
 
 
-def register(window: Any) -> list[float]:
-    """Press the button and wait for the end; return the times at which the window was alive."""
+def register(window: Any) -> None:
+    """Press the button and wait for the end; the window answers keys and clicks meanwhile."""
     run = window.widget.panel.run
+    picker = window.session.picker
     run.start.click()
-    ticks, stages = [time.monotonic()], set()
+    stages, answered = set(), 0
     while run.job is not None:
-        window.wait(0.02)
-        ticks.append(time.monotonic())
+        before = picker.picks.selected
+        window.key("Down")
+        answered += picker.picks.selected != before
         stages.add(run.status.text().split(":")[0])
-        assert ticks[-1] - ticks[0] < 1200
     assert "quality" in stages
-    return ticks
+    assert (
+        answered > 20
+    )  # were the work done in this process, there would be one answer, at the end
 
 
 def review_and_judge(window: Any, folder: Path) -> None:
@@ -271,6 +271,49 @@ def test_nothing_is_left_when_the_window_closes(
     landmarks = read_landmarks(tmp_path / "pairs.csv")
     np.testing.assert_allclose(landmarks.he, clicked[:, 0], atol=1e-3)
     assert (tmp_path / ".pairs.recovery.json").exists()  # the half picked fifth pair
+
+
+def is_gone(callback: Any) -> bool:
+    """Return whether a callback is a method of an object that is no more; napari keeps it weakly."""
+    return isinstance(callback, tuple) and callback[0]() is None
+
+
+def connections(viewer: Any) -> dict[str, int]:
+    """Count who listens to a viewer: live callbacks of every event, keys and the mouse."""
+    gc.collect()
+    counts = {"keys": len(viewer.keymap), "mouse": len(viewer.mouse_drag_callbacks)}
+    models = {
+        "viewer": viewer,
+        "camera": viewer.scene.camera,
+        "canvas": viewer.canvas,
+        "grid": viewer.canvas.grid,
+        "layers": viewer.layers,
+        "selection": viewer.layers.selection,
+        "cursor": viewer.cursor,
+        "dims": viewer.dims,
+    }
+    for name, model in models.items():
+        for kind, emitter in model.events.emitters.items():
+            alive = [one for one in emitter.callbacks if not is_gone(one)]
+            counts[f"{name} {kind}"] = len(alive)
+    return counts
+
+
+def test_closing_the_slides_leaves_nothing_connected(
+    hand: Callable[..., Any], pair: SynthCase
+) -> None:
+    window = hand(pair.he, pair.ihc)
+    window.widget.close_session()
+    before = connections(window.viewer)
+
+    window.widget.open_panel.submit()
+    while_open = connections(window.viewer)
+    window.widget.close_session()
+
+    assert connections(window.viewer) == before
+    assert while_open["keys"] > before["keys"]
+    assert while_open["mouse"] > before["mouse"]
+    assert while_open["camera zoom"] > before["camera zoom"]
 
 
 def test_closing_the_dock_ends_the_session_and_hiding_it_does_not(
