@@ -3,9 +3,10 @@
 A third of the training pairs is shifted by up to 30 px; the test pairs are aligned sections of
 other patients. All variants train for the same number of steps, from the same seeds. ``--which
 recipes`` compares the recipes, ``--which choices`` leaves out one choice of ``robust`` after the
-other, ``--which models`` trains all models. Scores are means over seeds and test patches; brackets
-are 95 % intervals of the difference to the first variant, from resampled seeds and patients: where
-zero lies outside, the two differ. With ``--keep FOLDER`` finished runs are found again.
+other and adds one that was tried, ``--which models`` trains all models. Scores are means over seeds
+and test patches; brackets are 95 % intervals of the difference to the first variant, from resampled
+seeds and patients: where zero lies outside, the two differ. With ``--keep FOLDER`` finished runs are
+found again.
 """
 
 from __future__ import annotations
@@ -25,23 +26,36 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.misaligned import Plan, write_dataset
-from training.checkpoints import LAST, load_generator
+from training.averaging import recalibrate
+from training.checkpoints import (
+    CHECKPOINT,
+    LAST,
+    TrainedGenerator,
+    load_generator,
+    read_checkpoint,
+)
+from training.config import TrainConfig
 from training.data import Dataset, Pair, open_dataset
+from training.devices import make_fabric
+from training.history import Silent
 from training.images import to_batch
 from training.loop import train
 from training.metrics import psnr, ssim
 from training.metrics_intervals import percentiles
 from training.metrics_stain import stain_scores
+from training.models import generator_spec
+from training.networks import build_generator
+from training.preparation import calibration_images, prepare
 from training.settings import resolve
 
 SCORES = ("PSNR", "SSIM", "DAB error")
 BETTER = {"PSNR": 1, "SSIM": 1, "DAB error": -1}
 RESAMPLES = 4000
 SMALL: dict[str, Any] = {
-    "ngf": 12,
-    "ndf": 12,
+    "ngf": 8,
+    "ndf": 8,
     "crop": 64,
-    "epochs": "6+6",
+    "epochs": "5+5",
     "val_fraction": 0.0,
     "tensorboard": False,
     "device": "cpu",
@@ -57,8 +71,10 @@ CHOICE_VARIANTS: dict[str, dict[str, Any]] = {
     "without EMA": {"ema": 0.0},
     "without dihedral turns": {"augment": "none"},
     "without recalibration": {"recalibrate": 0},
-    "without coarse weights": {"coarse_gain": 1.0, "lambda_l1": 25.0},
+    "with coarse weights": {"scales": 3, "coarse_gain": 2.0, "lambda_l1": 12.5},
 }
+TRAINED_AS = {"without EMA": "robust", "without recalibration": "robust"}
+"""These differ in what is made of a finished training; they are not trained again."""
 MODEL_VARIANTS: dict[str, dict[str, Any]] = {
     model: {"model": model}
     for model in ("pyramid-pix2pix", "pix2pix", "pix2pix-unet", "pix2pixhd", "cyclegan")
@@ -134,11 +150,15 @@ def run(
         stored = json.loads(kept.read_text())
         if stored["config"] == config.as_dict():
             return np.array(stored["scores"]), float(stored["seconds"])
-    shutil.rmtree(folder, ignore_errors=True)
     began = time.perf_counter()
-    train(config, dataset, folder, cache_parent=home / "cache")
+    if name in TRAINED_AS:
+        generator = made_anew(home / f"{TRAINED_AS[name]}-{config.seed}", config, dataset)
+        folder.mkdir(exist_ok=True)
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+        train(config, dataset, folder, cache_parent=home / "cache")
+        generator = load_generator(folder / LAST)
     seconds = time.perf_counter() - began
-    generator = load_generator(folder / LAST)
     images = [[to_batch(image) for image in pair.read()] for pair in dataset.select("test")]
     scores = [scores_of(ihc, generator(he)) for he, ihc in images]
     kept.write_text(
@@ -146,6 +166,20 @@ def run(
     )
     print(name, config.seed, np.round(np.mean(scores, axis=0), 4), f"{seconds:.0f} s", flush=True)
     return np.array(scores), seconds
+
+
+def made_anew(folder: Path, config: TrainConfig, dataset: Dataset) -> TrainedGenerator:
+    """Return the generator that a finished run would have left with other last steps."""
+    state = read_checkpoint(folder / CHECKPOINT)
+    spec = generator_spec(config)
+    network = build_generator(spec)
+    averaged = state["averaged"]["network"]
+    network.load_state_dict(averaged if config.ema else state["networks"]["generator"])
+    if config.recalibrate:
+        data = prepare(config, dataset, make_fabric(config), Silent(), folder.parent / "cache")
+        images = calibration_images(data, config.recalibrate, spec.multiple_px)
+        recalibrate(network, images)
+    return TrainedGenerator(network.eval(), spec, folder)
 
 
 def scores_of(real: torch.Tensor, fake: torch.Tensor) -> list[float]:

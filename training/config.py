@@ -69,7 +69,7 @@ class TrainConfig:
     ema: float = 0.0
     """Decay of the running mean of the generator's weights; 0 keeps none."""
     recalibrate: int = 0
-    """Batches from which BatchNorm's statistics are measured again before the generator is used."""
+    """Training images on which BatchNorm is measured again before the generator is used."""
     statistics: Statistics = "running"
     """``batch`` validates with dropout and batch statistics, as the released test script does."""
 

@@ -42,6 +42,19 @@ def make_fabric(config: TrainConfig) -> Fabric:
     return fabric
 
 
+def random_state(device: torch.device) -> torch.Tensor:
+    """Return the state of the random numbers that dropout on ``device`` draws from."""
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def set_random_state(state: torch.Tensor, device: torch.device) -> None:
+    """Go back to :func:`random_state`."""
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)
+
+
 def describe(fabric: Fabric) -> dict[str, Any]:
     """Return device, precision and versions, for the record."""
     on_gpu = fabric.device.type == "cuda"

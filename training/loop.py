@@ -233,5 +233,6 @@ def deployed(run: Run) -> nn.Module:
     source = run.model.generator if run.averaged is None else run.averaged.network
     network = copy.deepcopy(source).requires_grad_(False).eval()
     if run.config.recalibrate:
-        recalibrate(network, calibration_images(run.data.batches, run.config.recalibrate))
+        multiple_px = run.model.spec.multiple_px
+        recalibrate(network, calibration_images(run.data, run.config.recalibrate, multiple_px))
     return network

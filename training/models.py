@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from training.batches import Batch
 from training.config import TrainConfig
 from training.cyclegan import CycleGAN
+from training.devices import random_state, set_random_state
 from training.discriminators import MultiscaleDiscriminator, PatchGAN
 from training.losses import (
     VGGLoss,
@@ -207,16 +208,3 @@ class Pix2PixHD(Pix2Pix):
 
     def _verdict(self, found: Any, *, real: bool) -> Tensor:
         return multiscale_adversarial_loss(found, real=real)
-
-
-def random_state(device: torch.device) -> Tensor:
-    """Return the state of the random numbers that dropout on ``device`` draws from."""
-    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
-
-
-def set_random_state(state: Tensor, device: torch.device) -> None:
-    """Go back to :func:`random_state`."""
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(state, device)
-    else:
-        torch.set_rng_state(state)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,10 @@ from training.config import TrainConfig
 from training.data import Dataset, Pair
 from training.history import Listener
 from training.holdout import hold_out
+from training.images import to_network
 from training.models import generator_spec
+
+CALIBRATION_BATCH = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,11 +91,21 @@ def prepare(
     )
 
 
-def calibration_images(batches: Batches, count: int) -> Iterator[torch.Tensor]:
-    """Yield the H&E images of the first ``count`` training batches, epoch after epoch."""
-    for epoch in range(-(-count // len(batches))):
-        for batch in islice(batches.epoch(epoch), count - epoch * len(batches)):
-            yield batch.he
+def calibration_images(data: Prepared, count: int, multiple_px: int) -> Iterator[torch.Tensor]:
+    """Yield H&E images of ``count`` training pairs, whole, from all over the dataset.
+
+    Batches ``(N, 3, H, W)`` in [-1, 1] of several images, or of one where the sizes differ.
+    """
+    count = min(count, data.train_pairs)
+    chosen = [data.train_pairs * k // count for k in range(count)]
+    shapes = data.cache.shapes[chosen]
+    size = CALIBRATION_BATCH if (shapes == shapes[0]).all() else 1
+    groups = -(-count // size)
+    for start in range(groups):
+        images = [data.cache.pair(pair)[0] for pair in chosen[start::groups]]
+        height, width = (side // multiple_px * multiple_px for side in images[0].shape[:2])
+        pixels = torch.from_numpy(np.stack([image[:height, :width] for image in images]))
+        yield to_network(pixels.to(data.batches.device)).permute(0, 3, 1, 2)
 
 
 def _weights(

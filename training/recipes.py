@@ -23,12 +23,9 @@ RECIPES: dict[str, dict[str, Any]] = {
         "statistics": "batch",
     },
     "robust": {
-        "scales": 3,
-        "coarse_gain": 2.0,
-        "lambda_l1": 12.5,
         "augment": "dihedral",
         "confidence": True,
         "ema": 0.999,
-        "recalibrate": 32,
+        "recalibrate": 64,
     },
 }

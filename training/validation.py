@@ -10,10 +10,10 @@ import numpy as np
 from torch import Tensor, nn
 
 from training.cache import PixelCache
+from training.devices import random_state, set_random_state
 from training.images import Pixels, from_batch, to_batch
 from training.inference import generate
 from training.metrics import psnr, ssim
-from training.models import random_state, set_random_state
 from training.networks import GeneratorSpec
 
 SHEET_ROWS = 6

@@ -154,7 +154,7 @@ def test_average_follows_the_weights_with_a_growing_memory() -> None:
     assert weight.item() == pytest.approx(299 - 9, abs=0.1)
 
 
-def test_recalibration_measures_the_statistics_without_dropout() -> None:
+def test_recalibration_measures_the_statistics_as_training_has_them_with_dropout() -> None:
     torch.manual_seed(0)
     network = build_generator(GeneratorSpec(width=4, blocks=2, dropout=0.5))
     images = [torch.rand(2, 3, 32, 40) * 2 - 1 for _ in range(3)]
@@ -162,8 +162,11 @@ def test_recalibration_measures_the_statistics_without_dropout() -> None:
     norm = network.get_submodule("model.10.conv_block.7")
     norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
 
+    state = torch.get_rng_state()
+
     recalibrate(network, images)
 
+    assert torch.equal(torch.get_rng_state(), state)
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.running_mean is not None
     assert norm.running_var is not None
@@ -171,6 +174,11 @@ def test_recalibration_measures_the_statistics_without_dropout() -> None:
     variances = torch.stack([x.var(dim=(0, 2, 3)) for x in seen]).mean(dim=0)
     assert torch.allclose(norm.running_mean, means, atol=1e-5)
     assert torch.allclose(norm.running_var, variances, rtol=1e-4)
+    network.train()(images[0])
+    half_is_dropped = seen[-1].var(dim=(0, 2, 3))
+    network.eval()(images[0])
+    assert half_is_dropped.sum() > 1.2 * seen[-1].var(dim=(0, 2, 3)).sum()
+    assert variances.sum() > 1.2 * seen[-1].var(dim=(0, 2, 3)).sum()
     assert norm.momentum == 0.1
     assert not network.training
     with torch.no_grad():

@@ -93,7 +93,7 @@ def test_weights_per_scale() -> None:
         ({"epochs": "5"}, "must be two numbers, such as 50[+]50"),
         ({"model": "pix3pix"}, "model: 'pix3pix' is none of pyramid-pix2pix"),
         ({"recipe": "mine"}, "recipe: 'mine' is none of paper, official, robust"),
-        ({"scale_weights": "1,2"}, "2 weights for 3 scales"),
+        ({"scale_weights": "1,2", "scales": 3}, "2 weights for 3 scales"),
     ],
 )
 def test_wrong_settings_are_named(given: dict[str, object], message: str) -> None:
