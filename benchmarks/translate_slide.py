@@ -31,7 +31,7 @@ from training.networks import GENERATORS, build_generator, initialise
 from training.tiling import generate_tile, prepare_tile, tiling_of
 
 CROP_PX = 2048
-WATCH_S = 0.2
+WATCH_S = 0.5
 PROGRAM = (sys.executable, "-c", "from pipeline.cli.app import main; main()")
 
 

@@ -80,7 +80,7 @@ def score_study(study: Study, sheets: Sequence[Sheet]) -> Agreement:
         entries = [entry for entry in study.key if entry.kind == kind]
         patients = [entry.patient for entry in entries]
         table = np.array([[sheet.scores[e.image] for e in entries] for sheet in sheets])
-        drawn = image_draws(patients)[0]
+        drawn, units = image_draws(patients)
         names = [sheet.reader for sheet in sheets]
         for a, b in combinations(range(len(sheets)), 2):
             pair = (names[a], names[b])
@@ -88,12 +88,12 @@ def score_study(study: Study, sheets: Sequence[Sheet]) -> Agreement:
             whole = confusion(table[a], table[b])
             for method, quadratic in (("Cohen", False), ("Cohen, quadratic weights", True)):
                 value = float(cohen_kappa(whole, quadratic=quadratic))
-                bounds = _bounds(cohen_kappa(weighted, quadratic=quadratic))
+                bounds = _bounds(cohen_kappa(weighted, quadratic=quadratic), units)
                 kappas.append(Kappa(pair, kind, method, value, *bounds))  # type: ignore[arg-type]
         if len(sheets) > 2:
             counts = np.stack([(table == level).sum(axis=0) for level in range(_LEVELS)], axis=1)
             value = float(fleiss_kappa(counts))
-            bounds = _bounds(fleiss_kappa(counts, drawn))
+            bounds = _bounds(fleiss_kappa(counts, drawn), units)
             kappas.append(Kappa(tuple(names), kind, "Fleiss", value, *bounds))
     return Agreement(readers, tuple(kappas))
 
@@ -152,10 +152,10 @@ def _kappa(observed: NDArray[np.float64], expected: NDArray[np.float64]) -> NDAr
     return np.asarray(1 - ratio)
 
 
-def _bounds(resampled: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the 95 % bounds of resampled kappas, NaN where none is defined."""
+def _bounds(resampled: NDArray[np.float64], units: int) -> tuple[float, float]:
+    """Return the 95 % bounds of resampled kappas, NaN where none is defined or one patient is all."""
     defined = resampled[np.isfinite(resampled)]
-    return percentiles(defined) if len(defined) else (float("nan"), float("nan"))
+    return percentiles(defined) if len(defined) and units > 1 else (float("nan"), float("nan"))
 
 
 def _reader_scores(study: Study, sheet: Sheet) -> ReaderScores:

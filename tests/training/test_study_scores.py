@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -195,3 +196,13 @@ def test_readers_who_all_say_the_same_have_no_defined_kappa_and_nothing_breaks(
     page = as_html(STUDY, agreement)
     assert "not defined: all scores are equal" in page
     assert "http" not in page
+
+
+def test_images_of_one_patient_give_kappas_without_an_interval() -> None:
+    key = tuple(replace(entry, patient="p1") for entry in KEY)
+    sheets = [sheet_of("Ada", 0, 3, 0, 2, 3, 2), sheet_of("Grace", 0, 3, 1, 2, 2, 2)]
+
+    kappas = score_study(replace(STUDY, key=key), sheets).kappas
+
+    assert all(np.isfinite(kappa.value) for kappa in kappas)
+    assert all(np.isnan(kappa.low) and np.isnan(kappa.high) for kappa in kappas)
