@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,9 @@ from typer.testing import CliRunner, Result
 
 from pipeline.cli.app import app
 from pipeline.cli.train_progress import duration
+from pipeline.dataset.table import COLUMNS, PatchRow, write_tables
+from training.confidence import scale_confidence
+from training.data import open_dataset
 
 TINY = ["--ngf", "2", "--crop", "32", "--epochs", "1+1", "--device", "cpu"]
 TINY += ["--set", "ndf=2", "--set", "recalibrate=1", "--set", "tensorboard=no"]
@@ -70,6 +75,39 @@ def test_dry_run_reads_no_pixels(data: Path) -> None:
     assert (values["image"], values["steps"]) == ("40 x 32 px", 4)
     assert not (data / "run").exists()
     assert not (data / ".bci-pipeline-cache").exists()
+
+
+def test_the_table_that_patch_writes_tells_how_well_pairs_are_aligned(data: Path) -> None:
+    rows = [
+        patch_row(number, shift_um, rank)
+        for number, (shift_um, rank) in enumerate([(0.2, 100.0), (9.2, 100.0), (0.2, 75.0)])
+    ]
+    rejected = replace(patch_row(9, 0.1, 99.0), kept=False, reason="no match", he_file=None)
+    write_tables(data, [*rows, rejected])
+    (data / "patches.csv").unlink()  # the Parquet table alone must do
+
+    pairs = open_dataset(data).select("train")
+    planned = run("train", data, "--out", data / "run", *TINY, "--epochs", "1+0")
+
+    assert [pair.patient for pair in pairs] == ["p0", "p1", "p2", None]
+    assert [pair.shift_px for pair in pairs[:3]] == pytest.approx([0.4, 18.4, 0.4])
+    assert [pair.trust for pair in pairs[:3]] == pytest.approx([1.0, 1.0, 0.5])
+    weights = scale_confidence(pairs[:3], 2, 4.0)
+    assert weights is not None
+    at_l1 = weights[:, 0] / weights[0, 0]
+    assert at_l1[1] == pytest.approx((1 + 0.1**2) / (1 + 4.6**2), rel=1e-4)
+    assert at_l1[2] == pytest.approx(0.5, rel=1e-4)
+    assert planned.exit_code == 0, planned.output
+    assert "alignment confidence:" in planned.stderr
+
+
+def patch_row(number: int, shift_um: float, rank: float) -> PatchRow:
+    name = f"{number:05d}_train_0.png"
+    values: dict[str, Any] = dict.fromkeys(COLUMNS)
+    values |= {"pair_id": f"case_{number}", "case": "case", "patient": f"p{number}", "size": 32}
+    values |= {"mpp": 0.5, "split": "train", "shift_um": shift_um, "null_percentile": rank}
+    values |= {"fold": False, "seam": False, "kept": True, "reason": ""}
+    return PatchRow(**values | {"he_file": f"HE/train/{name}", "ihc_file": f"IHC/train/{name}"})
 
 
 def test_divergence_exits_with_1(data: Path) -> None:
