@@ -48,6 +48,15 @@ def test_manifest_is_valid_and_every_command_imports() -> None:
     assert contributions.sample_data[0].key == "synthetic-pair"
 
 
+def test_npe2_validate_passes() -> None:
+    words = [sys.executable, "-m", "npe2", "validate", "bci-pipeline", "--imports"]
+
+    done = subprocess.run(words, check=False, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "valid!" in done.stdout
+
+
 def test_state_and_conversions_need_neither_qt_nor_napari() -> None:
     program = "\n".join(
         [

@@ -9,7 +9,8 @@ import pytest
 
 from napari_plugin.reader import get_reader
 from napari_plugin.review_layers import image_layer, map_layers, patch_layer, shift_colors
-from napari_plugin.reviewing import Review
+from napari_plugin.reviewing import Judgement, Review
+from pipeline.patches.case import exclusion
 from pipeline.patches.record import Candidate, CasePatches, CaseSlides
 from pipeline.patches.settings import PatchSettings
 from registration.errors import RunError
@@ -186,6 +187,17 @@ def test_a_judgement_is_kept_in_the_run(review: Review, run: Path) -> None:
     assert Registration.load(run).review == "rejected"
     assert Review.open(run).judgement == "rejected"
     assert Registration.load(run).verdict == "review"
+
+
+@pytest.mark.parametrize(
+    ("judgement", "kept_out"), [("accepted", False), ("rejected", True), ("needs landmarks", True)]
+)
+def test_patch_and_run_respect_a_judgement(
+    review: Review, run: Path, judgement: Judgement, kept_out: bool
+) -> None:
+    review.judge(judgement)
+
+    assert (exclusion(Registration.load(run)) is not None) is kept_out
 
 
 def test_reader_takes_a_run_folder(run: Path) -> None:

@@ -231,6 +231,26 @@ def test_a_point_dropped_beside_the_slide_goes_back(
     assert "beside" in window.widget.panel.message.text()
 
 
+def test_a_cancelled_registration_ends_and_says_so(
+    hand: Callable[..., Any], pair: SynthCase, tmp_path: Path
+) -> None:
+    window = hand(pair.he, pair.ihc)
+    run = window.widget.panel.run
+    run.out.set(tmp_path / "run")
+    run.start.click()
+    window.wait_for(lambda: " of " in run.status.text())  # the first sign of progress
+    process = psutil.Process(run.job.pid)
+
+    run.cancel.click()
+    assert (run.status.text(), run.cancel.isEnabled()) == ("Cancelling …", False)
+    window.wait_for(lambda: run.job is None)
+
+    assert run.status.text().startswith("Cancelled")
+    assert (run.start.isEnabled(), run.cancel.isEnabled()) == (True, False)
+    assert not process.is_running()
+    assert not (tmp_path / "run" / "registration.json").exists()
+
+
 def delete_what_is_due() -> None:
     """Do what Qt's event loop does next: delete the widgets that were told to go."""
     from qtpy.QtCore import QCoreApplication, QEvent
