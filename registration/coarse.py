@@ -69,9 +69,9 @@ class MatchLevel:
 
 
 LEVELS = (
-    MatchLevel(8, 4, 7, 8, (0.5, 0.5)),
-    MatchLevel(4, 4, 7, 8, (0.5, 0.5)),
-    MatchLevel(2, 4, 7, 8, (0.5, 0.5)),
+    MatchLevel(8, 4, 5, 8, (0.5, 0.5)),
+    MatchLevel(4, 4, 5, 8, (0.5, 0.5)),
+    MatchLevel(2, 4, 5, 8, (0.5, 0.5)),
     MatchLevel(1, 6, 5, 4, (0.0, 1.0)),
 )
 """Shifts up to about 100 px of the images given are found. Density and hematoxylin together are
