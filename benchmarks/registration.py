@@ -1,18 +1,20 @@
 """Accuracy, time and memory of ``bci-pipeline register`` on synthetic slides of known deformation.
 
-    python -m benchmarks.registration --size 4096 --warp 40
-    python -m benchmarks.registration --size 20480 --warp 90 --json register_20k.json
-    python -m benchmarks.registration --size 4096 --warp 40 --naive
+    python -m benchmarks.registration --picked --paper --naive
+    python -m benchmarks.registration --size 20480 --naive --json register_20k.json
+    python -m benchmarks.registration --size 4096 10240 20480 40960 --slides FOLDER
 
 Each row is a fresh process: wall time and the peak of the proportional set size (PSS) of its whole
-process tree are measured from outside. ``--naive`` adds the method done without thought: blocks at
-full resolution, transformix on each of the three channels.
+process tree are measured from outside. ``--picked`` adds a row that starts from four noisy picked
+pairs, ``--paper`` the paper's recipe from the same picks, and ``--naive`` the method done without
+thought: blocks at full resolution, transformix on each of the three channels, nothing written.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -59,6 +61,27 @@ class Row:
     stages: dict[str, float]
 
 
+def existing_or_written(folder: Path, settings: SynthSettings) -> SynthCase:
+    """Return the case in ``folder``, written now unless it is there."""
+    case = SynthCase(folder.name, settings, folder)
+    return case if case.is_complete() else write_case(folder, settings, workers=2)
+
+
+def rows_of(case: SynthCase, runs: Path, given: argparse.Namespace) -> list[Row]:
+    """Run every variant asked for on one case."""
+    size = case.settings.size
+    picks = ("--landmarks", str(case.landmarks))
+    rows = [measured(f"{size} no landmarks", case, runs / "auto")]
+    if given.picked:
+        rows.append(measured(f"{size} four noisy picks", case, runs / "picked", *picks))
+    if given.paper:
+        options = (*picks, "--recipe", "paper")
+        rows.append(measured(f"{size} paper recipe", case, runs / "paper", *options))
+    if given.naive:
+        rows.append(naive(case))
+    return rows
+
+
 def measured(name: str, case: SynthCase, out: Path, *options: str) -> Row:
     """Run ``register`` in a process of its own and score what it wrote."""
     command = [sys.executable, "-c", "from pipeline.cli.app import main; main()", "register"]
@@ -95,7 +118,9 @@ def naive(case: SynthCase) -> Row:
         Chain((field, start)), *read_landmarks(case.truth, minimum=1).oriented("he")
     )
     nan = float("nan")
-    return Row("naive", *_summary(errors), nan, nan, wall, nan, {"blocks": wall})
+    return Row(
+        f"{case.settings.size} naive", *_summary(errors), nan, nan, wall, nan, {"blocks": wall}
+    )
 
 
 def _naive_block(task: tuple[Pair, Any, Box]) -> Any:
@@ -146,46 +171,42 @@ def _tree_pss(root: psutil.Process) -> int:
 def table(rows: list[Row]) -> str:
     """Return the rows as text."""
     columns = ("median", "p90", "p99", "max", "J min", "seam", "wall s", "MiB")
-    lines = [f"{'run':<22}" + "".join(f"{column:>9}" for column in columns) + "  stages"]
+    lines = [f"{'run':<24}" + "".join(f"{column:>9}" for column in columns) + "  stages"]
     for row in rows:
         stages = " ".join(f"{name} {seconds:.1f}" for name, seconds in row.stages.items())
         errors = (row.median, row.p90, row.p99, row.largest, row.jacobian_min)
         figures = "".join(f"{value:>9.2f}" for value in errors) + f"{row.seam_p95:>9.3f}"
         figures += f"{row.wall_s:>9.1f}{row.peak_pss_mib:>9.0f}"
-        lines.append(f"{row.name:<22}{figures}  {stages}")
+        lines.append(f"{row.name:<24}{figures}  {stages}")
     return "\n".join(lines)
 
 
 def main() -> None:
     """Make the slides, run every variant, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", type=int, default=4096)
-    parser.add_argument("--warp", type=float, default=40.0)
+    parser.add_argument("--size", type=int, nargs="+", default=[4096])
+    parser.add_argument("--warp", type=float, help="px; by default 40 at 4,096 px, 90 at 20,480")
     parser.add_argument("--rotation", type=float, default=17.0)
     parser.add_argument("--seed", type=int, default=11)
-    parser.add_argument("--naive", action="store_true")
+    parser.add_argument("--picked", action="store_true")
     parser.add_argument("--paper", action="store_true")
-    parser.add_argument("--slides", type=Path, help="keep the slides in this folder")
+    parser.add_argument("--naive", action="store_true")
+    parser.add_argument("--slides", type=Path, help="keep the slides there and use them again")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch:
-        settings = SynthSettings(
-            size=given.size, seed=given.seed, warp_px=given.warp, rotation_deg=given.rotation
-        )
-        case = write_case(given.slides or Path(scratch) / "slides", settings)
-        runs = Path(scratch)
-        rows = [
-            measured("no landmarks", case, runs / "auto"),
-            measured("four noisy picks", case, runs / "picked", "--landmarks", str(case.landmarks)),
-        ]
-        if given.paper:
-            picked = ("--landmarks", str(case.landmarks), "--recipe", "paper")
-            rows.append(measured("paper recipe", case, runs / "paper", *picked))
-        if given.naive:
-            rows.append(naive(case))
-        print(table(rows))
-        if given.json:
-            given.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+        for size in given.size:
+            warp = given.warp or 20 * math.sqrt(size / 1024)
+            settings = SynthSettings(
+                size=size, seed=given.seed, warp_px=warp, rotation_deg=given.rotation
+            )
+            folder = given.slides or Path(scratch)
+            case = existing_or_written(folder / f"{size}", settings)
+            rows += rows_of(case, Path(scratch) / f"runs_{size}", given)
+    print(table(rows))
+    if given.json:
+        given.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -68,6 +68,12 @@ FOLD_FACTOR, FOLD_PERCENTILE = 1.15, 99.0
 RIM_DENSITY, RIM_SPREAD, RIM_SHARE = 0.9, 0.45, 0.08
 """The rim of a bubble absorbs every colour at least this much, and all of them alike."""
 
+NEAR_TISSUE_UM = 45.0
+"""The coarse map of tissue leaves out this much around pen marks; here cells are judged one by one."""
+
+CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
+"""Cells look a third of their side beyond their border: what they outline is one cell too large."""
+
 RIM_WIDTH_UM = 45.0
 SMALLEST_BUBBLE_UM2 = 120.0**2
 
@@ -208,7 +214,8 @@ def decide(features: CellFeatures, tissue: Mask, cell_um: float) -> Plane:
     """Return the usable share of each cell, from the features of all."""
     ink = inked(features.density)
     rim = features.rim > RIM_SHARE
-    good = tissue & ~ink & ~inside_rims(rim, cell_um) & in_focus(features, ink | rim, cell_um)
+    near = cv2.dilate(tissue.astype(np.uint8), _disc(NEAR_TISSUE_UM / cell_um)) > 0
+    good = near & ~ink & ~inside_rims(rim, cell_um) & in_focus(features, ink | rim, cell_um)
     if good.any():
         most = FOLD_FACTOR * np.percentile(features.layer[good], FOLD_PERCENTILE)
         good &= cv2.blur(features.layer, (2, 2)) < most
@@ -240,7 +247,7 @@ def inked(density: NDArray[np.float32]) -> Mask:
         (smallest > 0.85) & (largest - smallest < 0.35 * largest)
     )
     opened = cv2.morphologyEx(ink.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    return np.asarray(cv2.dilate(opened, np.ones((3, 3), np.uint8)), bool)
+    return np.asarray(opened, bool)
 
 
 def inside_rims(rim: Mask, cell_um: float) -> Mask:
@@ -256,7 +263,7 @@ def inside_rims(rim: Mask, cell_um: float) -> Mask:
         width_um = drawn * cell_um / max(cv2.arcLength(outline, closed=True), 1.0)
         if hollow_um2 > SMALLEST_BUBBLE_UM2 and width_um < RIM_WIDTH_UM:
             inside |= filled
-    return np.asarray(inside, bool)
+    return np.asarray(cv2.erode(inside, CROSS), bool)
 
 
 def _cells(box: Box) -> tuple[slice, slice]:

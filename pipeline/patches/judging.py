@@ -25,7 +25,7 @@ from pipeline.patches.writing import RunSource
 from registration.execution import Progress, Workers
 from registration.geometry import Box
 from registration.stain import Plane
-from registration.storage import write_npz
+from registration.storage import settings_hash, write_npz
 from registration.warp import warp_box
 
 ROW_PATCHES = 8
@@ -99,7 +99,9 @@ def measure_all(
     """Measure the alignment of all patches; ``folder`` holds the decoys meanwhile."""
     if not boxes:
         return []
-    path = folder / "decoys.npz"
+    # Workers outlive a case and keep what they loaded by its path, so that no path may come twice.
+    corners = [(box.x, box.y, box.width) for box in boxes]
+    path = folder / f"decoys_{settings_hash(source.key, corners)}.npz"
     _keep_decoys(source, boxes, path, workers)
     draws = int(np.clip(round(NULL_SIZE / len(boxes)), FEWEST_DRAWS, MOST_DRAWS))
     tasks = [JudgeTask(source, run, path, draws) for run in runs_of_neighbours(boxes)]

@@ -113,6 +113,17 @@ def test_other_limits_measure_nothing_again_and_cut_only_what_changes(
     )
 
 
+def test_workers_that_measured_other_patches_of_the_case_do_not_mix_them_up(
+    run: Path, cut: CasePatches, tmp_path: Path
+) -> None:
+    folder = tmp_path / "case"
+    cut_case(run, folder, replace(SETTINGS, size=192, stride=192), InProcess(), no_progress)
+
+    again = cut_case(run, folder, SETTINGS, InProcess(), no_progress)
+
+    assert again.candidates == cut.candidates
+
+
 def test_side_by_side_and_lossless_webp_hold_the_same_pixels(
     run: Path, cut: CasePatches, tmp_path: Path
 ) -> None:
