@@ -219,7 +219,7 @@ def decide(features: CellFeatures, tissue: Mask, cell_um: float) -> Plane:
     if good.any():
         most = FOLD_FACTOR * np.percentile(features.layer[good], FOLD_PERCENTILE)
         good &= cv2.blur(features.layer, (2, 2)) < most
-    return features.cover * good
+    return np.asarray(features.cover * good, np.float32)
 
 
 def in_focus(features: CellFeatures, drawn: Mask, cell_um: float) -> Mask:
