@@ -51,16 +51,19 @@ def run_request(
 
     Raises :class:`UsageError` for contradictory options and for a folder that holds something else.
     """
-    from pipeline.report.registration import write_report
+    from pipeline.report.registration import REPORT_NAME, write_report
 
     settings, options = _settings(request), _options(request)
     with _open(request) as pair:
         key = run_key(pair, settings, options)
         _claim(request, key)
         if finished_key(request.out) == key:
-            return Registration.load(request.out)
-        with workers(count, scheduler) as crew:
-            registration = register_pair(pair, request.out, settings, options, crew, progress)
+            registration = Registration.load(request.out)
+            if (request.out / REPORT_NAME).exists():
+                return registration
+        else:
+            with workers(count, scheduler) as crew:
+                registration = register_pair(pair, request.out, settings, options, crew, progress)
         write_report(registration, pair)
     return registration
 
@@ -140,19 +143,42 @@ def _described(pair: Pair, stain: Moving) -> str:
 
 def _claim(request: Request, key: str) -> None:
     """Make sure that ``out`` is ours to write: new, empty, or a run of the same inputs."""
-    out = request.out
+    out, kept = request.out, _landmark_files(request)
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file; name a folder")
-    if not out.exists() or not any(out.iterdir()):
+    if not out.exists() or all(entry.resolve() in kept for entry in out.iterdir()):
         return
-    ours = (out / RECORD_NAME).exists() or any(out.glob(".work-*"))
-    if not ours:
+    unfinished = list(out.glob(".work-*"))
+    if not unfinished and not (out / RECORD_NAME).exists():
         raise UsageError(f"--out {out} holds files of something else; name another folder")
-    if finished_key(out) == key or any(out.glob(f".work-{key}")):
+    finished = finished_key(out)
+    if finished == key:
+        return
+    if finished is None:
+        for folder in unfinished:
+            if folder.name != f".work-{key}":
+                shutil.rmtree(folder)
         return
     if not request.overwrite:
         raise UsageError(
             f"--out {out} holds a registration of other inputs or settings; "
             "name another folder, or give --overwrite"
         )
-    shutil.rmtree(out)
+    _clear(out, kept)
+
+
+def _landmark_files(request: Request) -> set[Path]:
+    """Return the files that ``--landmarks`` and ``--truth`` may name, however it is written."""
+    given = [text for text in (request.landmarks, request.truth) if text is not None]
+    return {Path(part.strip()).resolve() for text in given for part in (text, *text.split(","))}
+
+
+def _clear(folder: Path, kept: set[Path]) -> None:
+    """Empty a run folder of ours, but never of the landmarks that a person edited in it."""
+    for entry in folder.iterdir():
+        if entry.resolve() in kept:
+            continue
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()

@@ -70,9 +70,10 @@ def _automatic(pair: Pair, folder: Path) -> Beginning:
     fixed, moving = start.landmarks
     he, ihc = (moving, fixed) if pair.moving == "he" else (fixed, moving)
     landmarks = Landmarks.of(he, ihc)
-    path = folder / LANDMARKS_NAME
-    write_landmarks(path, landmarks)
     if not start.verified:
+        path = folder / LANDMARKS_NAME
+        if not path.exists():  # a person may have edited what an earlier attempt left there
+            write_landmarks(path, landmarks)
         raise StartError(
             "no initial alignment could be confirmed automatically: "
             f"{'; '.join(start.reasons)}. Pick landmarks with\n"
