@@ -34,8 +34,8 @@ MOST_WINDOWS = 10
 
 FLATTEN_UM = 60.0
 """Structure much larger than this is taken out: on it everything correlates with everything.
-Windows of 60 µm flattened at 22 µm find synthetic nuclei as well, but keep only half of the aligned
-patches of real sections in which no nucleus is cut twice (rat kidney: 48 %; so: 67 %)."""
+Windows of 60 µm flattened at 22 µm find synthetic nuclei as well, but keep only about half of the
+patches of real consecutive sections (rat kidney) of which these keep about two thirds."""
 
 NEIGHBOURS = 1.0
 """Deviation, in window steps, of the weight with which neighbours are pooled."""
