@@ -25,10 +25,13 @@ from napari_plugin.session import PairRequest
 he, ihc, landmarks = sys.argv[1:]
 viewer, widget = open_picker(PairRequest(Path(he), Path(ihc), landmarks))
 canvas = viewer.window._qt_viewer.canvas
-for _ in range(3):
-    QTest.qWait(300)
+QTest.qWaitForWindowExposed(viewer.window._qt_window, 300_000)
+same, size = 0, None
+while same < 4:  # the window has its final layout
+    QTest.qWait(150)
     canvas.screenshot()
-height, width = viewer.canvas.size
+    same, size = (same + 1 if viewer.canvas.size == size else 0), viewer.canvas.size
+height, width = size
 for number, (dx, dy) in enumerate([(-40, -50), (45, -30), (20, 60)]):
     for cell in (1, 3)[: 1 if number == 2 else 2]:
         pixel = QPoint(cell * width // 4 + dx, height // 2 + dy)
