@@ -6,7 +6,8 @@ recipes`` compares the recipes, ``--which choices`` leaves out one choice of ``r
 other and adds one that was tried, ``--which models`` trains all models. Scores are means over seeds
 and test patches; brackets are 95 % intervals of the difference to the first variant, from resampled
 seeds and patients: where zero lies outside, the two differ. With ``--keep FOLDER`` finished runs are
-found again.
+found again; ``--data-seed`` draws other slides, so that what was chosen on one set is confirmed on
+another.
 """
 
 from __future__ import annotations
@@ -101,6 +102,7 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=10, help="to train on")
     parser.add_argument("--test-patients", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=1, help="runs per variant")
+    parser.add_argument("--data-seed", type=int, default=0, help="other slides and patients")
     parser.add_argument("--keep", type=Path, help="keep the dataset and finished runs here")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="also write the figures here")
@@ -109,8 +111,8 @@ def main() -> None:
     changed = dict(text.split("=", 1) for text in options.set)
     with tempfile.TemporaryDirectory() as scratch:
         home = options.keep or Path(scratch)
-        plan = Plan(options.patients, options.test_patients, options.side)
-        dataset = open_dataset(write_dataset(home / "data", plan))
+        plan = Plan(options.patients, options.test_patients, options.side, options.data_seed)
+        dataset = open_dataset(write_dataset(home / f"data-{plan.seed}", plan))
         variants = VARIANTS[options.which]
         chosen = {name: variants[name] for name in options.only or variants}
         scored = run_all(chosen, {**SMALL, **changed}, dataset, options.seeds, home)
@@ -144,7 +146,7 @@ def run(
 ) -> tuple[NDArray[np.float64], float]:
     """Train once; return the scores on the aligned test pairs, ``(pairs, scores)``, and seconds."""
     config = resolve(settings, environment={})
-    folder = home / f"{name.replace(' ', '-')}-{config.seed}"
+    folder = home / f"{dataset.root.name}-{name.replace(' ', '-')}-{config.seed}"
     kept = folder / "scores.json"
     if kept.exists():
         stored = json.loads(kept.read_text())
@@ -152,7 +154,9 @@ def run(
             return np.array(stored["scores"]), float(stored["seconds"])
     began = time.perf_counter()
     if name in TRAINED_AS:
-        generator = made_anew(home / f"{TRAINED_AS[name]}-{config.seed}", config, dataset)
+        generator = made_anew(
+            home / f"{dataset.root.name}-{TRAINED_AS[name]}-{config.seed}", config, dataset
+        )
         folder.mkdir(exist_ok=True)
     else:
         shutil.rmtree(folder, ignore_errors=True)
