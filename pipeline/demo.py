@@ -10,21 +10,31 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.errors import UsageError
+from pipeline.dataset.assemble import REPORT_NAME as DATASET_REPORT
+from pipeline.errors import DatasetError, UsageError
+from pipeline.patches.settings import PatchSettings
+from pipeline.patching import PatchRequest, run_patch
 from pipeline.registering import Request, run_request
 from pipeline.report.registration import REPORT_NAME
 from registration.execution import Progress, usable_cores
 from registration.folder import Registration
+from registration.storage import write_text
 from registration.synth import CohortPlan, SynthCase, SynthSettings, write_cohort
 from registration.synth.settings import Her2
 
-SLIDES, RUNS = "slides", "registered"
+SLIDES, RUNS, DATASET, LABELS = "slides", "registered", "dataset", "labels.csv"
 SEED = 7
 HER2: tuple[Her2, ...] = ("1+", "3+")
 PICKED_CASES = 1
 """So many cases start from picked landmarks, the others find their own."""
 
 PICKS = 6
+
+PATCH_PX = 512
+"""Half of BCI's size: slides of the demo are small."""
+
+SPLITS = ("train", "test")
+"""One patient each."""
 
 
 @dataclass
@@ -82,9 +92,34 @@ def register_cases(demo: Demo, progress: Progress) -> None:
     demo.results.append(f"reports: {demo.out / RUNS}/*/{REPORT_NAME}")
 
 
+def cut_patches(demo: Demo, progress: Progress) -> None:
+    """Cut pairs of patches from all cases, filter them, and split them by patient."""
+    lines = [
+        f"{case.name},patient-{case.name},{case.settings.her2},{split}"
+        for case, split in zip(demo.cases, SPLITS, strict=True)
+    ]
+    labels = demo.out / LABELS
+    write_text(labels, "\n".join(["case,patient,her2,split", *lines]) + "\n")
+    request = PatchRequest(
+        runs=tuple(demo.out / RUNS / case.name for case in demo.cases),
+        out=demo.out / DATASET,
+        settings=PatchSettings(size=PATCH_PX, stride=PATCH_PX),
+        labels=labels,
+    )
+    outcome = run_patch(request, None, None, progress)
+    if outcome.failed:
+        raise DatasetError("; ".join(outcome.failed.values()))
+    funnel = outcome.record["funnel"]
+    demo.results.append(
+        f"{funnel[-1]['left']} pairs of patches out of {funnel[0]['left']}: "
+        f"{request.out / DATASET_REPORT}"
+    )
+
+
 STAGES = (
     Stage("making slides", make_slides),
     Stage("registering", register_cases),
+    Stage("cutting patches", cut_patches),
 )
 
 

@@ -61,6 +61,8 @@ def _print(work: Demo, seconds: float) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from pipeline.demo import DATASET
+
     title = "Error at points whose place is known, in µm: median, and 90th percentile"
     table = Table("case  ", "HER2  ", "start  ", "verdict", title=title, box=SIMPLE_HEAD, padding=0)
     for heading in ("scanned", "projective", "all steps", "90th"):
@@ -75,6 +77,7 @@ def _print(work: Demo, seconds: float) -> None:
     case = work.cases[0]
     console.print(f"\ndone in {seconds:.0f} s. Open {_report(work)} in a browser, then try")
     console.print(f"  bci-pipeline register {case.he} {case.ihc} --out mine")
+    console.print(f"  bci-pipeline train {work.out / DATASET} --out trained --dry-run")
 
 
 def _cells(registration: Registration) -> list[str]:
