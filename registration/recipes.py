@@ -20,9 +20,6 @@ consecutive sections saturates at 4 to 8 µm/px (Lotz et al., JMI 2023)."""
 FULL_RESOLUTION_SIDE_PX = 6000
 """Smaller images are registered at full resolution, others at half of it or less."""
 
-SMALL_SIDE_PX = 3000
-"""Smaller images show a whole section in few pixels."""
-
 HALOS_PER_SIDE = 64
 
 COARSE_SIDE_PX = 1024
@@ -76,11 +73,8 @@ def work_downsample(longest: int, mpp: float) -> float:
 def grid_px(longest: int) -> float:
     """Return the control-point distance of the fine pass in level-0 pixels.
 
-    A finer grid fits noise, a coarser one misses how tissue really deforms; on small images a tenth
-    of the image is fine enough.
+    A finer grid fits noise, a coarser one misses how tissue really deforms.
     """
-    if longest < SMALL_SIDE_PX:
-        return longest / 10
     return 150 * math.sqrt(longest / 4096)
 
 
