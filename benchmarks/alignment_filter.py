@@ -25,7 +25,8 @@ import numpy as np
 from scipy.stats import rankdata
 
 from benchmarks.alignment_real import landmark_rows, patch_rows
-from benchmarks.known_runs import Spoiling, drawn_case, error_field, known_run, lengths_um
+from benchmarks.known_runs import Spoiling, error_field, known_run, lengths_um
+from benchmarks.slides import drawn_case
 from pipeline.patches.case import judged
 from pipeline.patches.content import content_map
 from pipeline.patches.grid import PatchGrid
@@ -167,7 +168,7 @@ def auc(positive: np.ndarray, score: np.ndarray) -> float:
 def synthetic(work: Path, side: int, crew: Workers) -> list[Result]:
     """Draw the slides where needed, and measure both sizes of patches."""
     cases = [
-        drawn_case(work / f"case{k}", SynthSettings(size=side, seed=300 + k, her2=level), 2)
+        drawn_case(work / f"case{k}", SynthSettings(size=side, seed=300 + k, her2=level))
         for k, level in enumerate(LEVELS)
     ]
     results = []

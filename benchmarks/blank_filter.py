@@ -21,7 +21,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.known_runs import drawn_case, known_run
+from benchmarks.known_runs import known_run
+from benchmarks.slides import drawn_case
 from pipeline.patches.content import ContentMap, content_map
 from pipeline.patches.geometry import Surveyor
 from pipeline.patches.grid import PatchGrid
@@ -133,7 +134,6 @@ def main() -> None:
         drawn_case(
             work / f"damaged{k}",
             SynthSettings(size=given.size, seed=400 + k, her2=level, damage=DAMAGE_KINDS),
-            2,
         )
         for k, level in enumerate(LEVELS)
     ]

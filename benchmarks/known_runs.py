@@ -20,7 +20,7 @@ from registration.quality import Folding, Quality
 from registration.recipes import RegistrationSettings
 from registration.slide import open_slide
 from registration.storage import settings_hash
-from registration.synth import SynthCase, SynthSettings, load_truth, write_case
+from registration.synth import SynthCase, load_truth
 from registration.transforms import Chain, DisplacementField
 
 NODE_UM = 100.0
@@ -35,12 +35,6 @@ class Spoiling:
     """Largest error; it falls to zero between the bumps."""
     width_um: float
     """Deviation of the Gaussian that smooths its direction and its length."""
-
-
-def drawn_case(folder: Path, settings: SynthSettings, workers: int) -> SynthCase:
-    """Return a synthetic case, drawn unless it is there already."""
-    case = SynthCase(folder.name, settings, folder)
-    return case if case.is_complete() else write_case(folder, settings, workers=workers)
 
 
 def known_run(case: SynthCase, folder: Path, error: DisplacementField | None = None) -> Path:

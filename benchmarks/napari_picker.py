@@ -22,8 +22,9 @@ from typing import Any
 
 import psutil
 
+from benchmarks.slides import drawn_case
 from registration.storage import write_json
-from registration.synth import SynthCase, SynthSettings, write_case
+from registration.synth import SynthCase, SynthSettings
 
 PLACES = 8
 """Places that are zoomed in to, each for the first time."""
@@ -198,10 +199,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = (options.work or Path(temporary)) / f"pair_{options.size}"
         settings = SynthSettings(size=options.size, seed=1)
-        case = SynthCase("pair", settings, folder)
-        if not case.is_complete():
-            write_case(folder, settings, name="pair", workers=2)
-        runs = repeated(case, options.repeats)
+        runs = repeated(drawn_case(folder, settings, name="pair"), options.repeats)
     table = {name: statistics.median(run[name] for run in runs) for name in ROWS}
     print(f"pair of {options.size} px slides, median of {options.repeats} windows")
     for name, text in ROWS.items():

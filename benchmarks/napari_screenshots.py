@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from benchmarks.slides import drawn_case
 from registration.geometry import Size
 from registration.landmarks import Landmarks, read_landmarks, write_landmarks
-from registration.synth import SynthCase, SynthSettings, write_case
+from registration.synth import SynthCase, SynthSettings
 
 SETTINGS = SynthSettings(size=Size(4096, 3584), seed=29, her2="3+", rotation_deg=16.0)
 COMMAND = "import sys; from pipeline.cli.app import main; sys.exit(main())"
@@ -35,9 +36,7 @@ QUALITY = 86
 
 def prepared(work: Path) -> tuple[SynthCase, Path]:
     """Return a synthetic pair and its registration with patches beside it, made on first use."""
-    case = SynthCase("case", SETTINGS, work / "pair")
-    if not case.is_complete():
-        write_case(case.folder, SETTINGS, name=case.name)
+    case = drawn_case(work / "pair", SETTINGS, name="case")
     run = work / "registered"
     if not (run / "registration.json").is_file():
         write_landmarks(work / "six.csv", six_pairs(case, wrong=False))

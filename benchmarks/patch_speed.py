@@ -29,8 +29,8 @@ from typing import Any
 import numpy as np
 import openslide
 
-from benchmarks.known_runs import drawn_case
 from benchmarks.process_memory import watched
+from benchmarks.slides import drawn_case
 from pipeline.dataset.table import PatchRow, read_table
 from pipeline.patches.writing import CutTask, RunSource, cut, encoded
 from registration.execution import Workers, workers

@@ -15,8 +15,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.known_runs import drawn_case
 from benchmarks.process_memory import watched
+from benchmarks.slides import drawn_case
 from pipeline.dataset.table import read_table
 from registration.folder import RECORD_NAME, Registration
 from registration.geometry import Box
@@ -28,7 +28,7 @@ from registration.warp import warp_box
 
 def prepared(work: Path, size: int) -> tuple[SynthCase, Registration, Path]:
     """Return the case, its registration and its dataset, made where they are missing."""
-    case = drawn_case(work / f"case_{size}", SynthSettings(size=size, seed=21, picks=6), 2)
+    case = drawn_case(work / f"case_{size}", SynthSettings(size=size, seed=21, picks=6))
     run, dataset = work / f"run_{size}", work / f"dataset_{size}"
     if not (run / RECORD_NAME).is_file():
         words = ["register", str(case.he), str(case.ihc), "--landmarks", str(case.landmarks)]

@@ -15,8 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -24,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
+from benchmarks.process_memory import watched
+from benchmarks.slides import drawn_case
 from registration.blocks import BlockGrid
 from registration.elastix import ElastixSettings, register_bspline, transformix
 from registration.execution import workers
@@ -37,11 +36,13 @@ from registration.projective import fit_projective
 from registration.quality import target_errors
 from registration.slide import open_slide
 from registration.stain import extract_channel
-from registration.synth import SynthCase, SynthSettings, write_case
+from registration.synth import SynthCase, SynthSettings
 from registration.transforms import Chain, SplicedField
 from registration.warp import warp_box
 
-SAMPLE_SECONDS = 0.2
+FAILED_CHECK = 1
+"""Exit code of a registration whose verdict is "fail"; it is scored like any other."""
+
 NAIVE = ElastixSettings(grid_px=100, iterations=500, samples=4096, resolutions=4)
 
 
@@ -61,12 +62,6 @@ class Row:
     stages: dict[str, float]
 
 
-def existing_or_written(folder: Path, settings: SynthSettings) -> SynthCase:
-    """Return the case in ``folder``, written now unless it is there."""
-    case = SynthCase(folder.name, settings, folder)
-    return case if case.is_complete() else write_case(folder, settings, workers=2)
-
-
 def rows_of(case: SynthCase, runs: Path, given: argparse.Namespace) -> list[Row]:
     """Run every variant asked for on one case."""
     size = case.settings.size
@@ -84,9 +79,8 @@ def rows_of(case: SynthCase, runs: Path, given: argparse.Namespace) -> list[Row]
 
 def measured(name: str, case: SynthCase, out: Path, *options: str) -> Row:
     """Run ``register`` in a process of its own and score what it wrote."""
-    command = [sys.executable, "-c", "from pipeline.cli.app import main; main()", "register"]
-    command += [str(case.he), str(case.ihc), "--out", str(out), *options]
-    wall, peak = _watched(command)
+    words = ["register", str(case.he), str(case.ihc), "--out", str(out), *options]
+    wall, peak = watched(words, out.with_suffix(".log"), accepted=(0, FAILED_CHECK))
     registration = Registration.load(out)
     fixed, moving = read_landmarks(case.truth, minimum=1).oriented(registration.moving)
     errors = target_errors(registration.chain, fixed, moving)
@@ -144,30 +138,6 @@ def _summary(errors: np.ndarray) -> tuple[float, float, float, float]:
     return float(median), float(p90), float(p99), float(errors.max())
 
 
-def _watched(command: list[str]) -> tuple[float, float]:
-    """Run a command; return wall seconds and the peak PSS of its process tree in MiB."""
-    begun = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    root, peak = psutil.Process(process.pid), 0
-    while process.poll() is None:
-        peak = max(peak, _tree_pss(root))
-        time.sleep(SAMPLE_SECONDS)
-    wall = time.perf_counter() - begun
-    if process.returncode not in (0, 1):
-        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
-    return wall, peak / 2**20
-
-
-def _tree_pss(root: psutil.Process) -> int:
-    total = 0
-    try:
-        for process in [root, *root.children(recursive=True)]:
-            total += process.memory_full_info().pss
-    except psutil.Error:
-        return 0  # a process ended between being listed and being asked
-    return total
-
-
 def table(rows: list[Row]) -> str:
     """Return the rows as text."""
     columns = ("median", "p90", "p99", "max", "J min", "seam", "wall s", "MiB")
@@ -202,7 +172,7 @@ def main() -> None:
                 size=size, seed=given.seed, warp_px=warp, rotation_deg=given.rotation
             )
             folder = given.slides or Path(scratch)
-            case = existing_or_written(folder / f"{size}", settings)
+            case = drawn_case(folder / f"{size}", settings)
             rows += rows_of(case, Path(scratch) / f"runs_{size}", given)
     print(table(rows))
     if given.json:

@@ -16,7 +16,7 @@ from pipeline.patches.settings import PatchSettings
 from pipeline.patching import PatchRequest, run_patch
 from pipeline.registering import Request, run_request
 from pipeline.report.registration import REPORT_NAME
-from registration.execution import Progress, usable_cores
+from registration.execution import Progress, prefixed, usable_cores
 from registration.folder import Registration
 from registration.storage import write_text
 from registration.synth import CohortPlan, SynthCase, SynthSettings, write_cohort
@@ -87,7 +87,7 @@ def register_cases(demo: Demo, progress: Progress) -> None:
             truth=str(case.truth),
             overwrite=True,
         )
-        report = _prefixed(case.name, progress)
+        report = prefixed(case.name, progress)
         demo.registrations[case.name] = run_request(request, None, None, report)
     demo.results.append(f"reports: {demo.out / RUNS}/*/{REPORT_NAME}")
 
@@ -140,12 +140,3 @@ def _foreign(folder: Path) -> bool:
     """Return whether a folder holds things but no demo."""
     names = {path.name for path in folder.iterdir()}
     return bool(names) and SLIDES not in names
-
-
-def _prefixed(name: str, progress: Progress) -> Progress:
-    """Name the case in what is reported."""
-
-    def report(stage: str, done: int, total: int) -> None:
-        progress(f"{name}, {stage}", done, total)
-
-    return report

@@ -26,7 +26,7 @@ from pipeline.patches.measuring import candidate_boxes
 from pipeline.patches.settings import PatchSettings
 from pipeline.split import SplitSettings
 from registration.errors import RegistrationError
-from registration.execution import Progress, usable_cores, workers
+from registration.execution import Progress, prefixed, usable_cores, workers
 from registration.folder import Registration
 from registration.tissue import TissueMap
 
@@ -93,7 +93,7 @@ def run_patch(
                 continue
             try:
                 run = request.cases[case.name]
-                named = _prefixed(case.name, progress)
+                named = prefixed(case.name, progress)
                 patches = cut_case(run, work / case.name, request.settings, crew, named)
                 cut.append(replace(case, patches=patches))
             except (RegistrationError, PipelineError) as error:
@@ -168,12 +168,3 @@ def _plan(request: PatchRequest, cases: Sequence[DatasetCase]) -> DatasetPlan:
         request.layout,
         request.split,
     )
-
-
-def _prefixed(name: str, progress: Progress) -> Progress:
-    """Name the case in what is reported."""
-
-    def report(stage: str, done: int, total: int) -> None:
-        progress(f"{name}: {stage}", done, total)
-
-    return report

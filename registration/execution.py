@@ -28,6 +28,15 @@ def no_progress(stage: str, done: int, total: int) -> None:
     """Report nothing."""
 
 
+def prefixed(name: str, progress: Progress) -> Progress:
+    """Return ``progress`` with the name of a case before each stage's."""
+
+    def report(stage: str, done: int, total: int) -> None:
+        progress(f"{name}: {stage}", done, total)
+
+    return report
+
+
 class Workers(Protocol):
     """Something that runs a function on many tasks."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli.options import AsJson, WorkerCount
 from pipeline.cli.progress import progress_on_stderr
 
 if TYPE_CHECKING:
@@ -49,10 +50,8 @@ def dataset(
     mpp: Annotated[
         float, typer.Option(min=0.01, help="µm per pixel of the images, for --scores.")
     ] = 0.46,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes. Default: one per core.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    workers: WorkerCount = None,
+    as_json: AsJson = False,
 ) -> None:
     """Say what a dataset holds, check it, and measure the alignment of its pairs."""
     from pipeline.dataset.external import described

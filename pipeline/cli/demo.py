@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli.options import AsJson
 from pipeline.cli.progress import progress_on_stderr
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def demo(
     size: Annotated[
         int, typer.Option(min=1024, help="Pixels a side of the slides, a multiple of 64.")
     ] = 4096,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make a small cohort of slides, run the whole pipeline on it, and say how well it did."""
     from rich.console import Console

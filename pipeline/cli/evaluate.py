@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from pipeline.cli.options import AsJson
 from pipeline.cli.progress import progress_on_stderr
 from pipeline.errors import UsageError
 
@@ -86,7 +87,7 @@ def evaluate(
     device: Annotated[
         str, typer.Option(help="auto (a GPU where there is one), cuda or cpu.")
     ] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Score generated IHC images against the real ones, per HER2 level and beside controls."""
     model, root = _told_apart(paths or [], generated, he, ihc)

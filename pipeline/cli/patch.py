@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from pipeline.cli.options import AsJson, DryRun, Scheduler, WorkerCount
 from pipeline.cli.progress import progress_on_stderr
 
 if TYPE_CHECKING:
@@ -77,14 +78,10 @@ def patch(
     name: Annotated[
         str | None, typer.Option(help="Name of the dataset. Default: the folder's.")
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes. Default: one per core.")
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Address or scheduler file of an existing dask cluster.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    workers: WorkerCount = None,
+    scheduler: Scheduler = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Cut paired patches from finished registrations, filter them, and write a documented dataset."""
     from pipeline.patches.settings import PatchSettings

@@ -6,11 +6,11 @@ import os
 import subprocess
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from pipeline.cli.options import HeMpp, HeSlide, IhcMpp, IhcSlide
 from pipeline.errors import UsageError
 
 EXAMPLES = """
@@ -30,8 +30,8 @@ def add_to(app: typer.Typer) -> None:
 
 
 def pick(
-    he: Annotated[Path, typer.Argument(metavar="HE", help="H&E slide.")],
-    ihc: Annotated[Path, typer.Argument(metavar="IHC", help="IHC slide.")],
+    he: HeSlide,
+    ihc: IhcSlide,
     landmarks: Annotated[
         str | None,
         typer.Option(
@@ -40,8 +40,8 @@ def pick(
             "taken over into a new file. Default: <HE>_landmarks.csv in the current folder.",
         ),
     ] = None,
-    mpp_he: Annotated[float | None, typer.Option(help="µm per pixel of the H&E slide.")] = None,
-    mpp_ihc: Annotated[float | None, typer.Option(help="µm per pixel of the IHC slide.")] = None,
+    mpp_he: HeMpp = None,
+    mpp_ihc: IhcMpp = None,
 ) -> None:
     """Pick pairs of landmarks on an H&E and an IHC slide, in a napari window."""
     _check_window()

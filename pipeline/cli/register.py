@@ -9,6 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from pipeline.cli.options import (
+    AsJson,
+    DryRun,
+    HeMpp,
+    HeSlide,
+    IhcMpp,
+    IhcSlide,
+    Scheduler,
+    WorkerCount,
+)
 from pipeline.cli.progress import progress_on_stderr
 
 if TYPE_CHECKING:
@@ -41,8 +51,8 @@ def add_to(app: typer.Typer) -> None:
 
 
 def register(
-    he: Annotated[Path, typer.Argument(metavar="HE", help="H&E slide.")],
-    ihc: Annotated[Path, typer.Argument(metavar="IHC", help="IHC slide.")],
+    he: HeSlide,
+    ihc: IhcSlide,
     out: Annotated[
         Path | None, typer.Option(help="Run folder. Default: registered/<name of the H&E slide>.")
     ] = None,
@@ -68,14 +78,10 @@ def register(
         str, typer.Option(help="Channel that elastix registers: hematoxylin, darkness, grey, ...")
     ] = "hematoxylin",
     blocks: Annotated[str, typer.Option(help="Rows x columns of blocks.")] = "4x4",
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes. Default: one per core.")
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Address or scheduler file of an existing dask cluster.")
-    ] = None,
-    mpp_he: Annotated[float | None, typer.Option(help="µm per pixel of the H&E slide.")] = None,
-    mpp_ihc: Annotated[float | None, typer.Option(help="µm per pixel of the IHC slide.")] = None,
+    workers: WorkerCount = None,
+    scheduler: Scheduler = None,
+    mpp_he: HeMpp = None,
+    mpp_ihc: IhcMpp = None,
     image_format: Annotated[
         Literal["tiff", "ome-tiff", "ome-zarr"],
         typer.Option("--format", help="Format of the registered slide."),
@@ -86,8 +92,8 @@ def register(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what another run left in the folder.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Register an H&E slide and an IHC slide of the same case."""
     from pipeline.registering import Request, plan, run_request

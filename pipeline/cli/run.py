@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from pipeline.cli.options import AsJson, DryRun, Scheduler, WorkerCount
 from pipeline.cli.progress import progress_on_stderr
 
 if TYPE_CHECKING:
@@ -62,18 +63,14 @@ def run(
             help="Only this stage; may be repeated. Default: all (with --only: of the case)."
         ),
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes. Default: one per core.")
-    ] = None,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Address or scheduler file of an existing dask cluster.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    workers: WorkerCount = None,
+    scheduler: Scheduler = None,
+    dry_run: DryRun = False,
     print_slurm: Annotated[
         Literal["array", "dask"] | None,
         typer.Option(help="Print a SLURM script: one job per case, or a dask cluster."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Validate, register, cut and assemble all cases of a manifest, and train where it asks for it."""
     from rich.console import Console

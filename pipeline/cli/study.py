@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.options import AsJson
 from pipeline.cli.progress import progress_on_stderr
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def score(
     sheets: Annotated[
         list[Path], typer.Argument(metavar="SHEET...", help="One CSV file per reader.")
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare readers with the dataset's HER2 levels, and with each other."""
     from training.study_report import as_json as json_of

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from pipeline.cli.options import AsJson
 from pipeline.cli.progress import progress_on_stderr
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def translate(
     everywhere: Annotated[
         bool, typer.Option("--everywhere", help="Translate glass too, not tissue alone.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Turn H&E into virtual IHC."""
     from training.devices import device_named

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from pipeline.cli.options import AsJson
+
 EXAMPLES = """
 Examples:
 
@@ -35,7 +37,7 @@ def warp_points(
         Literal["he", "ihc"] | None,
         typer.Option(help="Slide to carry the points to. Default: the one that kept its pixels."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Carry points of one slide to the other, through the whole registration."""
     from pipeline import warping
