@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import threading
 import weakref
-from collections import OrderedDict
+from itertools import count
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -25,8 +25,8 @@ from registration.geometry import Box, Image, Size
 from registration.reader import SlideFacts, SlideReader, on_white
 from registration.refusal import EXPORT_AGAIN, compression_name, explain
 from registration.tiff_walk import is_tiff
+from registration.tile_cache import shared_tiles
 
-CACHE_BYTES = 64 * 2**20
 LARGEST_SEGMENT_BYTES = 2**30
 LARGEST_PLAIN_PIXELS = 400 * 10**6
 PLUGINS = {b"\x89PN": PngImagePlugin.PngImageFile, b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile}
@@ -34,7 +34,7 @@ PLUGINS = {b"\x89PN": PngImagePlugin.PngImageFile, b"\xff\xd8\xff": JpegImagePlu
 READABLE_PHOTOMETRICS = ("MINISBLACK", "MINISWHITE", "RGB", "YCBCR")
 UM_PER_UNIT = {"µm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
 UM_PER_RESOLUTION_UNIT = {2: 25_400.0, 3: 10_000.0}
-Series = tifffile.TiffPageSeries
+_numbers = count()
 
 
 def open_raster(path: Path) -> SlideReader:
@@ -112,8 +112,7 @@ class TiffReader:
             icc_profile=None if profile is None else bytes(profile.value),
             unit_missing=unit_missing,
         )
-        self._cache: OrderedDict[tuple[int, int], Image] = OrderedDict()
-        self._cached_bytes = 0
+        self._number = next(_numbers)
         self._lock = threading.Lock()
 
     def read(self, box: Box, level: int) -> Image:
@@ -133,24 +132,17 @@ class TiffReader:
         return image
 
     def close(self) -> None:
-        """Release the file and the cache."""
+        """Release the file and its tiles."""
         self._release()
-        self._cache.clear()
+        shared_tiles().forget(self._number)
 
     def _tile(self, level: int, index: int) -> Image:
         """Return a decoded tile or strip as RGB, from the cache where it is there."""
-        key = level, index
-        with self._lock:
-            if key in self._cache:
-                self._cache.move_to_end(key)
-                return self._cache[key]
-        tile = self._decoded(self._pages[level], index)
-        with self._lock:
-            if key not in self._cache:
-                self._cache[key] = tile
-                self._cached_bytes += tile.nbytes
-            while self._cached_bytes > CACHE_BYTES and len(self._cache) > 1:
-                self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
+        tiles, key = shared_tiles(), (self._number, level, index)
+        tile = tiles.get(key)
+        if tile is None:
+            tile = self._decoded(self._pages[level], index)
+            tiles.put(key, tile)
         return tile
 
     def _decoded(self, page: tifffile.TiffPage, index: int) -> Image:

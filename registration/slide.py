@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,8 +25,8 @@ from registration.raster import is_ome_tiff, open_raster
 from registration.reader import SlideFacts, SlideReader, on_white
 from registration.refusal import check_file, explain
 from registration.resample import area_average, source_box
+from registration.tile_cache import CACHE_BYTES
 
-CACHE_BYTES = 64 * 2**20
 OPEN_PER_PROCESS = 16
 PLAUSIBLE_MPP = (0.05, 20.0)
 MPP_TIMES_POWER = 10.0
@@ -167,7 +167,7 @@ class OpenSlideReader:
 
     def __init__(self, path: Path):
         self._slide = openslide.OpenSlide(path)
-        self._slide.set_cache(openslide.OpenSlideCache(CACHE_BYTES))
+        self._slide.set_cache(_openslide_tiles(os.getpid()))
         self.facts = _openslide_facts(self._slide)
 
     def read(self, box: Box, level: int) -> Image:
@@ -184,6 +184,12 @@ class OpenSlideReader:
     def close(self) -> None:
         """Release the file."""
         self._slide.close()
+
+
+@cache
+def _openslide_tiles(process: int) -> openslide.OpenSlideCache:
+    """Return the cache that all of OpenSlide's slides in a process share."""
+    return openslide.OpenSlideCache(CACHE_BYTES)
 
 
 def open_slide(path: str | Path, mpp: float | None = None, option: str = "--mpp") -> Slide:

@@ -13,6 +13,7 @@ from registration import raster
 from registration.errors import SlideError
 from registration.geometry import Box, Image, Size
 from registration.slide import open_slide
+from registration.tile_cache import TileCache
 
 WIDTH, HEIGHT = 403, 271
 ALL = Box(0, 0, WIDTH, HEIGHT)
@@ -210,7 +211,8 @@ def test_tiles_that_were_never_written_are_white(tmp_path: Path) -> None:
 def test_reading_twice_decodes_once_and_memory_stays_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(raster, "CACHE_BYTES", 5 * 64 * 64 * 3)
+    tiles = TileCache(5 * 64 * 64 * 3)
+    monkeypatch.setattr(raster, "shared_tiles", lambda: tiles)
     write_ome(tmp_path / "image.ome.tif", compression="deflate")
     decoded = []
     original = raster.TiffReader._decoded
@@ -226,9 +228,9 @@ def test_reading_twice_decodes_once_and_memory_stays_bounded(
     slide.read(Box(5, 5, 50, 50))
     assert len(decoded) == before
     slide.read(ALL)
-    reader = slide._open()
-    assert isinstance(reader, raster.TiffReader)
-    assert sum(tile.nbytes for tile in reader._cache.values()) <= raster.CACHE_BYTES
+    assert 0 < tiles.held_bytes <= 5 * 64 * 64 * 3
+    slide.close()
+    assert tiles.held_bytes == 0
 
 
 def test_threads_share_a_tiff(tmp_path: Path) -> None:
