@@ -63,7 +63,7 @@ def _plan_case(cohort: Cohort, case: Case, request: RunRequest) -> dict[str, Any
     try:
         if "register" in request.wanted and cohort.state(case, "register").word != "done":
             details = plan_registration(cohort.request(case))
-            plan |= {key: details[key] for key in ("start", "passes", "disk", "memory")}
+            plan |= {key: details[key] for key in ("start", "blocks", "disk", "memory")}
         plan["patches_mib"] = _patches_mib(cohort, case)
     except (RegistrationError, PipelineError) as error:
         plan["problem"] = str(error)
