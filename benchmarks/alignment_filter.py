@@ -1,11 +1,12 @@
 """The alignment filter on registrations that are spoiled locally by a known error, and on real pairs.
 
-    python -m benchmarks.alignment_filter --work FOLDER [--size 4096] [--json FILE]
+    python -m benchmarks.alignment_filter --work FOLDER [--seed 300] [--size 4096] [--json FILE]
     python -m benchmarks.alignment_filter --work FOLDER --landmarks DIR --patches DIR
 
 Synthetic slides of the four HER2 levels are drawn once into FOLDER. Their registration is the truth
 that drew them, then the truth spoiled by smooth fields of 0 to 60 µm. Every patch passes the filter
 as in ``bci-pipeline patch``; its true shift is the median length of the field over its tissue.
+``--seed`` draws other slides than those on which the filter's settings were partly chosen.
 
 ``--landmarks`` (CIMA's layout) registers real consecutive sections from six of their landmarks,
 ``--patches`` takes a dataset of pairs as it is (BCI's download); for both the share that the filter
@@ -165,11 +166,11 @@ def auc(positive: np.ndarray, score: np.ndarray) -> float:
     return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * others))
 
 
-def synthetic(work: Path, side: int, crew: Workers) -> list[Result]:
+def synthetic(work: Path, seed: int, side: int, crew: Workers) -> list[Result]:
     """Draw the slides where needed, and measure both sizes of patches."""
     cases = [
-        drawn_case(work / f"case{k}", SynthSettings(size=side, seed=300 + k, her2=level))
-        for k, level in enumerate(LEVELS)
+        drawn_case(work / f"seed_{number}", SynthSettings(size=side, seed=number, her2=level))
+        for number, level in enumerate(LEVELS, start=seed)
     ]
     results = []
     for size in (1024, 512):
@@ -203,6 +204,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=300, help="of the first of the four slides")
     parser.add_argument("--size", type=int, default=4096)
     parser.add_argument("--landmarks", type=Path)
     parser.add_argument("--patches", type=Path, nargs="*", default=[])
@@ -215,7 +217,9 @@ def main() -> None:
             results["landmarks"] = landmark_rows(given.landmarks, work, crew)
             results["patches"] = [patch_rows(folder, crew) for folder in given.patches]
         else:
-            results["synthetic"] = [asdict(row) for row in synthetic(work, given.size, crew)]
+            results["synthetic"] = [
+                asdict(row) for row in synthetic(work, given.seed, given.size, crew)
+            ]
     if given.json:
         given.json.write_text(json.dumps(results, indent=2) + "\n")
 
