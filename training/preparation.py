@@ -63,7 +63,7 @@ def prepare(
     """
     parts = hold_out(dataset, config.val_fraction, config.seed)
     weights, on_weights = _weights(config, parts.train, len(parts.validation))
-    notes = (*dataset.notes, parts.note, *on_weights)
+    notes = (*dataset.notes, parts.note, *on_weights, *_on_model(config))
     for note in notes:
         listener.note(note)
     pairs = (*parts.train, *parts.validation)
@@ -106,6 +106,16 @@ def calibration_images(data: Prepared, count: int, multiple_px: int) -> Iterator
         height, width = (side // multiple_px * multiple_px for side in images[0].shape[:2])
         pixels = torch.from_numpy(np.stack([image[:height, :width] for image in images]))
         yield to_network(pixels.to(data.batches.device)).permute(0, 3, 1, 2)
+
+
+def _on_model(config: TrainConfig) -> tuple[str, ...]:
+    """Return a note where a model is trained without a part of its published loss."""
+    if config.model != "pix2pixhd" or config.vgg_weights:
+        return ()
+    return (
+        "pix2pixHD is trained without its VGG loss, whose weights are not downloaded: give the path "
+        "of torchvision's vgg19-dcbb9e9d.pth with --set vgg_weights=FILE",
+    )
 
 
 def _weights(

@@ -23,9 +23,13 @@ Examples:
 
   bci-pipeline ablate dataset --table 3 --epochs 10+10 --crop 512 --batch 8
 
-The same command goes on where a killed one stopped. Exit codes: 0 done, 2 bad input or usage, 130
-interrupted.
+The same command goes on where a killed one stopped. Exit codes: 0 done, 1 training diverged, 2 bad
+input or usage, 130 interrupted.
 """
+
+
+TABLE_WIDTH = 120
+"""Wide enough for every row: figures broken over two lines are hard to compare."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -75,7 +79,7 @@ def ablate(
     if as_json:
         typer.echo(json.dumps(json.loads((out / f"table_{table}.json").read_text()), indent=2))
         return
-    Console(width=108, highlight=False).print(_drawn(results, table))
+    Console(width=TABLE_WIDTH, highlight=False).print(_drawn(results, table))
 
 
 def _drawn(results: list[Result], table: str) -> Table:
@@ -85,7 +89,7 @@ def _drawn(results: list[Result], table: str) -> Table:
     title = f"Table {table}: {results[0].images} test images, 95 % intervals in brackets"
     drawn = Table(title=title)
     for column in ("method", "PSNR, dB", "SSIM", "paper, BCI", "paper, LLVIP"):
-        drawn.add_column(column, justify="left" if column == "method" else "right")
+        drawn.add_column(column, justify="left" if column == "method" else "right", no_wrap=True)
     for result in results:
         a, b, paper = result.psnr, result.ssim, result.entry.paper
         drawn.add_row(

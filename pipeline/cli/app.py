@@ -10,7 +10,7 @@ from rich.console import Console
 
 from pipeline.errors import PipelineError
 from registration.errors import RegistrationError, StartError
-from training.errors import TrainingError
+from training.errors import DivergedError, TrainingError
 
 FAILED_CHECK = 1
 BAD_INPUT = 2
@@ -55,6 +55,9 @@ def main() -> None:
         app()
     except StartError as error:
         errors.print(f"[bold red]not registered:[/] {_escaped(str(error))}")
+        sys.exit(FAILED_CHECK)
+    except DivergedError as error:
+        errors.print(f"[bold red]stopped:[/] {_escaped(str(error))}")
         sys.exit(FAILED_CHECK)
     except (RegistrationError, TrainingError, PipelineError) as error:
         errors.print(f"[bold red]error:[/] {_escaped(str(error))}")

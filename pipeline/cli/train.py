@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -94,7 +93,6 @@ def train(
     """Train a generator of virtual IHC from H&E."""
     from pipeline.cli.train_progress import training_progress
     from training.data import open_dataset
-    from training.errors import DivergedError
     from training.loop import train as run
     from training.settings import resolve
 
@@ -115,12 +113,8 @@ def train(
         planned = _plan(chosen, pairs)
         typer.echo(json.dumps(planned, indent=2) if as_json else _as_lines(planned))
         return
-    try:
-        with training_progress() as listener:
-            done = run(chosen, pairs, out, resume=resume, cache_parent=cache, listener=listener)
-    except DivergedError as error:
-        typer.echo(str(error), err=True)
-        sys.exit(1)
+    with training_progress() as listener:
+        done = run(chosen, pairs, out, resume=resume, cache_parent=cache, listener=listener)
     typer.echo(_json(done) if as_json else _summary(done))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from pipeline.cli.app import app
+from pipeline.cli.app import app, main
 from pipeline.cli.train_progress import duration
 from pipeline.dataset.table import COLUMNS, PatchRow, write_tables
 from training.confidence import scale_confidence
@@ -110,11 +111,24 @@ def patch_row(number: int, shift_um: float, rank: float) -> PatchRow:
     return PatchRow(**values | {"he_file": f"HE/train/{name}", "ihc_file": f"IHC/train/{name}"})
 
 
-def test_divergence_exits_with_1(data: Path) -> None:
-    result = run("train", data, "--out", data / "run", *TINY, "--lr", "1e30")
+@pytest.mark.parametrize("command", ["train", "ablate"])
+def test_divergence_exits_with_1(
+    data: Path,
+    command: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for domain in ("HE", "IHC"):
+        shutil.copytree(data / domain / "train", data / domain / "test")
+    settings = ["--epochs", "1+1", "--crop", "32", "--set", "ngf=2", "--set", "device=cpu"]
+    settings += ["--set", "lr=1e30", "--set", "tensorboard=no", "--out", str(data / "run")]
+    monkeypatch.setattr("sys.argv", ["bci-pipeline", command, str(data), *settings])
 
-    assert result.exit_code == 1
-    assert "diverged" in result.stderr
+    with pytest.raises(SystemExit) as stopped:
+        main()
+
+    assert stopped.value.code == 1
+    assert "stopped: training diverged at step" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,20 @@ def test_table_1_has_the_papers_five_models() -> None:
     assert models == ["cyclegan", "pix2pix-unet", "pix2pix", "pix2pixhd", "pyramid-pix2pix"]
 
 
+def test_command_line_prints_each_row_of_table_3_on_one_line(tmp_path: Path, data: Path) -> None:
+    settings = [text for name, value in TINY.items() for text in ("--set", f"{name}={value}")]
+
+    result = CliRunner().invoke(
+        app, ["ablate", str(data), "--table", "3", "--out", str(tmp_path / "out"), *settings]
+    )
+
+    assert result.exit_code == 0, result.output
+    row = next(line for line in result.stdout.splitlines() if "+S1+S2+S3" in line)
+    assert row.count(" to ") == 2
+    assert "21.138 / 0.472" in row
+    assert "12.191 / 0.278" in row
+
+
 @pytest.mark.slow
 def test_command_line_prints_table_1(tmp_path: Path, write_pairs: WritePairs) -> None:
     root = write_pairs(tmp_path / "data", 3, 256, 256)

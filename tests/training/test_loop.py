@@ -28,6 +28,7 @@ from training.errors import CheckpointError, ConfigError, DivergedError
 from training.history import Silent, StepRecord, ValidationRecord
 from training.loop import train
 from training.models import build_model
+from training.preparation import prepare
 
 WritePairs = Callable[..., Path]
 SmallConfig = Callable[..., TrainConfig]
@@ -323,3 +324,15 @@ def test_tensorboard_files_can_be_read(
 
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     assert {"loss/G_L1", "speed/lr", "validation/psnr"} <= set(events.Tags()["scalars"])
+
+
+@pytest.mark.parametrize(("weights", "said"), [("", True), ("vgg19.pth", False)])
+def test_a_missing_vgg_loss_is_said(
+    tmp_path: Path, write_pairs: WritePairs, small_config: SmallConfig, weights: str, said: bool
+) -> None:
+    config, heard = small_config(model="pix2pixhd", vgg_weights=weights), Notes()
+
+    data = prepare(config, open_dataset(write_pairs(tmp_path, 3)), make_fabric(config), heard)
+
+    assert any("without its VGG loss" in note for note in heard.notes) == said
+    assert data.notes == tuple(heard.notes)
