@@ -37,15 +37,17 @@ def read_labels(path: Path, cases: Iterable[str]) -> dict[str, Label]:
     if not {"case", "patient"} <= set(header) <= set(COLUMNS):
         raise UsageError(f"{path}, line 1: expected the columns case,patient,her2,split")
     labels: dict[str, Label] = {}
+    named: set[str] = set()
     problems: list[str] = []
     for number, cells in enumerate(rows[1:], start=2):
         record = dict(zip(header, (cell.strip() for cell in cells), strict=False))
         if any(record.values()):
+            named.add(record.get("case", ""))
             try:
                 labels[record["case"]] = _label(record)
             except (KeyError, ValueError) as error:
                 problems.append(f"{path}, line {number}: {error}")
-    problems += [_unlabelled(path, case, labels) for case in cases if case not in labels]
+    problems += [_unlabelled(path, case, named) for case in cases if case not in named]
     if problems:
         raise UsageError("\n".join(problems))
     return labels
@@ -61,6 +63,6 @@ def _label(record: dict[str, str]) -> Label:
     return Label(record["patient"], her2, split)
 
 
-def _unlabelled(path: Path, case: str, labels: dict[str, Label]) -> str:
-    near = difflib.get_close_matches(case, labels, n=1)
+def _unlabelled(path: Path, case: str, named: set[str]) -> str:
+    near = difflib.get_close_matches(case, sorted(named), n=1)
     return f"{path} has no line for case {case}" + (f". Nearest: {near[0]}" if near else "")

@@ -24,7 +24,7 @@ from pipeline.labels import Label, read_labels
 from pipeline.patches.case import case_key, cut_case, exclusion, grid_of
 from pipeline.patches.measuring import candidate_boxes
 from pipeline.patches.settings import PatchSettings
-from pipeline.split import SplitSettings
+from pipeline.split import Labelled, SplitSettings, assign_splits, check_leakage
 from registration.errors import RegistrationError
 from registration.execution import Progress, prefixed, usable_cores, workers
 from registration.folder import Registration
@@ -34,7 +34,7 @@ WORK = ".work"
 BYTES_PER_PIXEL = {"png": 1.3, "webp": 0.8, "jpeg": 0.5}
 """Of one image, measured on BCI and synthetic patches."""
 
-WORKER_GIB = 0.35
+MAIN_GIB, WORKER_GIB = 0.4, 0.35
 
 
 @dataclass(frozen=True)
@@ -76,13 +76,15 @@ def run_patch(
     """Cut all runs and assemble the dataset.
 
     A run that cannot be used is left out and named. Raises :class:`UsageError` for contradictory
-    options and a folder of something else, :class:`DatasetError` where no pair is left.
+    options and a folder of something else; :class:`DatasetError` before any work where a patient or
+    a slide would be in two splits, and after it where no pair is left.
     """
     planned = _planned(request)
     plan = _plan(request, planned)
     if finished_dataset_key(request.out) == plan.key:
         return PatchOutcome(read_dataset(request.out), {})
     check_ours(request.out)
+    _check_splits(request, planned)
     work = request.out / WORK
     failed: dict[str, str] = {}
     cut: list[DatasetCase] = []
@@ -104,11 +106,14 @@ def run_patch(
     return PatchOutcome(read_dataset(request.out), failed)
 
 
-def plan_patches(request: PatchRequest) -> list[dict[str, object]]:
-    """Return, per case, what would be cut, with disk and memory, without cutting."""
+def plan_patches(request: PatchRequest, count: int | None) -> list[dict[str, object]]:
+    """Return, per case, what ``count`` workers would cut, with disk and memory, without cutting."""
     settings = request.settings
+    gib = MAIN_GIB + (count or usable_cores()) * WORKER_GIB
+    planned = _planned(request)
+    _check_splits(request, planned)
     plans: list[dict[str, object]] = []
-    for case in _planned(request):
+    for case in planned:
         plan: dict[str, object] = {"case": case.name}
         if case.excluded:
             plans.append(plan | {"excluded": case.excluded})
@@ -123,7 +128,7 @@ def plan_patches(request: PatchRequest) -> list[dict[str, object]]:
                 "positions": grid.rows * grid.columns,
                 "candidates": len(boxes),
                 "disk": f"at most {len(boxes) * pair_bytes / 2**20:.0f} MiB",
-                "memory": f"about {0.4 + usable_cores() * WORKER_GIB:.1f} GiB",
+                "memory": f"about {gib:.1f} GiB",
             }
         )
     return plans
@@ -149,6 +154,20 @@ def _planned(request: PatchRequest) -> list[DatasetCase]:
     else:
         labels = read_labels(request.labels, cases)
     return [_planned_case(name, run, labels[name], request) for name, run in cases.items()]
+
+
+def _check_splits(request: PatchRequest, cases: Sequence[DatasetCase]) -> None:
+    """Refuse a dataset whose splits would share a patient or a slide, as `assemble` would later."""
+    ready = [case for case in cases if not case.excluded]
+    splits = assign_splits(
+        [Labelled(case.patient, case.her2, case.split) for case in ready], request.split
+    )
+    rows: list[dict[str, object]] = []
+    for case in ready:
+        run = Registration.load(request.cases[case.name])
+        row = {"case": case.name, "patient": case.patient, "split": splits[case.patient]}
+        rows.append(row | {"he_hash": run.he.hash, "ihc_hash": run.ihc.hash})
+    check_leakage(rows)
 
 
 def _planned_case(name: str, run: Path, label: Label, request: PatchRequest) -> DatasetCase:

@@ -108,7 +108,7 @@ def patch(
         name=name,
     )
     if dry_run:
-        plan = plan_patches(request)
+        plan = plan_patches(request, workers)
         typer.echo(json.dumps(plan, indent=2) if as_json else _plan_text(plan))
         return
     with progress_on_stderr() as progress:

@@ -232,8 +232,15 @@ def _link(source: Path, target: Path) -> None:
 def _why_empty(plan: DatasetPlan, rows: Sequence[PatchRow]) -> str:
     """Say why a dataset would hold no pair."""
     reasons = sorted({row.reason for row in rows})
-    excluded = [f"{case.name} ({case.excluded})" for case in plan.cases if case.excluded]
-    parts = [f"of {len(rows)} candidates none was kept: {', '.join(reasons)}"] if rows else []
-    parts += [f"excluded: {'; '.join(excluded)}"] if excluded else []
-    parts = parts or ["the slides show no tissue"]
-    return f"no pair is left: {'. '.join(parts)}. Look at the scores, then loosen the limits."
+    excluded = "; ".join(f"{case.name} ({case.excluded})" for case in plan.cases if case.excluded)
+    if all(case.excluded for case in plan.cases):
+        return f"no pair is left, every case is excluded: {excluded}"
+    if not rows:
+        parts = ["the slides show no tissue"]
+    else:
+        parts = [
+            f"of {len(rows)} candidates none was kept: {', '.join(reasons)}. "
+            "Look at the scores, then loosen the limits"
+        ]
+    parts += [f"excluded: {excluded}"] if excluded else []
+    return f"no pair is left: {'. '.join(parts)}."

@@ -151,13 +151,14 @@ def test_every_wrong_label_is_named_with_its_line(tmp_path: Path) -> None:
     path.write_text("case,patient,her2,split\na,p,5,\nb,,0,\nc,p,0,training\nd12,p,0,\n")
 
     with pytest.raises(UsageError) as refused:
-        read_labels(path, ["d13"])
+        read_labels(path, ["a", "d13"])
 
     message = str(refused.value)
     assert "line 2: expected a HER2 level" in message
     assert "line 3: the patient is missing" in message
     assert "line 4: expected the split" in message
     assert "no line for case d13. Nearest: d12" in message
+    assert len(message.splitlines()) == 4, "case a has a line, if a wrong one"
 
 
 def test_a_file_of_something_else_is_no_label_file(tmp_path: Path) -> None:
