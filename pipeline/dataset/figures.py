@@ -17,7 +17,11 @@ from pipeline.report.drawing import backdrop, coloured, laid_over
 from registration.geometry import Image
 
 PAIR_PX = 260
-CAPTION_PX = 44
+CAPTION_PX = 56
+LINE_PX = 24
+TEXT_SCALE = 0.6
+"""Legible on the page too, which shows a sheet at about two thirds of its size."""
+
 GAP_PX = 12
 COLUMNS = 3
 PAIRS_PER_SHEET = 6
@@ -110,7 +114,7 @@ def contact_sheet(pictures: Sequence[PairPicture]) -> Image:
         x = GAP_PX + number % columns * width
         sheet[y : y + PAIR_PX, x : x + 2 * PAIR_PX] = picture.image
         for line, text in enumerate((picture.title, picture.note)):
-            _write(sheet, text, (x, y + PAIR_PX + 17 + 19 * line), (40, 40, 40))
+            _write(sheet, text, (x, y + PAIR_PX + LINE_PX * (line + 1) - 2), (40, 40, 40))
     return sheet
 
 
@@ -192,4 +196,6 @@ def _read(path: Path) -> Image:
 
 def _write(sheet: Image, text: str, corner: tuple[int, int], colour: tuple[int, int, int]) -> None:
     ascii_text = text.encode("ascii", "replace").decode("ascii")
-    cv2.putText(sheet, ascii_text, corner, cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, 1, cv2.LINE_AA)
+    cv2.putText(
+        sheet, ascii_text, corner, cv2.FONT_HERSHEY_SIMPLEX, TEXT_SCALE, colour, 1, cv2.LINE_AA
+    )
