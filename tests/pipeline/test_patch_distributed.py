@@ -26,6 +26,14 @@ PATIENCE_S = 240.0
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Let Ctrl+C reach the programs started here: a background job's children would ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def run(hand_made) -> Path:
     folder: Path = hand_made.registration.folder
