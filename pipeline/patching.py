@@ -165,8 +165,8 @@ def _check_splits(request: PatchRequest, cases: Sequence[DatasetCase]) -> None:
     rows: list[dict[str, object]] = []
     for case in ready:
         run = Registration.load(request.cases[case.name])
-        row = {"case": case.name, "patient": case.patient, "split": splits[case.patient]}
-        rows.append(row | {"he_hash": run.he.hash, "ihc_hash": run.ihc.hash})
+        whose = {"case": case.name, "patient": case.patient, "split": splits[case.patient]}
+        rows.append({**whose, "he_hash": run.he.hash, "ihc_hash": run.ihc.hash})
     check_leakage(rows)
 
 
