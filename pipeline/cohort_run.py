@@ -203,8 +203,12 @@ def _collect(cohort: Cohort, case: Case, stages: Sequence[Stage], outcome: Outco
 
 
 def _run_dataset(cohort: Cohort, outcome: Outcome, say: Say) -> None:
-    """Assemble the dataset of all cases that are ready."""
+    """Assemble the dataset of all cases that are ready, and name those that are not."""
     plan = cohort.dataset_plan()
+    for case, entry in zip(cohort.manifest.cases, plan.cases, strict=True):
+        _collect(cohort, case, CASE_STAGES, outcome)
+        if entry.excluded and case.id not in outcome.excluded:
+            outcome.failed.setdefault(case.id, f"not in the dataset: {entry.excluded}")
     try:
         if finished_dataset_key(cohort.dataset) != plan.key:
             say("dataset")

@@ -1,14 +1,19 @@
-"""What a cohort's plan says before anything is done: the work, disk and memory of every case."""
+"""A cohort without its long work: the plan, and a dataset of the cases that are ready."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli.app import app
+from pipeline.cohort import Cohort
+from pipeline.patches.case import cut_case
+from pipeline.registering import expected_key
+from registration.execution import InProcess, no_progress
 
 MANIFEST = """\
 name: small
@@ -53,3 +58,29 @@ def test_a_plan_is_readable(manifest: Path) -> None:
     assert "case one" in said.stdout
     assert "broken" not in said.stdout
     assert "register, then patch" in said.stdout
+
+
+def test_a_dataset_names_the_cases_that_are_not_ready(hand_made, manifest: Path) -> None:
+    cohort = Cohort.load(manifest)
+    (one,) = cohort.select(["one"])
+    run = cohort.run(one)
+    shutil.copytree(hand_made.registration.folder, run)
+    record = json.loads((run / "registration.json").read_text())
+    record["key"] = expected_key(cohort.request(one))
+    (run / "registration.json").write_text(json.dumps(record))
+    settings = cohort.manifest.patch.settings
+    cut_case(run, cohort.patches(one), settings, InProcess(), no_progress)
+
+    said = CliRunner().invoke(app, ["run", str(manifest), "--stage", "dataset"])
+
+    assert said.exit_code == 1, said.output
+    assert (cohort.dataset / "dataset.html").exists()
+    last = said.stdout.strip().splitlines()[-1]
+    assert last.startswith("FAILED   broken: register: ")
+    assert "FAILED   one" not in said.stdout
+
+    strict = manifest.read_text().replace("size: 256", "size: 128")
+    manifest.write_text(strict)
+    said = CliRunner().invoke(app, ["run", str(manifest), "--stage", "dataset"])
+    assert said.exit_code == 1, said.output
+    assert "FAILED   one: not in the dataset: patch: changed" in said.stdout
