@@ -7,6 +7,7 @@ kept beside the output until it is whole, so that a killed run goes on where it 
 
 from __future__ import annotations
 
+import glob
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -190,7 +191,19 @@ def _store(
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / key).touch()
+    _remove_unfinished(request.out)
     return folder
+
+
+def _remove_unfinished(out: Path) -> None:
+    """Remove what killed runs wrote of ``out``; it can be gigabytes, and only the units are used."""
+    stem, name = glob.escape(out.stem), glob.escape(out.name)
+    for pattern in (f".{stem}.*.part{out.suffix}", f".{name}.*.part"):
+        for part in out.parent.glob(pattern):
+            if part.is_dir():
+                shutil.rmtree(part)
+            else:
+                part.unlink()
 
 
 def _units(work: _Work, store: Path, progress: Progress) -> Iterator[EncodedUnit]:

@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ INDEX = "index.json"
 PIXELS = "pixels.u8"
 DISK_MARGIN = 1.05
 MOST_WORKERS = 16
+ABANDONED_S = 3600.0
 
 Tick = Callable[[int, int], None]
 """Called with how many pairs are done, and how many there are."""
@@ -109,6 +111,7 @@ def _build(pairs: Sequence[Pair], folder: Path, tick: Tick | None) -> None:
     """Decode all pairs into a temporary folder beside ``folder``, then rename it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     (folder.parent / ".gitignore").write_text("*\n", encoding="utf-8")
+    _remove_abandoned(folder)
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     try:
         shapes = _decode(pairs, part / PIXELS, tick)
@@ -117,6 +120,17 @@ def _build(pairs: Sequence[Pair], folder: Path, tick: Tick | None) -> None:
             part.rename(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what killed runs decoded for ``folder``; nobody has written to it for an hour.
+
+    Another process may be decoding the same pairs right now, on any machine.
+    """
+    for part in folder.parent.glob(f".{folder.name}.*.part"):
+        newest = max(path.stat().st_mtime for path in (part, *part.iterdir()))
+        if time.time() - newest > ABANDONED_S:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def _decode(pairs: Sequence[Pair], path: Path, tick: Tick | None) -> list[list[int]]:

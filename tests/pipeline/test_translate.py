@@ -123,13 +123,14 @@ def test_a_stopped_translation_goes_on_where_it_stopped(
         translate_slide(request, stops_before_the_last)
     assert not request.out.exists()
     assert len(list((tmp_path / ".parts.tif.units").glob("*.npz"))) == 1
+    (tmp_path / ".parts.4711.part.tif").write_bytes(b"what a killed process leaves")
     seen: list[int] = []
 
     parts = translate_slide(request, lambda stage, done, total: seen.append(done))
 
     assert parts.path.read_bytes() == whole.path.read_bytes()
     assert seen[0] > 1
-    assert not (tmp_path / ".parts.tif.units").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["parts.tif", "whole.tif"]
 
 
 def test_other_inputs_do_not_reuse_kept_units(tmp_path: Path, model: Path, slide: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,14 @@ import torch
 from PIL import Image
 
 from training.batches import Batch, Batches, Sampling
-from training.cache import PixelCache, default_parent, in_memory, open_cache
+from training.cache import (
+    ABANDONED_S,
+    PIXELS,
+    PixelCache,
+    default_parent,
+    in_memory,
+    open_cache,
+)
 from training.data import Pair, open_dataset
 from training.errors import DataError
 from training.images import ImageFile, from_network
@@ -73,6 +82,24 @@ def test_a_broken_image_leaves_no_cache_behind(tmp_path: Path) -> None:
         open_cache(pairs, tmp_path / "caches")
 
     assert [p.name for p in (tmp_path / "caches").iterdir()] == [".gitignore"]
+
+
+def test_what_killed_runs_decoded_is_removed_once_it_is_abandoned(tmp_path: Path) -> None:
+    pairs, parent = dataset_on_disk(tmp_path / "data"), tmp_path / "caches"
+    open_cache(pairs, parent)
+    cache = next(path for path in parent.iterdir() if path.is_dir())
+    shutil.rmtree(cache)
+    for name, age_s in (("dead", 2 * ABANDONED_S), ("busy", 0.0)):
+        part = parent / f".{cache.name}.{name}.part"
+        part.mkdir()
+        (part / PIXELS).write_bytes(b"half")
+        for path in (part / PIXELS, part):
+            os.utime(path, (time.time() - age_s,) * 2)
+
+    open_cache(pairs, parent)
+
+    assert not (parent / f".{cache.name}.dead.part").exists()
+    assert (parent / f".{cache.name}.busy.part" / PIXELS).exists()
 
 
 def test_read_only_datasets_are_cached_elsewhere(
