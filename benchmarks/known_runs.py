@@ -1,7 +1,7 @@
 """Run folders whose transform is the truth that drew the slides, and the same spoiled by a known field.
 
-For ``alignment_filter``, ``blank_filter`` and ``patch_truth``: nothing is registered, so that what
-is measured is the patch stage alone.
+For ``alignment_filter``, ``blank_filter``, ``patch_memory`` and ``patch_truth``: nothing is registered,
+so that what is measured is the patch stage alone.
 """
 
 from __future__ import annotations
@@ -39,18 +39,24 @@ class Spoiling:
 
 def known_run(case: SynthCase, folder: Path, error: DisplacementField | None = None) -> Path:
     """Write a finished registration of ``case``: its truth, after ``error``."""
-    pair = Pair(open_slide(case.he), open_slide(case.ihc))
     truth = load_truth(case.folder)
     chain = truth if error is None else Chain((error, *truth.steps))
     described = [] if error is None else error.coefficients.tolist()
+    pair = Pair(open_slide(case.he), open_slide(case.ihc))
+    key = settings_hash(str(case.folder), described)
+    return written_run(pair, chain, folder, key, mirrored=case.settings.mirrored)
+
+
+def written_run(pair: Pair, chain: Chain, folder: Path, key: str, *, mirrored: bool) -> Path:
+    """Write a finished registration of ``pair`` that nobody computed."""
     registration = Registration(
         folder=folder,
-        key=settings_hash(str(case.folder), described),
+        key=key,
         he=SlideRecord.of(pair.he),
         ihc=SlideRecord.of(pair.ihc),
         moving="he",
         settings=RegistrationSettings(),
-        start=StartRecord("landmarks", True, case.settings.mirrored, (), {}),
+        start=StartRecord("landmarks", True, mirrored, (), {}),
         chain=chain,
         blocks=(),
         quality=Quality(Folding(1.0, 1.0, 1.0, 1.0, 0.0), None, None, 0.0, {}),
