@@ -20,7 +20,7 @@ from registration.storage import settings_hash, write_json
 from registration.tissue import TissueMap
 
 MEASURED_NAME = "measured.json"
-VERSION = 2
+VERSION = 3
 """Raised when a measure changes, so that older figures are not taken up again."""
 
 LEAST_TISSUE = 0.02
