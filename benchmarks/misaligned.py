@@ -36,8 +36,8 @@ SHIFT_ERROR_UM = 1.5
 class Plan:
     """How much data to make."""
 
-    patients: int = 10
-    test_patients: int = 4
+    patients: int = 30
+    test_patients: int = 12
     side: int = 128
     seed: int = 0
 

@@ -56,25 +56,34 @@ SMALL: dict[str, Any] = {
     "ngf": 8,
     "ndf": 8,
     "crop": 64,
-    "epochs": "5+5",
+    "epochs": "7+7",
     "val_fraction": 0.0,
     "tensorboard": False,
     "device": "cpu",
 }
 """The same for all variants; small enough for one core."""
 
+TEST_MODE = "official, test mode"
+"""The generator of ``official`` as the released test script runs it: batch statistics, dropout."""
+
 RECIPE_VARIANTS: dict[str, dict[str, Any]] = {
     name: {"recipe": name} for name in ("robust", "paper", "official")
 }
+RECIPE_VARIANTS[TEST_MODE] = {"recipe": "official"}
 CHOICE_VARIANTS: dict[str, dict[str, Any]] = {
     "robust": {},
     "without confidence": {"confidence": False},
     "without EMA": {"ema": 0.0},
     "without dihedral turns": {"augment": "none"},
-    "without recalibration": {"recalibrate": 0},
+    "statistics measured last": {"fix_statistics": False},
+    "statistics as they ran": {"fix_statistics": False, "recalibrate": 0},
     "with coarse weights": {"scales": 3, "coarse_gain": 2.0, "lambda_l1": 12.5},
 }
-TRAINED_AS = {"without EMA": "robust", "without recalibration": "robust"}
+TRAINED_AS = {
+    "without EMA": "robust",
+    "statistics as they ran": "statistics measured last",
+    TEST_MODE: "official",
+}
 """These differ in what is made of a finished training; they are not trained again."""
 MODEL_VARIANTS: dict[str, dict[str, Any]] = {
     model: {"model": model}
@@ -99,7 +108,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="names of variants")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--side", type=int, default=128, help="of the patches, px")
-    parser.add_argument("--patients", type=int, default=10, help="to train on")
+    parser.add_argument("--patients", type=int, default=30, help="to train on")
     parser.add_argument("--test-patients", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=1, help="runs per variant")
     parser.add_argument("--data-seed", type=int, default=0, help="other slides and patients")
@@ -157,6 +166,8 @@ def run(
         generator = made_anew(
             home / f"{dataset.root.name}-{TRAINED_AS[name]}-{config.seed}", config, dataset
         )
+        generator.network.train(mode=name == TEST_MODE)
+        torch.manual_seed(config.seed)
         folder.mkdir(exist_ok=True)
     else:
         shutil.rmtree(folder, ignore_errors=True)
@@ -177,9 +188,10 @@ def made_anew(folder: Path, config: TrainConfig, dataset: Dataset) -> TrainedGen
     state = read_checkpoint(folder / CHECKPOINT)
     spec = generator_spec(config)
     network = build_generator(spec)
-    averaged = state["averaged"]["network"]
-    network.load_state_dict(averaged if config.ema else state["networks"]["generator"])
-    if config.recalibrate:
+    network.load_state_dict(
+        state["averaged"]["network"] if config.ema else state["networks"]["generator"]
+    )
+    if config.recalibrate and not config.fix_statistics:
         data = prepare(config, dataset, make_fabric(config), Silent(), folder.parent / "cache")
         images = calibration_images(data, config.recalibrate, spec.multiple_px)
         recalibrate(network, images)
