@@ -75,13 +75,12 @@ CHOICE_VARIANTS: dict[str, dict[str, Any]] = {
     "without confidence": {"confidence": False},
     "without EMA": {"ema": 0.0},
     "without dihedral turns": {"augment": "none"},
-    "statistics measured last": {"fix_statistics": False},
-    "statistics as they ran": {"fix_statistics": False, "recalibrate": 0},
+    "without recalibration": {"recalibrate": 0},
     "with coarse weights": {"scales": 3, "coarse_gain": 2.0, "lambda_l1": 12.5},
 }
 TRAINED_AS = {
     "without EMA": "robust",
-    "statistics as they ran": "statistics measured last",
+    "without recalibration": "robust",
     TEST_MODE: "official",
 }
 """These differ in what is made of a finished training; they are not trained again."""
@@ -155,7 +154,7 @@ def run(
 ) -> tuple[NDArray[np.float64], float]:
     """Train once; return the scores on the aligned test pairs, ``(pairs, scores)``, and seconds."""
     config = resolve(settings, environment={})
-    folder = home / f"{dataset.root.name}-{name.replace(' ', '-')}-{config.seed}"
+    folder = run_folder(home, dataset, name, config.seed)
     kept = folder / "scores.json"
     if kept.exists():
         stored = json.loads(kept.read_text())
@@ -163,9 +162,8 @@ def run(
             return np.array(stored["scores"]), float(stored["seconds"])
     began = time.perf_counter()
     if name in TRAINED_AS:
-        generator = made_anew(
-            home / f"{dataset.root.name}-{TRAINED_AS[name]}-{config.seed}", config, dataset
-        )
+        trained = run_folder(home, dataset, TRAINED_AS[name], config.seed)
+        generator = made_anew(trained, config, dataset)
         generator.network.train(mode=name == TEST_MODE)
         torch.manual_seed(config.seed)
         folder.mkdir(exist_ok=True)
@@ -183,6 +181,11 @@ def run(
     return np.array(scores), seconds
 
 
+def run_folder(home: Path, dataset: Dataset, name: str, seed: int) -> Path:
+    """Return where the run of a variant is kept."""
+    return home / f"{dataset.root.name}-{name.replace(' ', '-')}-{seed}"
+
+
 def made_anew(folder: Path, config: TrainConfig, dataset: Dataset) -> TrainedGenerator:
     """Return the generator that a finished run would have left with other last steps."""
     state = read_checkpoint(folder / CHECKPOINT)
@@ -191,7 +194,7 @@ def made_anew(folder: Path, config: TrainConfig, dataset: Dataset) -> TrainedGen
     network.load_state_dict(
         state["averaged"]["network"] if config.ema else state["networks"]["generator"]
     )
-    if config.recalibrate and not config.fix_statistics:
+    if config.recalibrate:
         data = prepare(config, dataset, make_fabric(config), Silent(), folder.parent / "cache")
         images = calibration_images(data, config.recalibrate, spec.multiple_px)
         recalibrate(network, images)

@@ -2,9 +2,7 @@
 
 The last weights of an adversarial game wobble; their exponential moving average does not. BatchNorm's
 running statistics belong to other weights than the average, and to crops; they are measured again,
-on whole images, before the generator is scored, saved or used. Measured once when the learning rate
-begins to fall, and held from then on, they leave the generator time to learn with them: it is then
-trained as it is used, one image at a time.
+on whole images, before the generator is scored, saved or used.
 """
 
 from __future__ import annotations
@@ -63,7 +61,7 @@ def recalibrate(network: nn.Module, images: Iterable[Tensor]) -> None:
     dropout off, statistics cost 1.3 dB (docs/training.md). All batches
     count alike. A network without BatchNorm is left as it is, and so are random numbers.
     """
-    norms = _norms(network)
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     if not norms:
         return
     device = next(network.parameters()).device
@@ -78,13 +76,3 @@ def recalibrate(network: nn.Module, images: Iterable[Tensor]) -> None:
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     set_random_state(state, device)
-
-
-def hold_statistics(network: nn.Module) -> None:
-    """Normalise by the running statistics from now on, also while training."""
-    for norm in _norms(network):
-        norm.eval()
-
-
-def _norms(network: nn.Module) -> list[nn.BatchNorm2d]:
-    return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]

@@ -70,8 +70,6 @@ class TrainConfig:
     """Decay of the running mean of the generator's weights; 0 keeps none."""
     recalibrate: int = 0
     """Training images on which BatchNorm is measured again before the generator is used."""
-    fix_statistics: bool = False
-    """Measure BatchNorm when the learning rate begins to fall, and train on with what was measured."""
     statistics: Statistics = "running"
     """``batch`` validates with dropout and batch statistics, as the released test script does."""
 

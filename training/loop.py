@@ -13,7 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from training.averaging import Averaged, hold_statistics, recalibrate
+from training.averaging import Averaged, recalibrate
 from training.batches import Batch
 from training.checkpoints import BEST, CHECKPOINT, LAST, TrainedGenerator, save_generator
 from training.config import TrainConfig
@@ -108,10 +108,6 @@ class Run:
         """Steps of one epoch."""
         return -(-len(self.data.batches) // self.config.accumulate)
 
-    def statistics_fixed(self, epoch: int) -> bool:
-        """Return whether the generator trains with fixed BatchNorm statistics in an epoch."""
-        return self.config.fix_statistics and epoch >= self.config.epochs[0] > 0
-
 
 def run_epochs(run: Run, position: Position, scribe: Scribe) -> Outcome:
     """Train from ``position`` to the end."""
@@ -122,8 +118,6 @@ def run_epochs(run: Run, position: Position, scribe: Scribe) -> Outcome:
         for epoch in range(position.epoch, config.total_epochs):
             for player in model.players.values():
                 player.set_learning_rate(config.learning_rate(epoch))
-            if run.statistics_fixed(epoch):
-                fix_statistics(run, measure=epoch == config.epochs[0] and not position.step)
             first = position.step * config.accumulate
             for batches in grouped(run.data.batches.epoch(epoch, first), config.accumulate):
                 losses = model.step(batches)
@@ -206,7 +200,7 @@ def score(run: Run, position: Position, scribe: Scribe) -> tuple[Position, dict[
     """Score the generator as it would be used, keep it, draw a sheet, renew the report."""
     scores: dict[str, float] = {}
     if run.fabric.is_global_zero:
-        network = deployed(run, fixed=run.statistics_fixed(position.epoch - 1))
+        network = deployed(run)
         spec, data = run.model.spec, run.data
         result = validate(
             network,
@@ -234,27 +228,11 @@ def score(run: Run, position: Position, scribe: Scribe) -> tuple[Position, dict[
     return position, scores
 
 
-def deployed(run: Run, *, fixed: bool) -> nn.Module:
+def deployed(run: Run) -> nn.Module:
     """Return a copy of the generator as it will be used: averaged, recalibrated, evaluating."""
     source = run.model.generator if run.averaged is None else run.averaged.network
     network = copy.deepcopy(source).requires_grad_(False).eval()
-    if run.config.recalibrate and not fixed:
-        recalibrate(network, calibration(run))
+    if run.config.recalibrate:
+        multiple_px = run.model.spec.multiple_px
+        recalibrate(network, calibration_images(run.data, run.config.recalibrate, multiple_px))
     return network
-
-
-def fix_statistics(run: Run, *, measure: bool) -> None:
-    """Let the generator train with the statistics that it will be used with.
-
-    They are measured once and stay: what is learnt from then on fits them.
-    """
-    network = run.model.generator
-    if measure and run.config.recalibrate:
-        recalibrate(network, calibration(run))
-        network.train()
-    hold_statistics(network)
-
-
-def calibration(run: Run) -> Iterator[torch.Tensor]:
-    """Yield the images on which BatchNorm is measured."""
-    return calibration_images(run.data, run.config.recalibrate, run.model.spec.multiple_px)

@@ -27,6 +27,5 @@ RECIPES: dict[str, dict[str, Any]] = {
         "confidence": True,
         "ema": 0.999,
         "recalibrate": 64,
-        "fix_statistics": True,
     },
 }

@@ -49,7 +49,6 @@ def small_config() -> SmallConfig:
             "val_fraction": 0.3,
             "ema": 0.9,
             "recalibrate": 2,
-            "fix_statistics": True,
             "augment": "dihedral",
             "tensorboard": False,
             "device": "cpu",

@@ -52,12 +52,19 @@ def torchrun(
     processes: int, config: TrainConfig, data: Path, out: Path, stop_at: int = -1
 ) -> subprocess.CompletedProcess[str]:
     """Train in processes of torchrun; the first one is told to stop after a step."""
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    return launched(launch, config, data, out, stop_at)
+
+
+def launched(
+    launch: list[str], config: TrainConfig, data: Path, out: Path, stop_at: int = -1
+) -> subprocess.CompletedProcess[str]:
+    """Train in a process of its own, with ``launch`` between Python and the script."""
     script = out.parent / "run.py"
     script.write_text(textwrap.dedent(SCRIPT))
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    launch += ["--nproc-per-node", str(processes), str(script), json.dumps(config.as_dict())]
+    words = [json.dumps(config.as_dict()), str(data), str(out), str(stop_at)]
     done = subprocess.run(
-        [*launch, str(data), str(out), str(stop_at)],
+        [sys.executable, *launch, str(script), *words],
         check=False,
         capture_output=True,
         text=True,
@@ -90,8 +97,9 @@ def test_two_processes_take_the_steps_of_one_with_twice_the_batch(
     assert one["position"]["total"] == two["position"]["total"] == 1
     for name in first_stepped:
         expected, found = (first_moments(state["optimizers"][name]) for state in (one, two))
-        # Adam's first moment after one step is half the gradient.
-        assert (expected - found).abs().max() < 1e-5 + 1e-3 * expected.abs().max(), name
+        # Adam's first moment after one step is half the gradient. Rounding differs with the size of
+        # the batch, and where it moves a ReLU across its kink a single weight differs by more.
+        assert torch.linalg.norm(expected - found) < 1e-3 * torch.linalg.norm(expected), name
 
 
 @pytest.mark.slow
@@ -102,17 +110,12 @@ def test_one_process_of_torchrun_trains_like_a_plain_run(
     config = small_config(epochs=(1, 1))
 
     torchrun(1, config, data, tmp_path / "launched")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        train(config, open_dataset(data), tmp_path / "plain")
-    finally:
-        torch.set_num_threads(threads)
+    launched([], config, data, tmp_path / "plain")
 
-    plain, launched = (read_checkpoint(tmp_path / run / "checkpoint.pt") for run in RUNS_OF_ONE)
+    plain, by_torchrun = (read_checkpoint(tmp_path / run / "checkpoint.pt") for run in RUNS_OF_ONE)
     for name, network in plain["networks"].items():
         for key, value in network.items():
-            assert torch.equal(value, launched["networks"][name][key]), f"{name}/{key}"
+            assert torch.equal(value, by_torchrun["networks"][name][key]), f"{name}/{key}"
 
 
 @pytest.mark.slow

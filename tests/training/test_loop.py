@@ -11,7 +11,6 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ from training.data import open_dataset
 from training.devices import make_fabric
 from training.errors import CheckpointError, ConfigError, DivergedError
 from training.history import Silent, StepRecord, ValidationRecord
-from training.images import to_batch
 from training.loop import train
 from training.models import build_model
 from training.preparation import prepare
@@ -119,57 +117,6 @@ def test_best_generator_is_the_best_validated_one(
     assert load_generator(tmp_path / "run" / "last.pt").epoch == 6
     marked = [r.epoch for r in heard.validations if r.best]
     assert marked[-1] == 1 + int(np.argmax(psnr))
-
-
-class KeepsGenerators(Silent):
-    """Keeps the weights that each validation left."""
-
-    def __init__(self, run: Path) -> None:
-        self.run = run
-        self.kept: list[dict[str, torch.Tensor]] = []
-
-    def validated(self, record: ValidationRecord) -> None:
-        self.kept.append(load_generator(self.run / "last.pt").network.state_dict())
-
-
-@pytest.mark.parametrize("constant", [0, 2])
-def test_statistics_stay_while_the_rate_falls_and_the_weights_learn_on(
-    tmp_path: Path, write_pairs: WritePairs, small_config: SmallConfig, constant: int
-) -> None:
-    heard = KeepsGenerators(tmp_path / "run")
-    config = small_config(epochs=(constant, 2), validate_every=1, ema=0.0)
-
-    train(config, open_dataset(write_pairs(tmp_path / "data")), tmp_path / "run", listener=heard)
-
-    statistics, weights = "model.2.running_var", "model.1.weight"
-    before_last, last = heard.kept[-2:]
-    assert not torch.equal(before_last[weights], last[weights])
-    # With no epoch at the full rate there is nothing to measure yet, and nothing is fixed.
-    assert torch.equal(before_last[statistics], last[statistics]) == (constant > 0)
-    if constant:
-        first, second = heard.kept[:2]
-        assert not torch.equal(first[statistics], second[statistics])
-        assert torch.equal(second[statistics], last[statistics])
-
-
-def test_fixed_statistics_are_those_that_training_uses(
-    tmp_path: Path, write_pairs: WritePairs, small_config: SmallConfig
-) -> None:
-    config = small_config(epochs=(1, 1), ema=0.0, dropout=0.0, lr=1e-12, augment="none", crop=0)
-    dataset = open_dataset(write_pairs(tmp_path / "data", 2, 32, 32))
-    config = replace(config, val_fraction=0.0, recalibrate=2, lambda_gan=0.0, log_every=1)
-    heard = Notes()
-
-    train(config, dataset, tmp_path / "run", listener=heard)
-
-    # One batch of both images: with statistics of that batch, or measured on it, the loss is the
-    # same but for the variance's denominator (N - 1 where measured).
-    batch, fixed = (record.losses["G_L1"] for record in heard.steps)
-    generator = load_generator(tmp_path / "run" / "last.pt")
-    images = [[to_batch(image) for image in pair.read()] for pair in dataset.pairs]
-    used = np.mean([(ihc.float() - generator(he)).abs().mean() for he, ihc in images]) / 127.5
-    assert fixed != batch
-    assert fixed == pytest.approx(config.lambda_l1 * used, rel=0.02)
 
 
 @pytest.mark.parametrize("model", MODELS)
