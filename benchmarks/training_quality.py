@@ -7,7 +7,7 @@ other and adds one that was tried, ``--which models`` trains all models. Scores 
 and test patches; brackets are 95 % intervals of the difference to the first variant, from resampled
 seeds and patients: where zero lies outside, the two differ. With ``--keep FOLDER`` finished runs are
 found again; ``--data-seed`` draws other slides, so that what was chosen on one set is confirmed on
-another.
+another; with several, every variant is trained and tested on each, and the scores are put together.
 """
 
 from __future__ import annotations
@@ -110,7 +110,9 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=30, help="to train on")
     parser.add_argument("--test-patients", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=1, help="runs per variant")
-    parser.add_argument("--data-seed", type=int, default=0, help="other slides and patients")
+    parser.add_argument(
+        "--data-seed", type=int, nargs="+", default=[0], help="other slides and patients"
+    )
     parser.add_argument("--keep", type=Path, help="keep the dataset and finished runs here")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="also write the figures here")
@@ -119,16 +121,27 @@ def main() -> None:
     changed = dict(text.split("=", 1) for text in options.set)
     with tempfile.TemporaryDirectory() as scratch:
         home = options.keep or Path(scratch)
-        plan = Plan(options.patients, options.test_patients, options.side, options.data_seed)
-        dataset = open_dataset(write_dataset(home / f"data-{plan.seed}", plan))
         variants = VARIANTS[options.which]
         chosen = {name: variants[name] for name in options.only or variants}
-        scored = run_all(chosen, {**SMALL, **changed}, dataset, options.seeds, home)
-    tests = dataset.select("test")
-    table = [*scored, controls(tests, "H&E itself"), controls(tests, "mean colour")]
-    about = {"torch": torch.__version__, "seeds": options.seeds, "test_pairs": len(tests)}
-    about |= {"settings": {**SMALL, **changed}}
-    report(table, [pair.patient for pair in tests], about, options.json)
+        tables, patients = [], []
+        for seed in options.data_seed:
+            plan = Plan(options.patients, options.test_patients, options.side, seed)
+            dataset = open_dataset(write_dataset(home / f"data-{seed}", plan))
+            tests = dataset.select("test")
+            scored = run_all(chosen, {**SMALL, **changed}, dataset, options.seeds, home)
+            known_nothing = [controls(tests, name) for name in ("H&E itself", "mean colour")]
+            tables.append([*scored, *known_nothing])
+            patients += [f"{seed}/{pair.patient}" for pair in tests]
+    table = [joined(parts) for parts in zip(*tables, strict=True)]
+    about = {"torch": torch.__version__, "seeds": options.seeds, "test_pairs": len(patients)}
+    about |= {"data_seeds": options.data_seed, "settings": {**SMALL, **changed}}
+    report(table, patients, about, options.json)
+
+
+def joined(parts: Sequence[Scored]) -> Scored:
+    """Return the scores of one variant on several sets of slides as if they were one."""
+    seconds = float(np.mean([part.seconds for part in parts]))
+    return Scored(parts[0].name, np.concatenate([part.values for part in parts], axis=1), seconds)
 
 
 def run_all(
@@ -218,9 +231,9 @@ def controls(pairs: Sequence[Pair], name: str) -> Scored:
     return Scored(name, np.array(values)[None])
 
 
-def interval(gaps: NDArray[np.float64], patients: Sequence[str | None]) -> tuple[float, float]:
+def interval(gaps: NDArray[np.float64], patients: Sequence[str]) -> tuple[float, float]:
     """Return the 95 % interval of the mean of ``(seeds, pairs)``, seeds and patients resampled."""
-    names, units = np.unique([str(patient) for patient in patients], return_inverse=True)
+    names, units = np.unique(patients, return_inverse=True)
     sums = np.stack([np.bincount(units, weights=row, minlength=len(names)) for row in gaps])
     counts = np.bincount(units)
     random = np.random.default_rng(0)
@@ -232,7 +245,7 @@ def interval(gaps: NDArray[np.float64], patients: Sequence[str | None]) -> tuple
 
 def report(
     table: Sequence[Scored],
-    patients: Sequence[str | None],
+    patients: Sequence[str],
     about: Mapping[str, Any],
     path: Path | None,
 ) -> None:
@@ -249,7 +262,7 @@ def report(
 
 
 def compared(
-    scored: Scored, reference: Scored, patients: Sequence[str | None]
+    scored: Scored, reference: Scored, patients: Sequence[str]
 ) -> tuple[dict[str, Any], list[str]]:
     """Return a row of the table as values and as text; ``*`` where the reference is better."""
     row: dict[str, Any] = {"variant": scored.name, "seconds": scored.seconds}
