@@ -78,9 +78,9 @@ def write_dataset(root: Path, plan: Plan) -> Path:
     return root
 
 
-def aligned_sections(seed: int) -> tuple[Pixels, Pixels]:
+def aligned_sections(seed: int, her2: str = "3+") -> tuple[Pixels, Pixels]:
     """Return H&E and IHC in the frame of the IHC section, reduced to ``MPP``."""
-    settings = SynthSettings(size=SLIDE_PX, seed=seed, her2="3+", warp_px=0.0, rotation_deg=0.0)
+    settings = SynthSettings(size=SLIDE_PX, seed=seed, her2=her2, warp_px=0.0, rotation_deg=0.0)
     he, ihc, ihc_to_he = render_pair(settings)
     height, width = ihc.shape[:2]
     source = ihc_to_he.on_grid(axis_positions(0, width), axis_positions(0, height))

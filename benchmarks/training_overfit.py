@@ -14,13 +14,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
-from benchmarks.misaligned import REDUCED_BY, SLIDE_PX, Pixels, save, tissue_share
-from registration.geometry import axis_positions
-from registration.synth import SynthSettings, render_pair
+from benchmarks.misaligned import REDUCED_BY, SLIDE_PX, aligned_sections, save, tissue_share
 from training.checkpoints import LAST, load_generator
 from training.data import Dataset, open_dataset
 from training.history import HISTORY, Table, read_numbers
@@ -29,7 +26,7 @@ from training.loop import train
 from training.metrics import psnr
 from training.settings import resolve
 
-SIDE_PX, PAIRS = 256, 8
+SIDE_PX, PAIRS, HER2 = 256, 8, "2+"
 MODELS = ("pyramid-pix2pix", "pix2pix", "pix2pix-unet", "pix2pixhd", "cyclegan")
 COMMON: dict[str, Any] = {"batch": 2, "val_fraction": 0.0, "tensorboard": False, "device": "cpu"}
 COMMON |= {"recipe": "paper", "ema": 0.99, "recalibrate": 8, "log_every": 4, "dropout": 0.0}
@@ -71,31 +68,16 @@ def write_pairs(root: Path) -> Path:
     count, seed = 0, 0
     starts = range(0, SLIDE_PX // REDUCED_BY - SIDE_PX + 1, SIDE_PX)
     while count < PAIRS:
-        he, ihc = sections(seed)
+        he, ihc = aligned_sections(seed, HER2)
         seed += 1
         for y in starts:
             for x in starts:
                 part = slice(y, y + SIDE_PX), slice(x, x + SIDE_PX)
                 if count < PAIRS and tissue_share(he[part]) > ENOUGH_TISSUE:
                     for domain, image in (("HE", he), ("IHC", ihc)):
-                        save(root / domain / "train" / f"{count:05d}_train_3+.png", image[part])
+                        save(root / domain / "train" / f"{count:05d}_train_{HER2}.png", image[part])
                     count += 1
     return root
-
-
-def sections(seed: int) -> tuple[Pixels, Pixels]:
-    """Return H&E, in the frame of the IHC section, and IHC, both reduced."""
-    settings = SynthSettings(size=SLIDE_PX, seed=seed, warp_px=0.0, rotation_deg=0.0)
-    he, ihc, ihc_to_he = render_pair(settings)
-    height, width = ihc.shape[:2]
-    source = ihc_to_he.on_grid(axis_positions(0, width), axis_positions(0, height))
-    maps = source.astype(np.float32)
-    warped = cv2.remap(
-        he, maps[..., 0], maps[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    size = (width // REDUCED_BY, height // REDUCED_BY)
-    reduced = [cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in (warped, ihc)]
-    return np.asarray(reduced[0], np.uint8), np.asarray(reduced[1], np.uint8)
 
 
 def learnt(model: str, dataset: Dataset, out: Path, options: argparse.Namespace) -> dict[str, Any]:

@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5, help="timed training steps of each side")
     parser.add_argument("--ngf", type=int, default=64)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--pairs", type=Path, help="dataset for the loader, instead of drawn noise")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -47,7 +48,7 @@ def main() -> None:
         step_row(options.ngf, options.steps),
         pyramid_row(256, repeats=30),
         pyramid_row(1024, repeats=5),
-        *loader_rows(),
+        *loader_rows(options.pairs),
     ]
     print(f"torch {torch.__version__}, {platform.processor()}, {options.threads} thread(s)")
     print(f"{'what':<52}{'ours, ms':>12}{'literal, ms':>14}{'times':>8}")
@@ -96,34 +97,43 @@ def pyramid_row(side: int, repeats: int) -> dict[str, Any]:
     )
 
 
-def loader_rows() -> list[dict[str, Any]]:
-    """Time a pair of 1024 px: from the cache, and from a side-by-side PNG of tissue-like noise."""
+def side_by_side(dataset: Path | None) -> list[np.ndarray]:
+    """Return H&E and IHC in one image: pairs of ``dataset``, or tissue-like noise of 1024 px."""
+    if dataset is not None:
+        return [np.hstack(pair.read()) for pair in open_dataset(dataset).pairs[:PAIRS]]
     random = np.random.default_rng(0)
+    images = []
+    for _ in range(PAIRS):
+        noise = random.normal(0, 14, (1024, 2048, 3)).astype(np.float32)
+        coarse = random.uniform(90, 230, (64, 128, 3)).astype(np.float32)
+        image = cv2.resize(coarse, (2048, 1024), interpolation=cv2.INTER_CUBIC) + noise
+        images.append(np.clip(image, 0, 255).astype(np.uint8))
+    return images
+
+
+def loader_rows(dataset: Path | None) -> list[dict[str, Any]]:
+    """Time a pair: from the cache, and from a side-by-side PNG."""
+    images = side_by_side(dataset)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "data"
         (root / "train").mkdir(parents=True)
-        for number in range(PAIRS):
-            noise = random.normal(0, 14, (1024, 2048, 3)).astype(np.float32)
-            coarse = random.uniform(90, 230, (64, 128, 3)).astype(np.float32)
-            image = cv2.resize(coarse, (2048, 1024), interpolation=cv2.INTER_CUBIC) + noise
-            Image.fromarray(np.clip(image, 0, 255).astype(np.uint8)).save(
-                root / "train" / f"{number:05d}_train_1+.png"
-            )
+        for number, image in enumerate(images):
+            Image.fromarray(image).save(root / "train" / f"{number:05d}_train_1+.png")
         pairs = open_dataset(root).select("train")
         cache = open_cache(pairs, Path(folder) / "cache")
-        batches = Batches(cache, range(PAIRS), Sampling(batch=1))
-        plans = [(batches._plan(0, 0).part(slice(i, i + 1)),) * 2 for i in range(PAIRS)]
+        batches = Batches(cache, range(len(images)), Sampling(batch=1))
+        plans = [(batches._plan(0, 0).part(slice(i, i + 1)),) * 2 for i in range(len(images))]
         files = [pair.he.path for pair in pairs]
         rows = [
             in_turns(
-                f"a pair of 1024 px, 8-bit, against {what}",
+                f"a pair, 8-bit, against {what}",
                 lambda: [batches._pixels(*plan) for plan in plans],
                 lambda read=read: [read(path) for path in files],  # type: ignore[misc]
                 repeats=3,
             )
             for what, read in (("decoding alone", decode), ("released loader", load_side_by_side))
         ]
-    return [{**row, "ours": row["ours"] / PAIRS, "literal": row["literal"] / PAIRS} for row in rows]
+    return [{**row, **{k: row[k] / len(images) for k in ("ours", "literal")}} for row in rows]
 
 
 def decode(path: Path) -> Any:

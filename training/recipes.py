@@ -23,7 +23,6 @@ RECIPES: dict[str, dict[str, Any]] = {
         "statistics": "batch",
     },
     "robust": {
-        "augment": "dihedral",
         "confidence": True,
         "ema": 0.999,
         "recalibrate": 64,
