@@ -5,8 +5,8 @@
 ``official``: what the released code does by default: S1 + S2 + S3, 100 + 100 epochs with its
 schedule, random horizontal flips, validation with batch statistics and dropout.
 
-``robust``: the default, for pairs that are not perfectly aligned. Measured one by one in
-``benchmarks/training_quality.py``.
+``robust``: the default, for pairs that are not perfectly aligned. What each choice is worth is measured
+in ``benchmarks/training_quality.py``; what did not earn its place is not in it (docs/training.md).
 """
 
 from __future__ import annotations
