@@ -97,9 +97,10 @@ def test_two_processes_take_the_steps_of_one_with_twice_the_batch(
     assert one["position"]["total"] == two["position"]["total"] == 1
     for name in first_stepped:
         expected, found = (first_moments(state["optimizers"][name]) for state in (one, two))
-        # Adam's first moment after one step is half the gradient. Rounding differs with the size of
-        # the batch, and where it moves a ReLU across its kink a single weight differs by more.
-        assert torch.linalg.norm(expected - found) < 1e-3 * torch.linalg.norm(expected), name
+        # Adam's first moment after one step is half the gradient. Convolutions round differently for
+        # each size of batch, and normalising small maps amplifies that to 0.3 % on some processors;
+        # gradients that are summed instead of averaged, or of one process alone, are off by far more.
+        assert torch.linalg.norm(expected - found) < 1e-2 * torch.linalg.norm(expected), name
 
 
 @pytest.mark.slow
