@@ -7,7 +7,6 @@ kept beside the output until it is whole, so that a killed run goes on where it 
 
 from __future__ import annotations
 
-import glob
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,7 +21,7 @@ from registration.geometry import Box, Image, Size
 from registration.image import SUFFIXES, ImageFormat
 from registration.pyramid import EncodedUnit, PyramidSpec, encode_unit, unit_boxes, write_pyramid
 from registration.slide import Slide, open_slide
-from registration.storage import content_hash, settings_hash, written_whole
+from registration.storage import content_hash, remove_unfinished, settings_hash, written_whole
 from registration.tissue import TissueMap
 from training.checkpoints import TrainedGenerator, load_generator
 from training.images import Pixels
@@ -191,19 +190,8 @@ def _store(
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / key).touch()
-    _remove_unfinished(request.out)
+    remove_unfinished(request.out)
     return folder
-
-
-def _remove_unfinished(out: Path) -> None:
-    """Remove what killed runs wrote of ``out``; it can be gigabytes, and only the units are used."""
-    stem, name = glob.escape(out.stem), glob.escape(out.name)
-    for pattern in (f".{stem}.*.part{out.suffix}", f".{name}.*.part"):
-        for part in out.parent.glob(pattern):
-            if part.is_dir():
-                shutil.rmtree(part)
-            else:
-                part.unlink()
 
 
 def _units(work: _Work, store: Path, progress: Progress) -> Iterator[EncodedUnit]:

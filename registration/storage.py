@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +43,17 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what killed processes left of ``path``, a file or a folder, under temporary names."""
+    stem, name, suffix = (re.escape(text) for text in (path.stem, path.name, path.suffix))
+    temporary = re.compile(rf"\.{stem}\.\d+\.part{suffix}|\.{name}\.\d+\.part")
+    for part in [part for part in path.parent.iterdir() if temporary.fullmatch(part.name)]:
+        if part.is_dir():
+            shutil.rmtree(part)
+        else:
+            part.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -15,6 +15,7 @@ from registration.storage import (
     HASH_EDGE_BYTES,
     content_hash,
     folder_written_whole,
+    remove_unfinished,
     settings_hash,
     write_json,
     write_npz,
@@ -155,3 +156,16 @@ class Settings:
 def test_only_plain_values_are_hashed() -> None:
     with pytest.raises(TypeError):
         settings_hash(Settings(50.0))
+
+
+def test_only_what_was_left_of_this_very_file_is_removed(tmp_path: Path) -> None:
+    out = tmp_path / "p012.tif"
+    left = [tmp_path / ".p012.4711.part.tif", tmp_path / ".p012.tif.4711.part"]
+    others = [tmp_path / ".p012.he.4711.part.tif", tmp_path / ".p0123.4711.part.tif", out]
+    left[1].mkdir()
+    for path in (left[0], left[1] / "tile", *others):
+        path.write_bytes(b"something")
+
+    remove_unfinished(out)
+
+    assert sorted(tmp_path.iterdir()) == sorted(others)
