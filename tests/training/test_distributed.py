@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -39,7 +40,7 @@ data, out = open_dataset(Path(sys.argv[2])), Path(sys.argv[3])
 try:
     train(TrainConfig(**settings), data, out, resume=out.exists(), listener=Stops())
 except KeyboardInterrupt:
-    print("stopped", os.environ["RANK"])
+    os.write(1, f"stopped {os.environ['RANK']}\\n".encode())  # in one piece
 """
 
 RUNS_OF_ONE, RUNS_OF_TWO = ("plain", "launched"), ("whole", "halves")
@@ -65,6 +66,7 @@ def launched(
     words = [json.dumps(config.as_dict()), str(data), str(out), str(stop_at)]
     done = subprocess.run(
         [sys.executable, *launch, str(script), *words],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
         check=False,
         capture_output=True,
         text=True,
