@@ -28,16 +28,16 @@ from scipy.stats import rankdata
 from benchmarks.alignment_real import landmark_rows, patch_rows
 from benchmarks.known_runs import Spoiling, error_field, known_run, lengths_um
 from benchmarks.slides import drawn_case
+from pipeline.patches.blank.filter import content_map
 from pipeline.patches.case import judged
-from pipeline.patches.content import content_map
 from pipeline.patches.grid import PatchGrid
-from pipeline.patches.measuring import measure_case
+from pipeline.patches.measurement import measure_case
 from pipeline.patches.record import Candidate
 from pipeline.patches.settings import PatchSettings
-from pipeline.patches.writing import RunSource
+from pipeline.patches.writer import RunSource
 from registration.execution import InProcess, Workers, no_progress, workers
-from registration.folder import Registration
 from registration.geometry import Box, mesh
+from registration.result import Registration
 from registration.synth import SynthCase, SynthSettings
 from registration.tissue import TissueMap
 from registration.transforms import DisplacementField

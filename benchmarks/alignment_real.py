@@ -18,16 +18,16 @@ from pipeline.dataset.external import score
 from pipeline.patches.alignment import null_percentiles
 from pipeline.patches.case import judged
 from pipeline.patches.grid import PatchGrid
-from pipeline.patches.judging import Measured
-from pipeline.patches.measuring import measure_case
+from pipeline.patches.measurement import measure_case
+from pipeline.patches.selection import Measured
 from pipeline.patches.settings import PatchSettings
-from pipeline.patches.writing import RunSource
+from pipeline.patches.writer import RunSource
 from registration.execution import Workers, no_progress
-from registration.folder import RECORD_NAME, Registration
-from registration.landmarks import Landmarks, read_landmarks
+from registration.landmarks.landmarks import Landmarks, read_landmarks
 from registration.pair import Pair
-from registration.run import RunOptions, register_pair
-from registration.slide import open_slide
+from registration.register import RunOptions, register_pair
+from registration.result import RECORD_NAME, Registration
+from registration.slides.slide import open_slide
 
 PATCH_UM = 471.0
 """1,024 px at 0.46 µm."""
@@ -102,7 +102,7 @@ def kept_shares(
 
 def patch_rows(folder: Path, crew: Workers) -> dict[str, Any]:
     """Measure a downloaded dataset's pairs, and the same images with the next pair's partner."""
-    from training.data import open_dataset
+    from training.data.pairs import open_dataset
 
     dataset = open_dataset(folder)
     found = list(dataset.pairs)

@@ -21,8 +21,8 @@ import cv2
 import numpy as np
 
 from registration.geometry import Image, Points
-from registration.slide import Slide, open_slide
-from registration.start import propose_start, verify
+from registration.slides.slide import Slide, open_slide
+from registration.start.propose import propose_start, verify
 from registration.synth import DAMAGE_KINDS, HER2_LEVELS, SynthSettings, render_pair, truth_pairs
 from registration.transforms import Projective
 

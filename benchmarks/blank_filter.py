@@ -26,14 +26,14 @@ from numpy.typing import NDArray
 
 from benchmarks.known_runs import known_run
 from benchmarks.slides import drawn_case
-from pipeline.patches.content import ContentMap, content_map
+from pipeline.patches.blank.filter import ContentMap, content_map
 from pipeline.patches.geometry import Surveyor
 from pipeline.patches.grid import PatchGrid
-from pipeline.patches.measuring import candidate_boxes
+from pipeline.patches.measurement import candidate_boxes
 from pipeline.patches.settings import PatchSettings
 from registration.execution import Workers, no_progress, workers
-from registration.folder import Registration
-from registration.slide import Slide
+from registration.result import Registration
+from registration.slides.slide import Slide
 from registration.synth import DAMAGE_KINDS, Ground, SynthCase, SynthSettings
 from registration.synth.case import MASK_DOWNSAMPLE
 from registration.tissue import TissueMap

@@ -27,14 +27,14 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.literal import LiteralTrainer
-from training.batches import Batch
-from training.checkpoints import read_checkpoint
-from training.config import TrainConfig
-from training.data import open_dataset
+from training.data.batches import Batch
+from training.data.pairs import open_dataset
 from training.devices import make_fabric
-from training.history import HISTORY, VALIDATION, Table, read_numbers
-from training.loop import train
-from training.models import build_model
+from training.inference.checkpoints import read_checkpoint
+from training.models.pix2pix import build_model
+from training.run.history import HISTORY, VALIDATION, Table, read_numbers
+from training.run.loop import train
+from training.settings.config import TrainConfig
 
 BATCHES = (2, 4, 8, 16, 32)
 OFFICIAL: Mapping[str, Any] = {

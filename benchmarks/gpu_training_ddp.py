@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from training.data import open_dataset
-from training.loop import train
-from training.settings import resolve
+from training.data.pairs import open_dataset
+from training.run.loop import train
+from training.settings.sources import resolve
 
 
 def main() -> None:

@@ -21,10 +21,10 @@ import numpy as np
 import psutil
 
 from registration.geometry import Box, Image, Size
-from registration.pyramid import Format, PyramidSpec, encode_unit, unit_boxes, write_pyramid
-from registration.raster import TiffReader
-from registration.reader import SlideReader
-from registration.slide import OpenSlideReader
+from registration.slides.pyramid import Format, PyramidSpec, encode_unit, unit_boxes, write_pyramid
+from registration.slides.raster import TiffReader
+from registration.slides.reader import SlideReader
+from registration.slides.slide import OpenSlideReader
 
 FORMATS: dict[Format, str] = {"tiff": "a.tif", "ome-tiff": "a.ome.tif", "ome-zarr": "a.ome.zarr"}
 MPP = 0.46

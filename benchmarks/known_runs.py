@@ -12,13 +12,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from registration.folder import Registration, SlideRecord, StartRecord, write_registration
 from registration.geometry import Points, Size
-from registration.landmarks import Landmarks
+from registration.landmarks.landmarks import Landmarks
+from registration.nonrigid.recipes import RegistrationSettings
 from registration.pair import Pair
-from registration.quality import Folding, Quality
-from registration.recipes import RegistrationSettings
-from registration.slide import open_slide
+from registration.quality.quality import Folding, Quality
+from registration.result import Registration, SlideRecord, StartRecord, write_registration
+from registration.slides.slide import open_slide
 from registration.storage import settings_hash
 from registration.synth import SynthCase, load_truth
 from registration.transforms import Chain, DisplacementField

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from training.discriminators import PatchGAN
-from training.networks import GENERATORS, GeneratorSpec, build_generator, initialise
+from training.models.discriminators import PatchGAN
+from training.models.generators import GENERATORS, GeneratorSpec, build_generator, initialise
 
 
 def blur(image: Tensor) -> Tensor:

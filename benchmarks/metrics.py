@@ -24,10 +24,10 @@ from skimage.color import rgb2hed
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
-from training.images import read_image, to_batch
-from training.metrics import psnr, ssim
-from training.metrics_shift import shift_scores
-from training.metrics_stain import dab_density
+from training.data.images import read_image, to_batch
+from training.metrics.published import psnr, ssim
+from training.metrics.shift import shift_scores
+from training.metrics.stain import dab_density
 
 Image = NDArray[np.uint8]
 BCI = Path(__file__).parents[2] / "shared" / "data" / "patches" / "bci"

@@ -54,8 +54,8 @@ def measure(he: Path, ihc: Path) -> dict[str, float]:
     begin = time.perf_counter()
     from napari import Viewer
 
-    from napari_plugin.picker_widget import PickerWidget
-    from napari_plugin.session import PairRequest
+    from napari_plugin.picker.session import PairRequest
+    from napari_plugin.picker.widget import PickerWidget
 
     found = {"import_s": time.perf_counter() - begin}
     begin = time.perf_counter()

@@ -21,7 +21,7 @@ from PIL import Image
 
 from benchmarks.slides import drawn_case
 from registration.geometry import Size
-from registration.landmarks import Landmarks, read_landmarks, write_landmarks
+from registration.landmarks.landmarks import Landmarks, read_landmarks, write_landmarks
 from registration.synth import SynthCase, SynthSettings
 
 SETTINGS = SynthSettings(size=Size(4096, 3584), seed=29, her2="3+", rotation_deg=16.0)
@@ -87,7 +87,7 @@ def settle(viewer: Any, seconds: float = 1.0) -> None:
 def picker_pictures(case: SynthCase, save: Callable[[Any, str], None]) -> None:
     """Take the pictures of the landmark picker."""
     from napari_plugin.launch import open_picker
-    from napari_plugin.session import PairRequest
+    from napari_plugin.picker.session import PairRequest
 
     for left in (*Path().glob("picked.csv*"), *Path().glob(".picked.*")):
         left.unlink()

@@ -26,10 +26,10 @@ from benchmarks.known_runs import written_run
 from benchmarks.process_memory import watched_processes
 from benchmarks.slides import drawn_case
 from pipeline.dataset.table import read_table
-from registration.folder import RECORD_NAME
 from registration.geometry import Box, Image, Size
 from registration.pair import Pair
-from registration.slide import open_slide
+from registration.result import RECORD_NAME
+from registration.slides.slide import open_slide
 from registration.synth import SynthCase, SynthSettings, load_truth
 from registration.synth.ndpi import NdpiSpec, write_ndpi
 from registration.transforms import Chain, DisplacementField

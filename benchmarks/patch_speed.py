@@ -32,10 +32,10 @@ import openslide
 from benchmarks.process_memory import watched
 from benchmarks.slides import drawn_case
 from pipeline.dataset.table import PatchRow, read_table
-from pipeline.patches.writing import CutTask, RunSource, cut, encoded
+from pipeline.patches.writer import CutTask, RunSource, cut, encoded
 from registration.execution import Workers, workers
-from registration.folder import RECORD_NAME, Registration
 from registration.geometry import Box
+from registration.result import RECORD_NAME, Registration
 from registration.synth import SynthSettings
 
 ROUNDS = 3

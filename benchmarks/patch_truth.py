@@ -18,10 +18,10 @@ import numpy as np
 from benchmarks.process_memory import watched
 from benchmarks.slides import drawn_case
 from pipeline.dataset.table import read_table
-from registration.folder import RECORD_NAME, Registration
 from registration.geometry import Box
-from registration.landmarks import read_landmarks
-from registration.quality import target_errors
+from registration.landmarks.landmarks import read_landmarks
+from registration.quality.quality import target_errors
+from registration.result import RECORD_NAME, Registration
 from registration.synth import SynthCase, SynthSettings
 from registration.warp import warp_box
 

@@ -27,9 +27,9 @@ from pipeline.report.places import choose_places
 from pipeline.report.registration import REPORT_NAME
 from pipeline.report.views import View, views
 from registration.execution import no_progress
-from registration.folder import Registration
 from registration.geometry import Image
 from registration.pair import Pair
+from registration.result import Registration
 from registration.tissue import TissueMap
 
 CASE = "case02"

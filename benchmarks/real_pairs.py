@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from registration.errors import StartError
-from registration.landmarks import Landmarks, read_landmarks
+from registration.landmarks.landmarks import Landmarks, read_landmarks
 from registration.pair import Pair
-from registration.quality import target_errors, unregistered
-from registration.run import RunOptions, register_pair
-from registration.slide import open_slide
+from registration.quality.quality import target_errors, unregistered
+from registration.register import RunOptions, register_pair
+from registration.slides.slide import open_slide
 
 NOMINAL_MPP = 5.0
 """These images do not say how large their pixels are."""

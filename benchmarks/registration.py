@@ -25,16 +25,16 @@ import numpy as np
 
 from benchmarks.process_memory import watched
 from benchmarks.slides import drawn_case
-from registration.blocks import BlockGrid
-from registration.elastix import ElastixSettings, register_bspline, transformix
 from registration.execution import workers
-from registration.folder import Registration, read_record
 from registration.geometry import Box
-from registration.landmarks import read_landmarks
+from registration.landmarks.landmarks import read_landmarks
+from registration.landmarks.projective import fit_projective
+from registration.nonrigid.elastix import ElastixSettings, register_bspline, transformix
+from registration.nonrigid.grid import BlockGrid
 from registration.pair import Pair
-from registration.projective import fit_projective
-from registration.quality import target_errors
-from registration.slide import open_slide
+from registration.quality.quality import target_errors
+from registration.result import Registration, read_record
+from registration.slides.slide import open_slide
 from registration.stain import extract_channel
 from registration.synth import SynthCase, SynthSettings
 from registration.transforms import Chain, SplicedField

@@ -24,8 +24,8 @@ from registration.errors import StartError
 from registration.execution import Workers, workers
 from registration.geometry import Points
 from registration.pair import Pair
-from registration.run import RunOptions, register_pair
-from registration.slide import open_slide
+from registration.register import RunOptions, register_pair
+from registration.slides.slide import open_slide
 from registration.tissue import TissueMap
 
 LEVEL = 2

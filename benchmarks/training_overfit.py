@@ -18,13 +18,13 @@ import numpy as np
 import torch
 
 from benchmarks.misaligned import REDUCED_BY, SLIDE_PX, aligned_sections, save, tissue_share
-from training.checkpoints import LAST, load_generator
-from training.data import Dataset, open_dataset
-from training.history import HISTORY, Table, read_numbers
-from training.images import to_batch
-from training.loop import train
-from training.metrics import psnr
-from training.settings import resolve
+from training.data.images import to_batch
+from training.data.pairs import Dataset, open_dataset
+from training.inference.checkpoints import LAST, load_generator
+from training.metrics.published import psnr
+from training.run.history import HISTORY, Table, read_numbers
+from training.run.loop import train
+from training.settings.sources import resolve
 
 SIDE_PX, PAIRS, HER2 = 256, 8, "2+"
 MODELS = ("pyramid-pix2pix", "pix2pix", "pix2pix-unet", "pix2pixhd", "cyclegan")

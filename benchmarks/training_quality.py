@@ -27,27 +27,27 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.misaligned import Plan, write_dataset
-from training.averaging import recalibrate
-from training.checkpoints import (
+from training.data.images import to_batch
+from training.data.pairs import Dataset, Pair, open_dataset
+from training.devices import make_fabric
+from training.inference.checkpoints import (
     CHECKPOINT,
     LAST,
     TrainedGenerator,
     load_generator,
     read_checkpoint,
 )
-from training.config import TrainConfig
-from training.data import Dataset, Pair, open_dataset
-from training.devices import make_fabric
-from training.history import Silent
-from training.images import to_batch
-from training.loop import train
-from training.metrics import psnr, ssim
-from training.metrics_intervals import percentiles
-from training.metrics_stain import stain_scores
-from training.models import generator_spec
-from training.networks import build_generator
-from training.preparation import calibration_images, prepare
-from training.settings import resolve
+from training.metrics.intervals import percentiles
+from training.metrics.published import psnr, ssim
+from training.metrics.stain import stain_scores
+from training.models.generators import build_generator
+from training.models.pix2pix import generator_spec
+from training.run.averaging import recalibrate
+from training.run.history import Silent
+from training.run.loop import train
+from training.run.preparation import calibration_images, prepare
+from training.settings.config import TrainConfig
+from training.settings.sources import resolve
 
 SCORES = ("PSNR", "SSIM", "DAB error")
 BETTER = {"PSNR": 1, "SSIM": 1, "DAB error": -1}

@@ -23,13 +23,13 @@ import torch
 from PIL import Image
 
 from benchmarks.literal import LiteralTrainer, load_side_by_side, pyramid_terms
-from training.batches import Batch, Batches, Sampling
-from training.cache import open_cache
-from training.config import TrainConfig
-from training.data import open_dataset
+from training.data.batches import Batch, Batches, Sampling
+from training.data.cache import open_cache
+from training.data.pairs import open_dataset
 from training.devices import make_fabric
-from training.models import build_model
-from training.pyramid import PyramidLoss
+from training.models.pix2pix import build_model
+from training.models.pyramid import PyramidLoss
+from training.settings.config import TrainConfig
 
 PAIRS = 8
 

@@ -23,12 +23,12 @@ import psutil
 import torch
 
 from registration.geometry import Box
-from registration.slide import open_slide
-from training.averaging import recalibrate
-from training.checkpoints import TrainedGenerator, load_generator, save_generator
-from training.images import Pixels, from_batch, to_batch
-from training.networks import GENERATORS, build_generator, initialise
-from training.tiling import generate_tile, prepare_tile, tiling_of
+from registration.slides.slide import open_slide
+from training.data.images import Pixels, from_batch, to_batch
+from training.inference.checkpoints import TrainedGenerator, load_generator, save_generator
+from training.inference.tiling import generate_tile, prepare_tile, tiling_of
+from training.models.generators import GENERATORS, build_generator, initialise
+from training.run.averaging import recalibrate
 
 CROP_PX = 2048
 WATCH_S = 0.5

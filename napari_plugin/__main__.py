@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
         viewer, review = open_review(given.run)
         wrong = review.message.text() if review.review is None else ""
     else:
-        from napari_plugin.session import PairRequest
+        from napari_plugin.picker.session import PairRequest
 
         request = PairRequest(given.he, given.ihc, given.landmarks, given.mpp_he, given.mpp_ihc)
         viewer, picker = open_picker(request)

@@ -236,7 +236,7 @@ def suggestion_command(
     he: Path, ihc: Path, mpp_he: float | None, mpp_ihc: float | None
 ) -> list[str]:
     """Return the command that prints suggested pairs."""
-    words = [sys.executable, "-m", "napari_plugin.proposing", str(he), str(ihc)]
+    words = [sys.executable, "-m", "napari_plugin.picker.proposals", str(he), str(ihc)]
     for name, value in (("--mpp-he", mpp_he), ("--mpp-ihc", mpp_ihc)):
         if value is not None:
             words += [name, f"{value:g}"]

@@ -7,9 +7,9 @@ from pathlib import Path
 from napari import Viewer
 from qtpy.QtWidgets import QDockWidget
 
-from napari_plugin.picker_widget import PickerWidget
-from napari_plugin.review_widget import ReviewWidget
-from napari_plugin.session import PairRequest
+from napari_plugin.picker.session import PairRequest
+from napari_plugin.picker.widget import PickerWidget
+from napari_plugin.review.widget import ReviewWidget
 
 WINDOW = (1500, 900)
 IN_THE_WAY = ("layer controls", "layer list")

@@ -15,7 +15,7 @@ import numpy as np
 
 from napari_plugin.convert import box_of
 from registration.geometry import Box, Image, Size
-from registration.slide import Slide
+from registration.slides.slide import Slide
 
 TILE_PX = 512
 CACHE_BYTES = 96 * 2**20

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_plugin.levels import Source, Tiles
 from registration.geometry import Box, Image, Size
-from registration.slide import Slide
+from registration.slides.slide import Slide
 from registration.transforms import Transform
 from registration.warp import warp_box
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from napari_plugin.convert import affine_napari
 from napari_plugin.levels import Tiles, pyramid
-from napari_plugin.review_layers import image_layer, map_layers
-from napari_plugin.reviewing import Review
+from napari_plugin.review.layers import image_layer, map_layers
+from napari_plugin.review.model import Review
 from registration.errors import SlideError
-from registration.folder import RECORD_NAME
-from registration.slide import Slide, open_slide
+from registration.result import RECORD_NAME
+from registration.slides.slide import Slide, open_slide
 
 UNKNOWN_MPP = 1.0
 Reader = Callable[[Any], list[Any]]

@@ -9,7 +9,7 @@ from typing import Any
 
 from napari_plugin.reader import slide_layer
 from registration.geometry import Size
-from registration.slide import open_slide
+from registration.slides.slide import open_slide
 from registration.synth import SynthCase, SynthSettings, write_case
 
 SETTINGS = SynthSettings(size=Size(3072, 2304), seed=11, her2="2+", rotation_deg=14.0)

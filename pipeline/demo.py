@@ -13,11 +13,11 @@ from pathlib import Path
 from pipeline.dataset.assemble import REPORT_NAME as DATASET_REPORT
 from pipeline.errors import DatasetError, UsageError
 from pipeline.patches.settings import PatchSettings
-from pipeline.patching import PatchRequest, run_patch
-from pipeline.registering import Request, run_request
 from pipeline.report.registration import REPORT_NAME
+from pipeline.stages.patch import PatchRequest, run_patch
+from pipeline.stages.register import Request, run_request
 from registration.execution import Progress, prefixed, usable_cores
-from registration.folder import Registration
+from registration.result import Registration
 from registration.storage import write_text
 from registration.synth import CohortPlan, SynthCase, SynthSettings, write_cohort
 from registration.synth.settings import Her2

@@ -23,8 +23,8 @@ from registration.machine import free_memory, usable_cores, usable_memory
 Status = Literal["works", "limited", "fails"]
 
 PROBES = {
-    "slides": "from registration.slide import library_version; print(library_version())",
-    "elastix": "from registration.elastix import warm_up; warm_up()",
+    "slides": "from registration.slides.slide import library_version; print(library_version())",
+    "elastix": "from registration.nonrigid.elastix import warm_up; warm_up()",
     "images": "import cv2, numpy, imagecodecs; "
     "imagecodecs.jpeg8_encode(numpy.zeros((16, 16, 3), 'u1')); print(cv2.__version__)",
     "cluster": "import distributed; print(distributed.__version__)",

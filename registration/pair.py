@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from registration.landmarks import Moving
-from registration.slide import Slide
+from registration.landmarks.landmarks import Moving
+from registration.slides.slide import Slide
 
 
 @dataclass(frozen=True)

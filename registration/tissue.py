@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from registration.geometry import Box, Points, Size, from_level0, to_level0
-from registration.slide import Slide
+from registration.slides.slide import Slide
 from registration.stain import MASK_MPP, Mask, tissue_mask
 
 MAX_SIDE_PX = 4096

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registration.geometry import Box, Image, Size, from_level0, spaced, to_level0
-from registration.slide import Slide
+from registration.slides.slide import Slide
 from registration.transforms import Transform
 
 MESH_STEP_PX = 8

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from training.config import TrainConfig
 from training.errors import ConfigError
+from training.settings.config import TrainConfig
 
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 

@@ -13,8 +13,8 @@ from pipeline.cli.settings import assignments
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from training.ablation import Entry, Result
-    from training.history import Listener
+    from training.evaluation.ablation import Entry, Result
+    from training.run.history import Listener
 
 EXAMPLES = """
 Examples:
@@ -62,8 +62,8 @@ def ablate(
     from rich.console import Console
 
     from pipeline.cli.train_progress import training_progress
-    from training.ablation import run_ablation
-    from training.data import open_dataset
+    from training.data.pairs import open_dataset
+    from training.evaluation.ablation import run_ablation
 
     named = {"epochs": epochs, "batch": batch, "crop": crop}
     given: dict[str, Any] = {k: v for k, v in named.items() if v is not None}

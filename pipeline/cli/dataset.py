@@ -55,8 +55,8 @@ def dataset(
 ) -> None:
     """Say what a dataset holds, check it, and measure the alignment of its pairs."""
     from pipeline.dataset.external import described
-    from pipeline.dataset.inspecting import inspect_dataset, is_ours
-    from training.data import open_dataset
+    from pipeline.dataset.inspection import inspect_dataset, is_ours
+    from training.data.pairs import open_dataset
 
     ours = folder is not None and is_ours(folder)
     pairs = open_dataset(folder, he=he, ihc=ihc)

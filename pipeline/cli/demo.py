@@ -14,7 +14,7 @@ from pipeline.cli.progress import progress_on_stderr
 
 if TYPE_CHECKING:
     from pipeline.demo import Demo
-    from registration.folder import Registration
+    from registration.result import Registration
 
 EXAMPLES = """
 Examples:

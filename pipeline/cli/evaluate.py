@@ -13,8 +13,8 @@ from pipeline.cli.progress import progress_on_stderr
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from training.evaluation import Evaluation
-    from training.evaluation_run import EvaluationRequest
+    from training.evaluation.run import EvaluationRequest
+    from training.evaluation.scoring import Evaluation
 
 EXAMPLES = """
 Examples:
@@ -93,10 +93,10 @@ def evaluate(
     model, root = _told_apart(paths or [], generated, he, ihc)
     if as_released and (protocol != "official" or generated is not None):
         raise UsageError("--as-released goes with --protocol official and a model")
-    from training.data import open_dataset
+    from training.data.pairs import open_dataset
     from training.devices import device_named
-    from training.evaluation_report import as_json as json_of
-    from training.evaluation_run import EvaluationRequest, run_evaluation
+    from training.evaluation.report import as_json as json_of
+    from training.evaluation.run import EvaluationRequest, run_evaluation
 
     dataset = open_dataset(root, he=he, ihc=ihc)
     request = EvaluationRequest(
@@ -146,8 +146,8 @@ def _told_apart(
 
 def _text(evaluation: Evaluation, request: EvaluationRequest) -> str:
     """Return the metrics over all images, the model beside its controls, and where the report is."""
-    from training.evaluation import ALL_LEVELS
-    from training.evaluation_report import interval_text, number
+    from training.evaluation.report import interval_text, number
+    from training.evaluation.scoring import ALL_LEVELS
 
     model, *controls = evaluation.candidates
     rows = [["", model.label, *(control.label for control in controls)]]

@@ -13,7 +13,7 @@ from pipeline.cli.options import AsJson, DryRun, Scheduler, WorkerCount
 from pipeline.cli.progress import progress_on_stderr
 
 if TYPE_CHECKING:
-    from pipeline.patching import PatchRequest
+    from pipeline.stages.patch import PatchRequest
 
 EXAMPLES = """
 Examples:
@@ -85,8 +85,8 @@ def patch(
 ) -> None:
     """Cut paired patches from finished registrations, filter them, and write a documented dataset."""
     from pipeline.patches.settings import PatchSettings
-    from pipeline.patching import PatchRequest, plan_patches, run_patch
     from pipeline.split import SplitSettings
+    from pipeline.stages.patch import PatchRequest, plan_patches, run_patch
 
     request = PatchRequest(
         runs=tuple(runs),

@@ -22,7 +22,7 @@ from pipeline.cli.options import (
 from pipeline.cli.progress import progress_on_stderr
 
 if TYPE_CHECKING:
-    from registration.folder import Registration
+    from registration.result import Registration
 
 STAGES = {
     "start": "initial alignment",
@@ -96,7 +96,7 @@ def register(
     as_json: AsJson = False,
 ) -> None:
     """Register an H&E slide and an IHC slide of the same case."""
-    from pipeline.registering import Request, plan, run_request
+    from pipeline.stages.register import Request, plan, run_request
 
     request = Request(
         he=he,
@@ -129,7 +129,7 @@ def _plan_text(planned: dict[str, object]) -> str:
 
 
 def _json(registration: Registration) -> str:
-    from registration.folder import read_record
+    from registration.result import read_record
 
     record = read_record(registration.folder)
     return json.dumps({"folder": str(registration.folder), **record}, indent=2)

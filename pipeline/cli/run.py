@@ -14,8 +14,8 @@ from pipeline.cli.options import AsJson, DryRun, Scheduler, WorkerCount
 from pipeline.cli.progress import progress_on_stderr
 
 if TYPE_CHECKING:
-    from pipeline.cohort import Cohort
-    from pipeline.cohort_run import Outcome, RunRequest
+    from pipeline.cohort.run import Outcome, RunRequest
+    from pipeline.cohort.state import Cohort
 
 EXAMPLES = """
 Examples:
@@ -75,9 +75,9 @@ def run(
     """Validate, register, cut and assemble all cases of a manifest, and train where it asks for it."""
     from rich.console import Console
 
-    from pipeline.cohort import STAGES, Cohort
-    from pipeline.cohort_child import end_with_parent
-    from pipeline.cohort_run import RunRequest, run_cohort, run_single
+    from pipeline.cohort.child import end_with_parent
+    from pipeline.cohort.run import RunRequest, run_cohort, run_single
+    from pipeline.cohort.state import STAGES, Cohort
 
     end_with_parent()
     cohort = Cohort.load(manifest)
@@ -106,14 +106,14 @@ def run(
 
 
 def _slurm(cohort: Cohort, request: RunRequest, way: Literal["array", "dask"]) -> str:
-    from pipeline.slurm import SlurmPlan, slurm_script
+    from pipeline.cohort.slurm import SlurmPlan, slurm_script
 
     names = tuple(case.id for case in cohort.select(request.only))
     return slurm_script(SlurmPlan(cohort.path.resolve(), cohort.manifest.out, names), way)
 
 
 def _print_plan(request: RunRequest, as_json: bool) -> None:
-    from pipeline.cohort_plan import plan_cohort
+    from pipeline.cohort.plan import plan_cohort
 
     plan = plan_cohort(request)
     if as_json:

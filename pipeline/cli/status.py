@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from pipeline.cohort import Cohort, State
+    from pipeline.cohort.state import Cohort, State
 
 STYLES = {
     "done": "green",
@@ -34,7 +34,7 @@ def status(
 
     done: made from today's inputs and settings. changed: made from others, and to be made again.
     """
-    from pipeline.cohort import Cohort
+    from pipeline.cohort.state import Cohort
 
     cohort = Cohort.load(manifest)
     states = _states(cohort)
@@ -51,7 +51,7 @@ def status(
 
 def _states(cohort: Cohort) -> dict[str, dict[str, State]]:
     """Return the state of every stage, by case; the whole cohort's under its name."""
-    from pipeline.cohort import CASE_STAGES
+    from pipeline.cohort.state import CASE_STAGES
 
     states: dict[str, dict[str, State]] = {
         case.id: {stage: cohort.state(case, stage) for stage in CASE_STAGES}

@@ -12,7 +12,7 @@ from pipeline.cli.options import AsJson
 from pipeline.cli.progress import progress_on_stderr
 
 if TYPE_CHECKING:
-    from training.study_scores import Agreement
+    from training.study.scores import Agreement
 
 CREATE_EXAMPLES = """
 Examples:
@@ -62,11 +62,11 @@ def create(
     device: Annotated[str, typer.Option(help="Device of the model: auto, cuda or cpu.")] = "auto",
 ) -> None:
     """Draw pairs, shuffle and blind their images, and write the page that readers score on."""
-    from training.data import open_dataset
+    from training.data.pairs import open_dataset
     from training.devices import device_named
-    from training.evaluation_run import pairs_of_split
-    from training.evaluation_sources import generated_source
-    from training.study import create_study
+    from training.evaluation.run import pairs_of_split
+    from training.evaluation.sources import generated_source
+    from training.study.create import create_study
 
     pairs = pairs_of_split(open_dataset(dataset), split)
     pairs, make = generated_source(pairs, generated, device_named(device))
@@ -91,10 +91,10 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """Compare readers with the dataset's HER2 levels, and with each other."""
-    from training.study_report import as_json as json_of
-    from training.study_report import write_agreement
-    from training.study_scores import score_study
-    from training.study_sheets import read_sheets, read_study
+    from training.study.report import as_json as json_of
+    from training.study.report import write_agreement
+    from training.study.scores import score_study
+    from training.study.sheets import read_sheets, read_study
 
     opened = read_study(study)
     read = read_sheets(opened, sheets)
@@ -108,8 +108,8 @@ def score(
 
 def _text(agreement: Agreement, study: Path) -> str:
     """Return the lines a person wants to see first."""
-    from training.evaluation_paper import PAPER_READER_ACCURACY
-    from training.study_report import KIND_LABELS, kappa_text, share_text
+    from training.evaluation.paper import PAPER_READER_ACCURACY
+    from training.study.report import KIND_LABELS, kappa_text, share_text
 
     lines = []
     for reader in agreement.readers:

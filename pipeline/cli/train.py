@@ -12,9 +12,9 @@ from pipeline.cli.options import AsJson, DryRun
 from pipeline.cli.settings import assignments
 
 if TYPE_CHECKING:
-    from training.config import TrainConfig
-    from training.data import Dataset
-    from training.loop import Outcome
+    from training.data.pairs import Dataset
+    from training.run.loop import Outcome
+    from training.settings.config import TrainConfig
 
 EXAMPLES = """
 Examples:
@@ -92,9 +92,9 @@ def train(
 ) -> None:
     """Train a generator of virtual IHC from H&E."""
     from pipeline.cli.train_progress import training_progress
-    from training.data import open_dataset
-    from training.loop import train as run
-    from training.settings import resolve
+    from training.data.pairs import open_dataset
+    from training.run.loop import train as run
+    from training.settings.sources import resolve
 
     named: dict[str, Any] = {
         "model": model,
@@ -123,8 +123,8 @@ def export(
     out: Annotated[Path, typer.Argument(help="File to write, such as latest_net_G.pth.")],
 ) -> None:
     """Write a generator in the form of the original code (a plain state dict)."""
-    from training.checkpoints import load_generator
-    from training.official import save_official
+    from training.inference.checkpoints import load_generator
+    from training.models.official import save_official
 
     trained = load_generator(checkpoint)
     save_official(trained.network, out)
@@ -133,8 +133,8 @@ def export(
 
 def _plan(config: TrainConfig, dataset: Dataset) -> dict[str, Any]:
     """Return what a run would do, without decoding an image."""
-    from training.holdout import hold_out
-    from training.images import image_size
+    from training.data.holdout import hold_out
+    from training.data.images import image_size
 
     parts = hold_out(dataset, config.val_fraction, config.seed)
     count = len(parts.train) + len(parts.validation)

@@ -11,12 +11,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
-    from training.history import Listener, StepRecord, ValidationRecord
+    from training.run.history import Listener, StepRecord, ValidationRecord
 
 
 @contextmanager
 def training_progress() -> Iterator[Listener]:
-    """Give a listener for :func:`training.loop.train`."""
+    """Give a listener for :func:`training.run.loop.train`."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
         yield PlainProgress(console)

@@ -12,7 +12,7 @@ from pipeline.cli.options import AsJson
 from pipeline.cli.progress import progress_on_stderr
 
 if TYPE_CHECKING:
-    from pipeline.translate import Translated
+    from pipeline.stages.translate import Translated
 
 EXAMPLES = """
 Examples:
@@ -64,7 +64,7 @@ def translate(
     if slide.is_dir():
         _folder(checkpoint, slide, out or Path("virtual_ihc") / slide.name, where, as_json=as_json)
         return
-    from pipeline.translate import Translation, output_path, translate_slide
+    from pipeline.stages.translate import Translation, output_path, translate_slide
 
     target = output_path(out or Path("virtual_ihc") / slide.stem, image_format)
     request = Translation(
@@ -77,8 +77,8 @@ def translate(
 
 def _folder(checkpoint: Path, folder: Path, out: Path, device: str, *, as_json: bool) -> None:
     """Translate the images of a folder."""
-    from training.checkpoints import load_generator
-    from training.translate import translate_folder
+    from training.inference.checkpoints import load_generator
+    from training.inference.folder import translate_folder
 
     trained = load_generator(checkpoint, device)
     with progress_on_stderr({"translate": "virtual IHC"}) as progress:

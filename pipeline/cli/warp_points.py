@@ -40,8 +40,8 @@ def warp_points(
     as_json: AsJson = False,
 ) -> None:
     """Carry points of one slide to the other, through the whole registration."""
-    from pipeline import warping
-    from registration.folder import Registration
+    from pipeline.stages import warp_points as warping
+    from registration.result import Registration
 
     done = warping.warp_points(Registration.load(run), points, out, to)
     if as_json:

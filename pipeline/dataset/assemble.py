@@ -23,9 +23,9 @@ from pipeline.dataset.table import PatchRow, write_tables
 from pipeline.errors import DatasetError, UsageError
 from pipeline.patches.record import Candidate, CasePatches
 from pipeline.patches.settings import PatchSettings
-from pipeline.patches.writing import SUFFIXES
+from pipeline.patches.writer import SUFFIXES
 from pipeline.split import Labelled, Split, SplitSettings, assign_splits, check_leakage
-from registration.folder import versions
+from registration.result import versions
 from registration.storage import settings_hash, write_json
 
 RECORD_NAME = "dataset.json"

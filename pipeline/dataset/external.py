@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.patches.alignment import Alignment, align, fine_structure, null_percentiles
-from pipeline.patches.content import work_downsample
+from pipeline.patches.blank.filter import work_downsample
 from registration.execution import Progress, Workers
 from registration.stain import Plane
 
 if TYPE_CHECKING:
-    from training.data import Dataset, Pair
+    from training.data.pairs import Dataset, Pair
 
 MOST_STRANGERS = 12
 """Other pairs' images that each image is compared with."""
@@ -55,7 +55,7 @@ class ScoreTask:
 
 def described(dataset: Dataset) -> dict[str, Any]:
     """Return what a dataset holds. Raises :class:`training.errors.DataError` for damaged images."""
-    from training.images import image_size
+    from training.data.images import image_size
 
     sizes = Counter(image_size(pair.he.path) for pair in dataset.pairs)
     return {

@@ -10,8 +10,8 @@ import numpy as np
 
 from pipeline.dataset.table import PatchRow
 from pipeline.her2 import HER2_LEVELS, Her2
-from pipeline.patches.judging import REASONS
 from pipeline.patches.record import CasePatches
+from pipeline.patches.selection import REASONS
 from pipeline.split import SPLITS, Split
 
 REMAINING = (

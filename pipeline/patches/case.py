@@ -18,16 +18,16 @@ from pipeline.patches.alignment import null_percentiles
 from pipeline.patches.examples import illustrate
 from pipeline.patches.geometry import PatchGeometry
 from pipeline.patches.grid import PatchGrid
-from pipeline.patches.judging import Measured, decide, tissue_by_stain
-from pipeline.patches.measuring import Measurements, measure_case
+from pipeline.patches.measurement import Measurements, measure_case
 from pipeline.patches.record import IMAGES, Candidate, CasePatches, CaseSlides, finished_case_key
+from pipeline.patches.selection import Measured, decide, tissue_by_stain
 from pipeline.patches.settings import PatchSettings
-from pipeline.patches.writing import CutTask, RunSource, cut, image_paths
+from pipeline.patches.writer import CutTask, RunSource, cut, image_paths
 from registration.errors import RunError
 from registration.execution import Progress, Workers
-from registration.folder import Registration
 from registration.geometry import Box
 from registration.pair import Pair
+from registration.result import Registration
 from registration.storage import content_hash, settings_hash, write_text
 
 KEY_NAME = "key.txt"

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 
 from pipeline.patches.grid import PatchGrid
-from pipeline.patches.judging import REASONS
 from pipeline.patches.record import EXAMPLES, THUMBNAIL, Candidate, CasePatches
+from pipeline.patches.selection import REASONS
 from pipeline.patches.settings import PatchSettings
-from pipeline.patches.writing import RunSource, cut_pair, write_image
+from pipeline.patches.writer import RunSource, cut_pair, write_image
 from registration.geometry import Box, Image
 
 THUMBNAIL_PX = 1000

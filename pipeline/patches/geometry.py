@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.patches.content import ContentMap
-from registration.folder import Registration
+from pipeline.patches.blank.filter import ContentMap
 from registration.geometry import Box, Points, mesh
+from registration.result import Registration
 from registration.transforms import Chain
 
 PROBES = 32

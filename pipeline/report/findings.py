@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.report.page import Finding, Mark, Tile, number, significant
-from registration.folder import Registration
-from registration.nonrigid import BlockRecord
-from registration.projective import leave_one_out
-from registration.quality import (
+from registration.landmarks.projective import leave_one_out
+from registration.nonrigid.block import BlockRecord
+from registration.quality.quality import (
     FEW_MATCHED,
     FEWEST_MATCHED,
     LARGE_RESIDUAL_UM,
@@ -18,6 +17,7 @@ from registration.quality import (
     VISIBLE_JUMP_PX,
     ErrorSummary,
 )
+from registration.result import Registration
 
 TRE_STAGES = {
     "before": "as scanned",

@@ -18,11 +18,11 @@ from pipeline.report.drawing import (
     laid_over,
     legend,
 )
-from registration.folder import Registration
 from registration.geometry import Box, Image, Points, axis_positions, mesh
-from registration.nonrigid import jacobian_determinant
+from registration.nonrigid.block import jacobian_determinant
 from registration.pair import Pair
-from registration.residual import ResidualMap
+from registration.quality.residual import ResidualMap
+from registration.result import Registration
 from registration.tissue import TissueMap
 
 MAP_PX = 720

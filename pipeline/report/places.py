@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registration.errors import RunError
-from registration.folder import Registration
 from registration.geometry import Box, Points
 from registration.pair import Pair
-from registration.residual import SEARCH_PX, ResidualMap, match_downsample
+from registration.quality.residual import SEARCH_PX, ResidualMap, match_downsample
+from registration.result import Registration
 from registration.tissue import TissueMap
 
 FIELD_UM = 1000.0

@@ -7,10 +7,10 @@ import shlex
 from dataclasses import dataclass
 
 from pipeline.report.page import number
-from registration.folder import LANDMARKS_NAME, Registration, SlideRecord, read_record
-from registration.image import SUFFIXES
 from registration.pair import Pair
-from registration.run import TIMINGS_NAME
+from registration.register import TIMINGS_NAME
+from registration.registered_slide import SUFFIXES
+from registration.result import LANDMARKS_NAME, Registration, SlideRecord, read_record
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,9 @@ from pipeline.report.places import choose_places, residual_of
 from pipeline.report.provenance import provenance
 from pipeline.report.seams import PLOT, seam_figure
 from pipeline.report.views import views
-from registration.folder import Registration
 from registration.pair import Pair
-from registration.quality import VISIBLE_JUMP_PX
+from registration.quality.quality import VISIBLE_JUMP_PX
+from registration.result import Registration
 from registration.storage import write_text
 from registration.tissue import TissueMap
 

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.report.drawing import jpeg_uri
-from registration.blocks import BlockGrid
-from registration.folder import Registration
 from registration.geometry import Box, Image
+from registration.nonrigid.grid import BlockGrid
 from registration.pair import Pair
-from registration.quality import BorderJumps, border_jumps
+from registration.quality.quality import BorderJumps, border_jumps
+from registration.result import Registration
 from registration.tissue import TissueMap
 from registration.warp import warp_box
 

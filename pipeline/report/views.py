@@ -7,11 +7,11 @@ from functools import partial
 
 from pipeline.report.drawing import jpeg_uri
 from pipeline.report.places import FIELD_UM, TITLES, Place, field_box
-from registration.folder import Registration
 from registration.geometry import Box
-from registration.nonrigid import level_box
+from registration.nonrigid.block import level_box
 from registration.pair import Pair
-from registration.quality import unregistered
+from registration.quality.quality import unregistered
+from registration.result import Registration
 from registration.transforms import Chain, Transform
 from registration.warp import warp_box
 

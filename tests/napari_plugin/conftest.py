@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from registration.geometry import Size
-from registration.landmarks import Landmarks, read_landmarks
+from registration.landmarks.landmarks import Landmarks, read_landmarks
 from registration.synth import SynthCase, SynthSettings, write_case
 
 # Tests neither read nor write the napari settings of whoever runs them.
@@ -204,8 +204,8 @@ def hand(make_napari_viewer: Any, tmp_path: Path) -> Iterator[Callable[..., Hand
     viewers = []
 
     def opened(he: Path, ihc: Path, landmarks: Path | None = None, **request: Any) -> Hand:
-        from napari_plugin.picker_widget import PickerWidget
-        from napari_plugin.session import PairRequest
+        from napari_plugin.picker.session import PairRequest
+        from napari_plugin.picker.widget import PickerWidget
 
         viewer = make_napari_viewer(show=True)
         viewers.append(viewer)

@@ -9,22 +9,22 @@ import cv2
 import numpy as np
 import pytest
 
-from registration.blocks import BlockGrid
 from registration.execution import InProcess, no_progress
-from registration.folder import (
+from registration.geometry import Box, Image, Size
+from registration.landmarks.landmarks import Landmarks
+from registration.nonrigid.block import BlockRecord
+from registration.nonrigid.grid import BlockGrid
+from registration.nonrigid.recipes import RegistrationSettings
+from registration.pair import Pair
+from registration.quality.quality import Stages, measure
+from registration.result import (
     RESIDUAL_NAME,
     Registration,
     SlideRecord,
     StartRecord,
     write_registration,
 )
-from registration.geometry import Box, Image, Size
-from registration.landmarks import Landmarks
-from registration.nonrigid import BlockRecord
-from registration.pair import Pair
-from registration.quality import Stages, measure
-from registration.recipes import RegistrationSettings
-from registration.slide import open_slide
+from registration.slides.slide import open_slide
 from registration.storage import write_npz
 from registration.tissue import TissueMap
 from registration.transforms import Chain, DisplacementField, Projective

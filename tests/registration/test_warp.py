@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from registration.geometry import Box
-from registration.slide import Slide, open_slide
+from registration.slides.slide import Slide, open_slide
 from registration.transforms import Chain, DisplacementField, Projective
 from registration.warp import _Mesh, warp_box
 

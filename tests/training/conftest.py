@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.config import TrainConfig
+from training.settings.config import TrainConfig
 
 WritePairs = Callable[..., Path]
 SmallConfig = Callable[..., TrainConfig]

@@ -26,7 +26,8 @@ HEAVY = "torchmetrics matplotlib scipy skimage cv2 pyarrow tensorboard yaml type
 
 
 @pytest.mark.parametrize(
-    ("module", "code"), [("training.loop", 0), ("training.data", 0), ("training.evaluation_run", 1)]
+    ("module", "code"),
+    [("training.run.loop", 0), ("training.data.pairs", 0), ("training.evaluation.run", 1)],
 )
 def test_what_training_can_do_without(module: str, code: int) -> None:
     done = subprocess.run(

@@ -1,0 +1,1 @@
+"""The landmark picker: its state, its window and what it writes."""

@@ -1,0 +1,101 @@
+"""What keys do while a pair of slides is open: one list, for the bindings and for the help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from napari import Viewer
+
+from napari_plugin.picker.session import SHARE_STEP, TURN_DEG, ZOOM_STEP, Session
+
+
+@dataclass(frozen=True)
+class Action:
+    """Something a key does."""
+
+    keys: tuple[str, ...]
+    """As napari writes them."""
+    shown: str
+    """As people read them."""
+    text: str
+    run: Callable[[], object]
+
+
+def actions_of(session: Session) -> list[Action]:
+    """Return the actions of a picking session, in the order of the help."""
+    picker = session.picker
+
+    def act(keys: str, shown: str, text: str, run: Callable[[], object]) -> Action:
+        return Action(tuple(keys.split()), shown, text, run)
+
+    return [
+        act("Enter", "Enter", "accept the proposed pair", session.accept),
+        act("Delete Backspace", "Delete", "delete or reject the selected pair", picker.delete),
+        act("Escape", "Esc", "give up the half picked pair", picker.give_up_half),
+        act("Control-Z", "Ctrl+Z", "undo", picker.undo),
+        act("Control-Shift-Z Control-Y", "Ctrl+Shift+Z", "redo", picker.redo),
+        act("Down", "↓", "go to the next pair", lambda: session.step(1)),
+        act("Up", "↑", "go to the pair before", lambda: session.step(-1)),
+        act("J", "J", "go to the selected pair", session.go_to),
+        act("E", "E", "use the selected pair, or not", picker.toggle),
+        act("G", "G", "suggest pairs", session.suggest),
+        act("A", "A", "accept all suggestions", picker.accept_all),
+        act("Shift-A", "Shift+A", "reject all suggestions", picker.reject_suggestions),
+        act("R", "R", "turn H&E to the right", lambda: session.turn("he", TURN_DEG)),
+        act("Shift-R", "Shift+R", "turn H&E to the left", lambda: session.turn("he", -TURN_DEG)),
+        act("F", "F", "flip H&E", lambda: session.flip("he")),
+        act("]", "]", "enlarge H&E", lambda: session.zoom("he", ZOOM_STEP)),
+        act("[", "[", "shrink H&E", lambda: session.zoom("he", 1 / ZOOM_STEP)),
+        act("T", "T", "turn IHC to the right", lambda: session.turn("ihc", TURN_DEG)),
+        act("Shift-T", "Shift+T", "turn IHC to the left", lambda: session.turn("ihc", -TURN_DEG)),
+        act("Shift-F", "Shift+F", "flip IHC", lambda: session.flip("ihc")),
+        act("'", "'", "enlarge IHC", lambda: session.zoom("ihc", ZOOM_STEP)),
+        act(";", ";", "shrink IHC", lambda: session.zoom("ihc", 1 / ZOOM_STEP)),
+        act(
+            "L",
+            "L",
+            "IHC follows H&E, or not",
+            lambda: session.set_following(not session.views.follows),
+        ),
+        act("0", "0", "both slides whole and upright", session.upright),
+        act("V", "V", "preview: blend, checkerboard, swipe, off", session.next_look),
+        act(".", ".", "preview: more H&E", lambda: session.shift_look(SHARE_STEP)),
+        act(",", ",", "preview: less H&E", lambda: session.shift_look(-SHARE_STEP)),
+    ]
+
+
+class Bindings:
+    """Key bindings of a viewer that can be taken back."""
+
+    def __init__(self, viewer: Viewer, actions: Sequence[Action]) -> None:
+        self._viewer = viewer
+        before = dict(viewer.keymap)
+        for action in actions:
+            for key in action.keys:
+                viewer.bind_key(key, _handler(action), overwrite=True)
+        self._replaced = {
+            key: before.get(key) for key in viewer.keymap if _is_new(key, before, viewer)
+        }
+
+    def close(self) -> None:
+        """Give every key its former meaning."""
+        for key, former in self._replaced.items():
+            if former is None:
+                self._viewer.keymap.pop(key, None)
+            else:
+                self._viewer.keymap[key] = former
+        self._replaced = {}
+
+
+def _is_new(key: Any, before: dict[Any, Any], viewer: Viewer) -> bool:
+    return key not in before or viewer.keymap[key] is not before[key]
+
+
+def _handler(action: Action) -> Callable[[Viewer], None]:
+    def handle(_: Viewer) -> None:
+        action.run()
+
+    handle.__doc__ = action.text
+    return handle

@@ -1,0 +1,181 @@
+"""What the picked pairs are worth: the fit, how far each pair is off, and what is odd, in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from napari_plugin.picker.picks import Picks
+from napari_plugin.views import Frame
+from registration.errors import LandmarkError
+from registration.geometry import Points
+from registration.landmarks.problems import MINIMUM_PAIRS, Problem, shape_problems
+from registration.landmarks.projective import (
+    STRETCH,
+    examine,
+    fit_affine,
+    fit_projective,
+    leave_one_out,
+    residuals,
+)
+from registration.transforms import Projective
+
+FOLLOW_PAIRS = 3
+"""An affine map needs three pairs."""
+LEFT_OUT_PAIRS = 5
+"""With four pairs each left-out one is judged by an exact fit of three: of no use."""
+ADVISED_PAIRS = 6
+LARGEST_SCALE = 2.0
+"""Sections of one block differ less than this in physical size; a fit that says more is a mis-click."""
+BLINDING = ("collinear", "duplicate")
+"""Problems with which no affine map can be trusted."""
+CLEAR_FACTOR = 2.0
+"""The worst pair is a likely mis-click where the others disagree so many times less without it."""
+LEAST_DISAGREEMENT_PX = 1.0
+"""Nobody clicks more precisely than this."""
+
+
+@dataclass(frozen=True, eq=False)
+class Assessment:
+    """What is known of a set of picks; lengths in µm of the H&E slide."""
+
+    counted: int = 0
+    transform: Projective | None = None
+    """IHC to H&E, as ``register`` would begin; ``None`` where the pairs determine none."""
+    follow: Projective | None = None
+    """Affine map IHC to H&E that the IHC view follows."""
+    residual_um: dict[str, float] = field(default_factory=dict)
+    """Distance of each counted pair from the fit; zero by construction with four."""
+    left_out_um: dict[str, float] = field(default_factory=dict)
+    """Distance of each pair from the fit of all others, from five pairs on."""
+    worst: str | None = None
+    """The pair without which the others agree best, from five pairs on."""
+    stands_out: bool = False
+    """Whether they agree so much better without it that it is likely to be a mis-click."""
+    problems: tuple[str, ...] = ()
+    names_at_fault: frozenset[str] = frozenset()
+
+    @property
+    def needed(self) -> int:
+        """How many more pairs a transform needs."""
+        return max(0, MINIMUM_PAIRS - self.counted)
+
+
+def assess(picks: Picks, he: Frame, ihc: Frame) -> Assessment:
+    """Judge the pairs that count."""
+    landmarks = picks.landmarks().active()
+    names = landmarks.names
+    fixed, moving = landmarks.oriented("he")
+    problems = _problems(fixed, moving, ihc, names)
+    transform = None
+    if len(names) >= MINIMUM_PAIRS and not any(problem.fatal for problem in problems):
+        transform = _fitted(fixed, moving)
+    residual, left_out = _distances(transform, fixed, moving, names, he.mpp)
+    worst, stands_out = (None, False) if transform is None else _worst(fixed, moving, names)
+    return Assessment(
+        counted=len(names),
+        transform=transform,
+        follow=_follow(fixed, moving, he, ihc, problems),
+        residual_um=residual,
+        left_out_um=left_out,
+        worst=worst,
+        stands_out=stands_out,
+        problems=(
+            *(_in_words(problem.message) for problem in problems),
+            *_doubt(worst, stands_out, problems),
+        ),
+        names_at_fault=frozenset(
+            names[index]
+            for problem in problems
+            if len(problem.indices) < len(names)
+            for index in problem.indices
+        ),
+    )
+
+
+def _problems(
+    fixed: Points, moving: Points, ihc: Frame, names: tuple[str, ...]
+) -> tuple[Problem, ...]:
+    """Examine four pairs and more as ``register`` does; of two or three, only what shows already."""
+    if len(names) >= MINIMUM_PAIRS:
+        return examine(fixed, moving, ihc.size, names)
+    if len(names) < 2:
+        return ()
+    found = shape_problems(fixed, moving, names)
+    return tuple(one for one in found if one.kind == "duplicate" or len(names) == FOLLOW_PAIRS)
+
+
+def _fitted(fixed: Points, moving: Points) -> Projective | None:
+    try:
+        return fit_projective(fixed, moving)
+    except (LandmarkError, np.linalg.LinAlgError):
+        return None
+
+
+def _distances(
+    transform: Projective | None,
+    fixed: Points,
+    moving: Points,
+    names: tuple[str, ...],
+    mpp: float,
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the residual and the leave-one-out distance by name, in µm."""
+    if transform is None:
+        return {}, {}
+    residual = residuals(transform, fixed, moving) * mpp
+    by_name = dict(zip(names, residual.tolist(), strict=True))
+    if len(names) < LEFT_OUT_PAIRS:
+        return by_name, {}
+    left_out = leave_one_out(fixed, moving) * mpp
+    return by_name, dict(zip(names, left_out.tolist(), strict=True))
+
+
+def _follow(
+    fixed: Points, moving: Points, he: Frame, ihc: Frame, problems: tuple[Problem, ...]
+) -> Projective | None:
+    """Return the affine fit, unless the points lie on a line or the fit is no section's."""
+    if len(fixed) < FOLLOW_PAIRS or any(problem.kind in BLINDING for problem in problems):
+        return None
+    fit = fit_affine(fixed, moving)
+    scales = np.linalg.svd(fit.matrix[:2, :2], compute_uv=False) * he.mpp / ihc.mpp
+    if not np.isfinite(scales).all() or scales[0] > STRETCH * scales[1]:
+        return None
+    if not 1 / LARGEST_SCALE < scales[1] <= scales[0] < LARGEST_SCALE:
+        return None
+    return fit
+
+
+def _worst(fixed: Points, moving: Points, names: tuple[str, ...]) -> tuple[str | None, bool]:
+    """Return the pair without which the others agree best, and whether that stands out.
+
+    The leave-one-out distance itself would blame pairs at the edge, where a fit of the others has
+    no hold. Errors are root mean squares per degree of freedom left by an affine fit.
+    """
+    if len(names) < LEFT_OUT_PAIRS:
+        return None, False
+    rest = [np.arange(len(names)) != index for index in range(len(names))]
+    without = [_disagreement(fixed[kept], moving[kept]) for kept in rest]
+    best, together = int(np.argmin(without)), _disagreement(fixed, moving)
+    if together < LEAST_DISAGREEMENT_PX:
+        return None, False
+    return names[best], together >= CLEAR_FACTOR * max(without[best], LEAST_DISAGREEMENT_PX)
+
+
+def _doubt(worst: str | None, stands_out: bool, problems: tuple[Problem, ...]) -> list[str]:
+    """Say that the worst pair is doubtful, unless a problem has named wrong pairs already."""
+    if not stands_out or any(problem.kind == "outlier" for problem in problems):
+        return []
+    return [f"Pair {worst} does not agree with the others: look at it again, or remove it."]
+
+
+def _disagreement(fixed: Points, moving: Points) -> float:
+    distance = residuals(fit_affine(fixed, moving), fixed, moving)
+    return float(np.sqrt((distance**2).sum() / (2 * len(fixed) - 6)))
+
+
+def _in_words(message: str) -> str:
+    """Say which slide instead of fixed and moving, and begin with a capital."""
+    message = message.replace("the fixed slide", "the IHC slide")
+    message = message.replace("the moving slide", "the H&E slide")
+    return message[:1].upper() + message[1:] + "."

@@ -1,0 +1,264 @@
+"""The two slides in napari's canvas: layers, clicks, drags and the camera. No rules of picking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+import numpy as np
+from napari import Viewer
+from napari.layers import Image, Layer, Points
+
+from napari_plugin.convert import (
+    affine_napari,
+    center_napari,
+    position_xy,
+    to_napari,
+)
+from napari_plugin.levels import Level, Source, Tiles, pyramid
+from napari_plugin.picker.marks import Marks
+from napari_plugin.views import SIDES, STAIN, XY, Side, Views
+from registration.slides.slide import Slide
+
+GRAB_PX = 11
+"""A press this close to a point, in screen pixels, grabs it."""
+DRAG_PX = 4
+"""A press that moves less than this, in screen pixels, is a click."""
+JUMP_ZOOM = 1.0
+"""Least screen pixels per µm after a jump to a pair: cells can be told apart."""
+MARK_PX = 14.0
+"""Diameter of a mark in screen pixels, at any zoom."""
+LAYERS_PER_CELL = 2
+CELL_GAP_PX = 6
+
+
+class PairCanvas:
+    """Four layers in a grid of two linked cells: each slide with its points.
+
+    ``clicked(side, xy)``, ``dropped(name, side, xy)`` and ``touched(name, side, xy)`` (a click on a
+    point) are called with level-0
+    coordinates. A press that moves is napari's own pan; a press on a point drags the point.
+    """
+
+    def __init__(self, viewer: Viewer, he: Slide, ihc: Slide) -> None:
+        self.viewer = viewer
+        self.clicked: Callable[[Side, XY], object] = _ignored
+        self.dropped: Callable[[str, Side, XY], object] = _ignored
+        self.touched: Callable[[str, Side, XY], object] = _ignored
+        self.sources: dict[Side, Source] = {"he": Tiles.of_slide(he), "ihc": Tiles.of_slide(ihc)}
+        self.views: Views | None = None
+        self.images: dict[Side, Image] = {}
+        self.points: dict[Side, Points] = {}
+        self._names: dict[Side, tuple[str, ...]] = {"he": (), "ihc": ()}
+        self._grid_before = _grid_state(viewer)
+        self._fitted: tuple[tuple[float, ...], float] = (0.0, 0.0, 0.0), 0.0
+        self._hidden = [layer for layer in viewer.layers if layer.visible]
+        for layer in self._hidden:
+            layer.visible = False
+        for side in SIDES:
+            self._add(side)
+        self._lay_out()
+        viewer.mouse_drag_callbacks.append(self._on_press)
+        viewer.scene.camera.events.zoom.connect(self._keep_mark_size)
+        viewer.canvas.events.size.connect(self._fit_again)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether all layers are still in the viewer; a user may delete any of them."""
+        return all(layer in self.viewer.layers for layer in self._own_layers())
+
+    def show_views(self, views: Views) -> None:
+        """Lay the slides in the world as ``views`` say."""
+        self.views = views
+        for side in SIDES:
+            affine = affine_napari(views.of_side(side).matrix)
+            for layer in (self.images[side], self.points[side]):
+                if not np.allclose(layer.affine.affine_matrix, affine, rtol=0, atol=1e-12):
+                    layer.affine = affine
+        self._keep_mark_size()
+
+    def show_marks(self, marks: dict[Side, Marks]) -> None:
+        """Draw the points of both slides."""
+        for side in SIDES:
+            self._names[side] = marks[side].names
+            marks[side].draw_on(self.points[side], self._mark_size(side))
+
+    def show_source(self, side: Side, source: Source) -> None:
+        """Show other pixels in the place of a slide, such as an overlay."""
+        self.images[side].data = pyramid(source)
+
+    def fit(self) -> None:
+        """Show both slides whole; they stay so while the window changes, until somebody zooms."""
+        self.viewer.fit_to_view()
+        camera = self.viewer.scene.camera
+        self._fitted = camera.center, camera.zoom
+
+    def _fit_again(self) -> None:
+        """Fit anew after a change of the window's size, if nobody has moved the view since."""
+        camera = self.viewer.scene.camera
+        if np.allclose(camera.center, self._fitted[0]) and np.isclose(camera.zoom, self._fitted[1]):
+            self.fit()
+
+    def look_at(self, world: XY, closer: bool = True) -> None:
+        """Centre both cells on a world point; zoom in until cells show, never out."""
+        camera = self.viewer.scene.camera
+        camera.center = center_napari(world)
+        if closer:
+            camera.zoom = max(camera.zoom, JUMP_ZOOM)
+
+    @property
+    def center(self) -> XY:
+        """The world point in the middle of both cells."""
+        return position_xy(self.viewer.scene.camera.center)
+
+    def columns_in_view(self, side: Side) -> tuple[float, float]:
+        """Return the first and last level-0 column that are loaded for the present view."""
+        image = self.images[side]
+        level: Level = image.data[image.data_level]
+        columns = image.corner_pixels[:, 1] * level.downsample
+        return float(columns[0]), float(columns[1] + level.downsample)
+
+    def close(self) -> None:
+        """Take away layers and callbacks, and give the grid back as it was."""
+        if self._on_press in self.viewer.mouse_drag_callbacks:
+            self.viewer.mouse_drag_callbacks.remove(self._on_press)
+        self.viewer.scene.camera.events.zoom.disconnect(self._keep_mark_size)
+        self.viewer.canvas.events.size.disconnect(self._fit_again)
+        for layer in self._own_layers():
+            if layer in self.viewer.layers:
+                self.viewer.layers.remove(layer)
+        for layer in self._hidden:
+            layer.visible = True
+        grid = self.viewer.canvas.grid
+        grid.enabled, grid.stride, grid.shape, grid.spacing = self._grid_before
+        self.clicked = self.dropped = self.touched = _ignored
+
+    def _own_layers(self) -> list[Layer]:
+        """Return the four layers from the bottom up, cell by cell."""
+        return [layer for side in SIDES for layer in (self.images[side], self.points[side])]
+
+    def _add(self, side: Side) -> None:
+        """Add a slide and its points."""
+        self.images[side] = self.viewer.add_image(
+            pyramid(self.sources[side]),
+            rgb=True,
+            multiscale=True,
+            name=STAIN[side],
+            units="um",
+            interpolation2d="linear",
+        )
+        self.points[side] = self.viewer.add_points(
+            np.zeros((0, 2)), ndim=2, name=f"{STAIN[side]} points", units="um", **Marks.STYLE
+        )
+        self.points[side].editable = False
+
+    def _lay_out(self) -> None:
+        """Put the slides side by side, with their names and a scale bar."""
+        layers = self.viewer.layers
+        for place, layer in enumerate(self._own_layers()):
+            layers.move(layers.index(layer), place)
+        layers.selection.active = self.images["he"]
+        grid = self.viewer.canvas.grid
+        grid.stride, grid.shape, grid.spacing = LAYERS_PER_CELL, (1, len(SIDES)), CELL_GAP_PX
+        grid.enabled = True
+        for image in self.images.values():
+            image.name_overlay.visible = True
+            image.name_overlay.font_size = 14
+            image.name_overlay.box = True
+        self.viewer.canvas.overlays.scale_bar.visible = True
+
+    def _on_press(self, viewer: Viewer, event: Any) -> Generator[None, None, None]:
+        """Follow one press of the mouse until its release."""
+        side = self._side_of(event)
+        if event.button != 1 or event.modifiers or side is None:
+            return
+        begun = np.array(event.pos)
+        name = self._point_under(side, event)
+        if name is not None:
+            yield from self._drag(viewer, event, side, name)
+            return
+        moved = False
+        yield
+        while event.type == "mouse_move":
+            moved = moved or bool(np.linalg.norm(np.array(event.pos) - begun) >= DRAG_PX)
+            yield
+        if not moved:
+            self.clicked(side, self._on_slide(side, event))
+
+    def _drag(
+        self, viewer: Viewer, event: Any, side: Side, name: str
+    ) -> Generator[None, None, None]:
+        """Let a point follow the mouse, with napari's panning held back meanwhile."""
+        camera, layer = viewer.scene.camera, self.points[side]
+        index = self._names[side].index(name)
+        before, begun, moved = layer.data.copy(), np.array(event.pos), False
+        camera.mouse_pan = False
+        try:
+            yield
+            while event.type == "mouse_move":
+                moved = moved or bool(np.linalg.norm(np.array(event.pos) - begun) >= DRAG_PX)
+                if moved:
+                    data = before.copy()
+                    data[index] = to_napari([self._on_slide(side, event)])[0]
+                    layer.data = data
+                yield
+        finally:
+            camera.mouse_pan = True
+        if not moved:
+            self.touched(name, side, self._on_slide(side, event))
+        elif self.dropped(name, side, self._on_slide(side, event)) is False:
+            layer.data = before
+
+    def _side_of(self, event: Any) -> Side | None:
+        """Return the slide whose cell was pressed."""
+        if not self.is_alive:
+            return None
+        for side in SIDES:
+            index = self.viewer.layers.index(self.images[side])
+            if self.viewer.canvas.grid.position(index, self.viewer.layers) == event.viewbox:
+                return side
+        return None
+
+    def _on_slide(self, side: Side, event: Any) -> XY:
+        """Return the level-0 place that is drawn under the mouse.
+
+        napari takes the corner of the screen pixel that was clicked; its middle is meant.
+        """
+        window = self.viewer.window._qt_window
+        half = 0.5 / (window.devicePixelRatioF() * self.viewer.scene.camera.zoom)
+        middle = np.array(event.position[-2:]) + half
+        return position_xy(self.images[side].world_to_data(middle))
+
+    def _mark_size(self, side: Side) -> float:
+        """Return the diameter of a mark in pixels of a slide."""
+        linear = self.images[side].affine.linear_matrix
+        um_per_px = float(np.sqrt(abs(np.linalg.det(linear))))
+        return MARK_PX / (float(self.viewer.scene.camera.zoom) * um_per_px)
+
+    def _keep_mark_size(self) -> None:
+        """Give marks their size on the screen again after a zoom."""
+        for side in SIDES:
+            if len(self.points[side].data):
+                self.points[side].size = self._mark_size(side)
+
+    def _point_under(self, side: Side, event: Any) -> str | None:
+        """Return the point that a press grabs."""
+        layer = self.points[side]
+        if not len(layer.data):
+            return None
+        world = [layer.data_to_world(point)[-2:] for point in layer.data]
+        distance = np.linalg.norm(np.array(world) - np.array(event.position[-2:]), axis=1)
+        distance = np.where(np.isfinite(distance), distance, np.inf)
+        nearest = int(np.argmin(distance))
+        if distance[nearest] * self.viewer.scene.camera.zoom > GRAB_PX:
+            return None
+        return self._names[side][nearest]
+
+
+def _ignored(*_: object) -> None:
+    """Stand in for a callback that nobody set."""
+
+
+def _grid_state(viewer: Viewer) -> tuple[bool, int, tuple[int, int], float]:
+    grid = viewer.canvas.grid
+    return grid.enabled, grid.stride, grid.shape, grid.spacing

@@ -1,0 +1,122 @@
+"""How the two slides are shown: turned, flipped, enlarged, following, and laid over each other."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QSlider,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_plugin.overlay import MODES, Look
+from napari_plugin.picker.session import TURN_DEG, ZOOM_STEP, Session
+from napari_plugin.views import SIDES, STAIN, Side
+from napari_plugin.widgets import button, quietly
+
+LOOK_NAMES = {
+    "off": "off",
+    "blend": "H&E blended over IHC",
+    "checkerboard": "checkerboard",
+    "swipe": "swipe",
+}
+SHARE_STEPS = 100
+
+
+class LookControl(QWidget):
+    """Choice of a way to lay one slide over the other, and its slider."""
+
+    def __init__(self, *, with_off: bool) -> None:
+        super().__init__()
+        self.modes = [mode for mode in MODES if with_off or mode != "off"]
+        self.choice = QComboBox()
+        self.choice.addItems([LOOK_NAMES[mode] for mode in self.modes])
+        self.choice.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider.setRange(0, SHARE_STEPS)
+        self.slider.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.choice)
+        layout.addWidget(self.slider, 1)
+
+    def show_look(self, look: Look) -> None:
+        """Show what is chosen, without telling anybody."""
+        with quietly(self.choice), quietly(self.slider):
+            self.choice.setCurrentIndex(self.modes.index(look.mode))
+            self.slider.setValue(round(look.share * SHARE_STEPS))
+        self.slider.setEnabled(look.mode in ("blend", "swipe"))
+
+
+class ComparePanel(QWidget):
+    """The views of a picking session and its preview."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self.follow = QCheckBox("IHC view follows the H&&E view (L)")
+        self.follow.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.follow.toggled.connect(session.set_following)
+        self.look = LookControl(with_off=True)
+        self.look.choice.currentIndexChanged.connect(
+            lambda index: session.set_look(mode=self.look.modes[index])
+        )
+        self.look.slider.valueChanged.connect(
+            lambda value: session.set_look(share=value / SHARE_STEPS)
+        )
+        self.hint = QLabel()
+        self.hint.setWordWrap(True)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(self._turning())
+        layout.addWidget(self.follow)
+        layout.addWidget(QLabel("Preview (V): H&E over IHC"))
+        layout.addWidget(self.look)
+        layout.addWidget(self.hint)
+
+    def refresh(self) -> None:
+        """Show the session's state."""
+        session = self._session
+        with quietly(self.follow):
+            self.follow.setChecked(session.views.follows)
+        self.look.show_look(session.look)
+        self.look.setEnabled(session.can_preview or session.look.mode != "off")
+        self.hint.setText(self._hint())
+        self.hint.setVisible(bool(self.hint.text()))
+
+    def _hint(self) -> str:
+        session = self._session
+        if not session.can_preview:
+            return "The preview needs four pairs."
+        if session.views.follows and session.picker.assessment.follow is None:
+            return "The IHC view cannot follow: the pairs lie on one line or contradict each other."
+        return ""
+
+    def _turning(self) -> QGridLayout:
+        """Return the buttons of both views, a row each."""
+        grid = QGridLayout()
+        for row, side in enumerate(SIDES):
+            grid.addWidget(QLabel(STAIN[side]), row, 0)
+            for column, made in enumerate(self._buttons(side), start=1):
+                made.setMaximumWidth(46)
+                grid.addWidget(made, row, column)
+        whole = button("Both upright (0)", self._session.upright)
+        grid.addWidget(whole, 0, 7, 2, 1)
+        return grid
+
+    def _buttons(self, side: Side) -> list[QWidget]:
+        session, stain = self._session, STAIN[side]
+        keys = {"he": "R/Shift+R F ] [", "ihc": "T/Shift+T Shift+F ' ;"}[side].split(" ")
+        return [
+            button("↺", lambda: session.turn(side, -TURN_DEG), f"Turn {stain} left ({keys[0]})"),
+            button("↻", lambda: session.turn(side, TURN_DEG), f"Turn {stain} right ({keys[0]})"),
+            button("90°", lambda: session.turn(side, 90), f"Turn {stain} by a quarter"),
+            button("⇋", lambda: session.flip(side), f"Flip {stain} ({keys[1]})"),
+            button("+", lambda: session.zoom(side, ZOOM_STEP), f"Enlarge {stain} ({keys[2]})"),
+            button("−", lambda: session.zoom(side, 1 / ZOOM_STEP), f"Shrink {stain} ({keys[3]})"),
+        ]

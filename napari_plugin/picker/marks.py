@@ -1,0 +1,108 @@
+"""How picked points look: colour and number by pair, shape by what they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from napari.layers import Points
+
+from napari_plugin.convert import to_napari
+from napari_plugin.picker.assessment import Assessment
+from napari_plugin.picker.picks import PickedPair, Picks
+from napari_plugin.views import SIDES, XY, Side
+
+COLORS = (
+    "#0072ff",
+    "#ff8c00",
+    "#00a651",
+    "#e6007e",
+    "#00b7c7",
+    "#a07800",
+    "#8a2be2",
+    "#d00000",
+    "#004f9e",
+    "#4f7a00",
+)
+"""Tell apart from each other, and from the pink, purple and brown of stained tissue."""
+
+ASIDE = "   "
+"""Keeps a number clear of its mark at any zoom."""
+OFF_COLOR = "#8c8c8c"
+WORST_COLOR = "#ff0000"
+SELECTED_COLOR = "#ffe600"
+BORDER, SELECTED_BORDER = 0.1, 0.2
+"""Width of a mark's border as a share of its size."""
+
+
+@dataclass(frozen=True)
+class Marks:
+    """The points of one slide, ready to draw."""
+
+    names: tuple[str, ...]
+    points: tuple[XY, ...]
+    labels: tuple[str, ...]
+    colors: tuple[str, ...]
+    borders: tuple[str, ...]
+    symbols: tuple[str, ...]
+    widths: tuple[float, ...]
+
+    STYLE = {  # noqa: RUF012
+        "size": 1.0,
+        "features": {"label": np.array([], str)},
+        "text": {
+            "string": "{label}",
+            "size": 13,
+            "color": "black",
+            "anchor": "upper_left",
+        },
+    }
+
+    def draw_on(self, layer: Points, mark_size: float) -> None:
+        """Make a points layer show these marks of ``mark_size`` slide pixels, and nothing else."""
+        layer.data = to_napari(np.array(self.points, np.float64))
+        if not self.names:
+            return
+        layer.features = {"label": np.array(self.labels)}
+        layer.face_color = list(self.colors)
+        layer.border_color = list(self.borders)
+        layer.symbol = list(self.symbols)
+        layer.border_width = np.array(self.widths)
+        layer.size = mark_size
+
+
+def color_of(name: str, order: int) -> str:
+    """Return the colour of a pair: by its number, or by its place where it has another name."""
+    number = int(name) - 1 if name.isdecimal() else order
+    return COLORS[number % len(COLORS)]
+
+
+def marks_of(picks: Picks, assessment: Assessment) -> dict[Side, Marks]:
+    """Return what to draw on each slide."""
+    return {side: _on(side, picks, assessment) for side in SIDES}
+
+
+def _on(side: Side, picks: Picks, assessment: Assessment) -> Marks:
+    rows: list[tuple[Any, ...]] = []
+    for order, pair in enumerate(picks.pairs):
+        place = pair.at(side)
+        if place is not None:
+            rows.append((pair.name, place, *_look(pair, order, picks.selected, assessment)))
+    columns = tuple(zip(*rows, strict=True)) if rows else ((),) * 7
+    return Marks(*columns)
+
+
+def _look(
+    pair: PickedPair, order: int, selected: str | None, assessment: Assessment
+) -> tuple[str, str, str, str, float]:
+    """Return label, colour, border, symbol and border width."""
+    color = color_of(pair.name, order) if pair.enabled else OFF_COLOR
+    label = f"{ASIDE}{pair.name}{'?' if pair.proposal else ''}"
+    border, width = "white", BORDER
+    if pair.name == selected:
+        border, width = SELECTED_COLOR, SELECTED_BORDER
+    if pair.name == assessment.worst and assessment.stands_out:
+        label, border = f"{label} worst", WORST_COLOR
+    symbol = "diamond" if pair.proposal else "ring"
+    return label, color, border, symbol, width

@@ -1,0 +1,207 @@
+"""The landmark picker without a window: picks, undo and redo, autosave, judgement of the pairs.
+
+Everything a person can do is a method; after each of them the listeners are told. What the widget
+shows is read from here, so that a test without a window sees the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from napari_plugin.picker.assessment import ADVISED_PAIRS, Assessment, assess
+from napari_plugin.picker.journal import Journal
+from napari_plugin.picker.picks import Picks, RefusedError, told
+from napari_plugin.views import STAIN, XY, Frame, Side
+
+MOST_UNDO = 500
+
+
+class Picker:
+    """State of one picking session."""
+
+    def __init__(self, he: Frame, ihc: Frame, journal: Journal) -> None:
+        self.frames: dict[Side, Frame] = {"he": he, "ihc": ihc}
+        self.journal = journal
+        self.listeners: list[Callable[[], None]] = []
+        self.message = ""
+        """What the last action has to say; empty where it went as expected."""
+        self._past: list[Picks] = []
+        self._future: list[Picks] = []
+        restored = journal.restore()
+        self._picks, self.message = restored.picks, restored.message
+        self._assessment = assess(self._picks, he, ihc)
+
+    @property
+    def picks(self) -> Picks:
+        """The pairs as they are now."""
+        return self._picks
+
+    @property
+    def assessment(self) -> Assessment:
+        """What the pairs are worth."""
+        return self._assessment
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is something to take back."""
+        return bool(self._past)
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether something was taken back."""
+        return bool(self._future)
+
+    @property
+    def headline(self) -> str:
+        """What to do next, in one line."""
+        picks = self._picks
+        current = picks.current
+        if picks.half is not None:
+            return f"Now the same place on the {STAIN['ihc']} slide (pair {picks.half.name})"
+        if current is not None and current.proposal:
+            return f"Pair {current.name} is proposed: accept it, or click the right IHC place"
+        return told("he")
+
+    @property
+    def progress(self) -> str:
+        """How many pairs there are and how many are missing."""
+        found = self._assessment
+        pairs = f"{found.counted} pair{'s' if found.counted != 1 else ''}"
+        if found.needed:
+            more = f"{found.needed} more pair{'s' if found.needed != 1 else ''} needed"
+            return f"{pairs} · {more}" if found.counted else more
+        if found.counted < ADVISED_PAIRS:
+            return f"{pairs} · enough; {ADVISED_PAIRS} or more can reveal a wrong click"
+        return f"{pairs} · ready to register"
+
+    def click(self, side: Side, xy: XY) -> bool:
+        """Take a click on a slide; return whether it became a point."""
+        if not self.frames[side].holds(xy):
+            return self._say(f"That is beside the {STAIN[side]} slide.")
+        return self._try(lambda picks: picks.picked(side, xy))
+
+    def move(self, name: str, side: Side, xy: XY) -> bool:
+        """Put a point elsewhere; a point dropped beside its slide goes back."""
+        if not self.frames[side].holds(xy):
+            self._say(f"That is beside the {STAIN[side]} slide; the point is where it was.")
+            return False
+        return self._try(lambda picks: picks.moved(name, side, xy))
+
+    def delete(self, name: str | None = None) -> None:
+        """Delete a pair, by default the selected one."""
+        name = name or self._picks.selected
+        if name is None:
+            self._say("Select a pair first.")
+        else:
+            self._try(lambda picks: picks.removed(name))
+
+    def toggle(self, name: str | None = None) -> None:
+        """Take a pair out of the fit, or back in."""
+        name = name or self._picks.selected
+        if name is None:
+            self._say("Select a pair first.")
+        else:
+            self._try(lambda picks: picks.toggled(name))
+
+    def give_up_half(self) -> None:
+        """Drop the point that waits for its partner."""
+        half = self._picks.half
+        if half is not None:
+            self.delete(half.name)
+
+    def accept(self) -> None:
+        """Accept the selected proposal, or the first one."""
+        current = self._picks.current
+        waiting = self._picks.proposals
+        if current is None or not current.proposal:
+            current = waiting[0] if waiting else None
+        if current is None:
+            self._say("Nothing is proposed.")
+            return
+        name = current.name
+        self._try(lambda picks: picks.accepted([name]))
+
+    def accept_all(self) -> None:
+        """Accept every proposal."""
+        self._try(lambda picks: picks.accepted([pair.name for pair in picks.proposals]))
+
+    def reject_suggestions(self) -> None:
+        """Drop every suggested pair that nobody accepted."""
+        self._try(Picks.without_suggestions)
+
+    def suggest(self, places: Iterable[tuple[XY, XY]], note: str) -> None:
+        """Add a machine's pairs ``(H&E point, IHC point)``, to accept or reject one by one."""
+        places = list(places)
+        self._try(lambda picks: picks.with_suggestions(places, note))
+
+    def propose_place(self, name: str, xy: XY, note: str) -> None:
+        """Add a machine's IHC place for a half picked pair; undone together with its click."""
+        if any(pair.name == name and not pair.is_whole for pair in self._picks.pairs):
+            self._set(self._picks.with_place(name, xy, note))
+
+    def select(self, name: str | None) -> None:
+        """Select a pair; not an action to undo."""
+        if name != self._picks.selected:
+            self._set(self._picks.with_selected(name))
+
+    def select_neighbour(self, step: int) -> None:
+        """Select the next pair (1) or the one before (-1)."""
+        self.select(self._picks.neighbour(step))
+
+    def undo(self) -> None:
+        """Take the last action back."""
+        if self._past:
+            self._future.append(self._picks)
+            self._set(self._past.pop())
+        else:
+            self._say("Nothing to undo.")
+
+    def redo(self) -> None:
+        """Do again what was taken back."""
+        if self._future:
+            self._past.append(self._picks)
+            self._set(self._future.pop())
+        else:
+            self._say("Nothing to redo.")
+
+    def save_as(self, journal: Journal) -> None:
+        """Keep the pairs in another file from now on."""
+        self.journal.close(self._picks)
+        self.journal = journal
+        self._set(self._picks)
+
+    def close(self) -> None:
+        """Write everything down; no listener is told any more."""
+        self.listeners.clear()
+        self.journal.close(self._picks)
+
+    def _try(self, change: Callable[[Picks], Picks]) -> bool:
+        """Make a change that can be undone, or say why the rules forbid it."""
+        try:
+            changed = change(self._picks)
+        except RefusedError as refusal:
+            return self._say(str(refusal))
+        if changed == self._picks:
+            return False
+        self._past = [*self._past[-MOST_UNDO:], self._picks]
+        self._future.clear()
+        self._set(changed)
+        return True
+
+    def _set(self, picks: Picks) -> None:
+        """Make ``picks`` the present state: judge it, store it, tell everybody."""
+        counted_before = self._picks.counted
+        self._picks = picks
+        if picks.counted != counted_before:
+            self._assessment = assess(picks, self.frames["he"], self.frames["ihc"])
+        self.message = self.journal.store(picks)
+        self._tell()
+
+    def _say(self, message: str) -> bool:
+        self.message = message
+        self._tell()
+        return False
+
+    def _tell(self) -> None:
+        for listener in tuple(self.listeners):
+            listener()

@@ -1,0 +1,187 @@
+"""Registration from the window: settings, the same as a command line, progress, cancel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from napari.utils import progress
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QGuiApplication
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QPlainTextEdit,
+    QProgressBar,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_plugin.jobs import DEFAULT_BLOCKS, Job, RunRequest
+from napari_plugin.picker.session import Session
+from napari_plugin.widgets import PathField, button
+
+RECIPES = {"best result": "default", "the paper's steps": "paper"}
+BLOCKS = (DEFAULT_BLOCKS, "3x3", "2x2", "1x1", "6x6", "8x8")
+OUTCOMES = {
+    0: "Registered.",
+    1: "Not trustworthy: see the reasons above. Add or correct pairs, then register again.",
+    2: "Not registered.",
+}
+
+
+class RunPanel(QWidget):
+    """Starts ``bci-pipeline register`` in a process of its own, and follows it."""
+
+    def __init__(self, session: Session, review: Callable[[Path], object]) -> None:
+        super().__init__()
+        self._session = session
+        self._review = review
+        self.job: Job | None = None
+        self._request: RunRequest | None = None
+        self._activity: progress | None = None
+        self.recipe = QComboBox()
+        self.recipe.addItems(list(RECIPES))
+        self.blocks = QComboBox()
+        self.blocks.addItems(BLOCKS)
+        self.out = PathField("run folder", folder=True)
+        self.out.set(Path.cwd() / "registered" / session.request.he.stem)
+        self.image = QCheckBox("write the registered slide")
+        self.image.setChecked(True)
+        self.overwrite = QCheckBox("replace an earlier run in this folder")
+        self.command = QPlainTextEdit()
+        self.command.setReadOnly(True)
+        self.command.setFixedHeight(84)
+        self.start = button("Register", self.run)
+        self.cancel = button("Cancel", self._cancel)
+        self.review = button("Review the result", self._open_review)
+        self.bar = QProgressBar()
+        self.status = QLabel()
+        self.status.setWordWrap(True)
+        self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._lay_out()
+        for choice in (self.recipe, self.blocks):
+            choice.currentIndexChanged.connect(lambda _: self.refresh())
+        self.out.line.textChanged.connect(lambda _: self.refresh())
+        self.image.toggled.connect(lambda _: self.refresh())
+        self.overwrite.toggled.connect(lambda _: self.refresh())
+
+    @property
+    def request(self) -> RunRequest:
+        """The registration that the button starts."""
+        return replace(
+            self._session.run_request(Path(self.out.text or ".")),
+            recipe=RECIPES[self.recipe.currentText()],
+            blocks=self.blocks.currentText(),
+            image=self.image.isChecked(),
+            overwrite=self.overwrite.isChecked(),
+        )
+
+    def refresh(self) -> None:
+        """Show the command and what can be done now."""
+        request, running = self.request, self.job is not None
+        if self.command.toPlainText() != request.shown:
+            self.command.setPlainText(request.shown)
+        self.start.setText("Register" if request.landmarks else "Register without landmarks")
+        self.start.setEnabled(not running)
+        self.cancel.setEnabled(self.job is not None and not self.job.was_cancelled)
+        finished = (request.out / "registration.json").is_file()
+        self.review.setEnabled(finished and not running)
+
+    def run(self) -> None:
+        """Start the registration."""
+        if self.job is not None:
+            return
+        self._request = self.request
+        self.job = Job(self._request.command)
+        self._activity = progress(total=0, desc="registration")
+        self.bar.setRange(0, 0)
+        self.status.setText("Starting …")
+        self.refresh()
+
+    def poll(self) -> None:
+        """Show what the process has said since the last call."""
+        if self.job is None:
+            return
+        for news in self.job.news():
+            if not self.job.was_cancelled:
+                self._show_progress(news.stage, news.done, news.total)
+        if self.job.is_deaf:
+            self.job.close(grace_s=0.0)
+        if not self.job.is_running:
+            self._ended(self.job)
+
+    def close_job(self) -> None:
+        """End a registration that still runs, with all its workers."""
+        job, self.job = self.job, None
+        if job is not None:
+            job.close()
+        self._close_activity()
+
+    def _show_progress(self, stage: str, done: int, total: int) -> None:
+        self.bar.setRange(0, total)
+        self.bar.setValue(done)
+        self.status.setText(f"{stage}: {done} of {total}")
+        if self._activity is not None:
+            self._activity.set_description(stage)
+            self._activity.total = total
+            self._activity.n = done
+            self._activity.refresh()
+
+    def _ended(self, job: Job) -> None:
+        """Say how it went."""
+        job.news()
+        self.job = None
+        self._close_activity()
+        code = job.exit_code
+        self.bar.setRange(0, 1)
+        self.bar.setValue(int(code in (0, 1)))
+        if job.was_cancelled:
+            text = "Cancelled; “Register” goes on where it stopped."
+        else:
+            said = [*job.output.splitlines(), *job.said]
+            outcome = OUTCOMES.get(code if code is not None else -1, "It ended unexpectedly.")
+            text = "\n".join([*said[-12:], outcome])
+        self.status.setText(text)
+        self.refresh()
+
+    def _cancel(self) -> None:
+        if self.job is not None:
+            self.job.cancel()
+            self.cancel.setEnabled(False)
+            self.status.setText("Cancelling …")
+
+    def _close_activity(self) -> None:
+        if self._activity is not None:
+            self._activity.close()
+            self._activity = None
+
+    def _open_review(self) -> None:
+        self._review(self._request.out if self._request is not None else self.request.out)
+
+    def _lay_out(self) -> None:
+        form = QFormLayout()
+        form.addRow("How", self.recipe)
+        form.addRow("Blocks", self.blocks)
+        form.addRow("Run folder", self.out)
+        form.addRow("", self.image)
+        form.addRow("", self.overwrite)
+        buttons = QHBoxLayout()
+        for widget in (self.start, self.cancel, self.review):
+            buttons.addWidget(widget)
+        copy = button(
+            "Copy", lambda: QGuiApplication.clipboard().setText(self.command.toPlainText())
+        )
+        layout = QVBoxLayout(self)
+        layout.addLayout(form)
+        layout.addLayout(buttons)
+        layout.addWidget(self.bar)
+        layout.addWidget(self.status)
+        layout.addStretch(1)
+        layout.addWidget(QLabel("The same in a terminal:"))
+        layout.addWidget(self.command)
+        layout.addWidget(copy, alignment=Qt.AlignmentFlag.AlignRight)

@@ -1,0 +1,200 @@
+"""The dock widget "Landmark picker": opens a pair of slides, then shows the panels of its session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from napari import Viewer
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QScrollArea,
+    QSizePolicy,
+    QStackedWidget,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_plugin.closing import Watcher
+from napari_plugin.picker.actions import Action, Bindings, actions_of
+from napari_plugin.picker.compare_panel import ComparePanel
+from napari_plugin.picker.journal import Journal
+from napari_plugin.picker.open_panel import OpenPanel
+from napari_plugin.picker.pairs_panel import PairsPanel
+from napari_plugin.picker.run_panel import RunPanel
+from napari_plugin.picker.session import PairRequest, Session
+from napari_plugin.widgets import button
+from registration.errors import RegistrationError
+
+POLL_MS = 80
+WIDTH_PX = 410
+
+
+class PickerWidget(QWidget):
+    """Pick landmarks on two slides, see at once whether they are good, and register."""
+
+    def __init__(self, viewer: Viewer, request: PairRequest | None = None) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self.session: Session | None = None
+        self.panel: SessionPanel | None = None
+        self.open_panel = OpenPanel(viewer, self.open)
+        self._pages = QStackedWidget()
+        self._pages.addWidget(self.open_panel)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(4, 4, 4, 4)
+        layout.addWidget(self._pages)
+        self.setMinimumWidth(WIDTH_PX)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+        self._timer = QTimer(self)
+        self._timer.setInterval(POLL_MS)
+        self._timer.timeout.connect(self._poll)
+        self._closing = Watcher(self, viewer, self.close_session)
+        if request is not None:
+            self.open_panel.fill(request)
+            self.open(request)
+
+    def open(self, request: PairRequest) -> None:
+        """Open a pair of slides; what goes wrong is said in the form."""
+        self.close_session()
+        try:
+            self.session = Session(self._viewer, request)
+        except RegistrationError as error:
+            self.open_panel.say(str(error))
+            return
+        self.panel = SessionPanel(self._viewer, self.session, self.close_session)
+        self._pages.addWidget(self.panel)
+        self._pages.setCurrentWidget(self.panel)
+        self._timer.start()
+
+    def close_session(self) -> None:
+        """End the session, everything saved, and show the form again."""
+        self._timer.stop()
+        session, panel = self.session, self.panel
+        self.session = self.panel = None
+        if panel is not None:
+            panel.close_all()
+            self._pages.removeWidget(panel)
+            panel.deleteLater()
+        if session is not None:
+            session.close()
+            self.open_panel.say("")
+
+    def _poll(self) -> None:
+        if self.session is None or self.panel is None:
+            return
+        if not self.session.canvas.is_alive:
+            self.close_session()
+            self.open_panel.say("A layer of the slides was removed; the pairs are saved.")
+            return
+        self.session.poll()
+        self.panel.run.poll()
+
+
+class SessionPanel(QWidget):
+    """Everything about one open pair of slides."""
+
+    def __init__(self, viewer: Viewer, session: Session, close: Callable[[], None]) -> None:
+        super().__init__()
+        self.session = session
+        self.headline, self.progress, self.message = QLabel(), QLabel(), QLabel()
+        self.file = QLabel()
+        self.pairs = PairsPanel(session)
+        self.compare = ComparePanel(session)
+        self.run = RunPanel(session, self._review)
+        self._viewer = viewer
+        actions = actions_of(session)
+        self._bindings = Bindings(viewer, actions)
+        self.tabs = QTabWidget()
+        self.tabs.addTab(_scrolled(self._picking()), "1  Pick")
+        self.tabs.addTab(_scrolled(self.run), "2  Register")
+        self.tabs.addTab(_scrolled(_keys(actions)), "Keys")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for label in (self.headline, self.progress, self.message, self.file):
+            label.setWordWrap(True)
+        self.headline.setStyleSheet("font-size: 16px; font-weight: bold;")
+        self.message.setStyleSheet("color: #ffb000;")
+        for widget in (self.headline, self.progress, self.message, self.tabs):
+            layout.addWidget(widget)
+        layout.addLayout(self._foot(close))
+        session.picker.listeners.append(self.refresh)
+        session.listeners.append(self.refresh)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show the session's state."""
+        picker = self.session.picker
+        self.headline.setText(picker.headline)
+        self.progress.setText(picker.progress)
+        self.message.setText(picker.message)
+        self.message.setVisible(bool(picker.message))
+        self.file.setText(f"Saved as you click: {picker.journal.path}")
+        self.pairs.refresh()
+        self.compare.refresh()
+        self.run.refresh()
+
+    def close_all(self) -> None:
+        """Take back key bindings and end what runs."""
+        self._bindings.close()
+        self.run.close_job()
+
+    def _picking(self) -> QWidget:
+        page = QWidget()
+        layout = QVBoxLayout(page)
+        layout.addWidget(self.pairs, 1)
+        layout.addWidget(self.compare)
+        return page
+
+    def _foot(self, close: Callable[[], None]) -> QHBoxLayout:
+        layout = QHBoxLayout()
+        layout.addWidget(self.file, 1)
+        layout.addWidget(button("Save as …", self._save_as))
+        layout.addWidget(button("Close slides", close))
+        return layout
+
+    def _save_as(self) -> None:
+        """Ask for another landmark file, and keep the pairs there from now on."""
+        now = str(self.session.picker.journal.path)
+        chosen = QFileDialog.getSaveFileName(self, "Landmark file", now, "CSV (*.csv)")[0]
+        if chosen:
+            self.session.picker.save_as(Journal(Path(chosen)))
+
+    def _review(self, folder: Path) -> None:
+        from napari_plugin.review.widget import ReviewWidget
+
+        widget = ReviewWidget(self._viewer, folder)
+        self._viewer.window.add_dock_widget(widget, name="Registration review", area="right")
+
+
+def _keys(actions: list[Action]) -> QWidget:
+    """Return the list of keys and of what the mouse does."""
+    page = QWidget()
+    grid = QGridLayout(page)
+    mouse = [
+        ("click", "place a point: H&E first, then IHC"),
+        ("drag a point", "move it"),
+        ("drag elsewhere", "move both views"),
+        ("wheel", "zoom both views"),
+    ]
+    rows = [*mouse, *((action.shown, action.text) for action in actions)]
+    for row, (key, text) in enumerate(rows):
+        shown = QLabel(key)
+        shown.setStyleSheet("font-weight: bold;")
+        grid.addWidget(shown, row, 0)
+        grid.addWidget(QLabel(text), row, 1)
+    grid.setColumnStretch(1, 1)
+    grid.setRowStretch(len(rows), 1)
+    return page
+
+
+def _scrolled(page: QWidget) -> QScrollArea:
+    area = QScrollArea()
+    area.setWidgetResizable(True)
+    area.setWidget(page)
+    return area

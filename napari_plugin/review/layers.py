@@ -1,0 +1,147 @@
+"""The layers of a review, as napari's readers return them: ``(data, options, kind)``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from napari_plugin.convert import affine_napari, rectangle, scaling, to_napari
+from napari_plugin.levels import pyramid
+from napari_plugin.overlay import Look, Overlay
+from napari_plugin.review.model import FieldMap, PlaceMap, Review
+from napari_plugin.review.patches import Patch
+from napari_plugin.views import STAIN
+from registration.geometry import Box
+from registration.quality.quality import LARGE_RESIDUAL_UM, VISIBLE_JUMP_PX
+
+LayerTuple = tuple[Any, dict[str, Any], str]
+
+BLOCK_COLORS = {"registered": "#00a651", "blank": "#8c8c8c", "fallback": "#d00000"}
+PATCH_COLORS = {True: "white", False: "#d00000"}
+"""Outlines of kept and of rejected patches."""
+PATCH_OPACITY = 0.16
+TRAFFIC_AT = (0.0, 0.5, 1.0)
+TRAFFIC = ((0.0, 0.65, 0.32), (1.0, 0.8, 0.0), (0.85, 0.0, 0.0))
+"""Colour of no shift, of one that begins to be large, and of twice as much."""
+DOTS_ALONG = 110
+"""So many dots side by side reach along the slide."""
+LABEL_INSIDE = 0.1
+"""A block's name stands this far inside its upper left corner, as a share of the block."""
+FIRST_LOOK = Look("blend", 0.5)
+
+
+def to_world(review: Review) -> np.ndarray:
+    """Return the matrix from the fixed slide's level-0 pixels to µm, for napari."""
+    mpp = review.pair.fixed_slide.mpp
+    return affine_napari(np.diag([mpp, mpp, 1.0]))
+
+
+def image_layer(review: Review, look: Look = FIRST_LOOK) -> LayerTuple:
+    """Return both slides in one layer, as ``look`` says."""
+    overlay = Overlay(review.fixed_source, review.moved_source, look)
+    options = _options(review, overlay_name(review)) | {
+        "multiscale": True,
+        "rgb": True,
+        "interpolation2d": "linear",
+    }
+    return pyramid(overlay), options, "image"
+
+
+def overlay_name(review: Review) -> str:
+    """Return the name of the layer that shows both slides."""
+    moving, fixed = ("he", "ihc") if review.registration.moving == "he" else ("ihc", "he")
+    return f"{STAIN[moving]} over {STAIN[fixed]}"
+
+
+def map_layers(review: Review) -> list[LayerTuple]:
+    """Return displacement, folding, seams, residual shift and blocks; all but the blocks hidden."""
+    displacement, folding = review.displacement_um, review.folding
+    top = max(float(displacement.values.max()), 1.0)
+    return [
+        _map(review, "displacement (µm)", displacement, "viridis", (0.0, top)),
+        _map(review, "change of area (0: folded)", folding, "twilight", (0.0, 2.0)),
+        _places(review, "jump at block borders (px)", review.seam_px, VISIBLE_JUMP_PX),
+        _places(review, "residual shift (µm)", review.residual_um, LARGE_RESIDUAL_UM),
+        _blocks(review),
+    ]
+
+
+def patch_layer(review: Review, patches: list[Patch]) -> LayerTuple:
+    """Return patches as squares: the shift that is left as fill, kept or rejected as outline."""
+    corners = [rectangle(patch.box) for patch in patches]
+    shift = np.array([patch.shift_um for patch in patches])
+    options = _options(review, "patches: residual shift (µm)") | {
+        "shape_type": "rectangle",
+        "features": {
+            "shift_um": shift,
+            "reason": [patch.reason or "kept" for patch in patches],
+        },
+        "face_color": shift_colors(shift),
+        "edge_color": [PATCH_COLORS[patch.kept] for patch in patches],
+        "edge_width": max(patches[0].box.width / 60, 1.0),
+        "opacity": 1.0,
+    }
+    return corners, options, "shapes"
+
+
+def shift_colors(shift_um: np.ndarray) -> np.ndarray:
+    """Return ``(N, 4)`` colours from green over yellow to red, clear where none was measured."""
+    share = np.nan_to_num(shift_um / (2 * LARGE_RESIDUAL_UM))
+    columns = [np.interp(share, TRAFFIC_AT, channel) for channel in zip(*TRAFFIC, strict=True)]
+    opacity = np.where(np.isnan(shift_um), 0.0, PATCH_OPACITY)
+    return np.stack([*columns, opacity], axis=1)
+
+
+def _options(review: Review, name: str) -> dict[str, Any]:
+    return {"name": name, "affine": to_world(review), "units": "um"}
+
+
+def _map(
+    review: Review, name: str, field: FieldMap, colormap: str, limits: tuple[float, float]
+) -> LayerTuple:
+    options = _options(review, name) | {
+        "affine": to_world(review) @ scaling(field.downsample),
+        "colormap": colormap,
+        "contrast_limits": limits,
+        "opacity": 0.6,
+        "visible": False,
+    }
+    return field.values, options, "image"
+
+
+def _places(review: Review, name: str, places: PlaceMap, large: float) -> LayerTuple:
+    """Return dots coloured by value, from nothing to twice what is called large."""
+    slide = review.pair.fixed_slide.size
+    size = max(slide.width, slide.height) / DOTS_ALONG
+    options: dict[str, Any] = _options(review, name) | {"size": size, "visible": False, "ndim": 2}
+    options |= {"border_width": 0.0, "opacity": 0.8}
+    if len(places.values):
+        options |= {
+            "features": {"value": places.values},
+            "face_color": "value",
+            "face_colormap": "turbo",
+            "face_contrast_limits": (0.0, 2 * large),
+        }
+    return to_napari(places.points), options, "points"
+
+
+def _blocks(review: Review) -> LayerTuple:
+    blocks = review.registration.blocks
+    width = max(review.pair.fixed_slide.size.width / 800, 1.0)
+    boxes = [rectangle(Box(one.x, one.y, one.width, one.height)) for one in blocks]
+    options = _options(review, "blocks") | {
+        "shape_type": "rectangle",
+        "face_color": "transparent",
+        "edge_color": [BLOCK_COLORS[block.status] for block in blocks],
+        "edge_width": width,
+        "features": {"name": [block.name for block in blocks]},
+        "text": {
+            "string": "{name}",
+            "anchor": "upper_left",
+            "translation": (boxes[0][2] - boxes[0][0]) * LABEL_INSIDE,
+            "size": 10,
+            "color": "black",
+        },
+    }
+    return boxes, options, "shapes"

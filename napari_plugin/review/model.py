@@ -1,0 +1,215 @@
+"""A finished registration to be judged, without a window: what is flagged, and the judgement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_plugin.levels import Source, Tiles
+from napari_plugin.overlay import warped_tiles
+from napari_plugin.review.patches import Patch, read_patches, recorded_beside
+from napari_plugin.views import XY
+from registration.errors import RunError, SlideError
+from registration.geometry import Box, Points, axis_positions, mesh
+from registration.nonrigid.block import jacobian_determinant
+from registration.nonrigid.grid import BlockGrid
+from registration.pair import Pair
+from registration.quality.quality import LARGE_RESIDUAL_UM, border_jumps
+from registration.quality.residual import ResidualMap
+from registration.result import Registration, write_review
+from registration.slides.slide import open_slide
+
+Judgement = Literal["accepted", "rejected", "needs landmarks"]
+JUDGEMENTS: tuple[Judgement, ...] = ("accepted", "rejected", "needs landmarks")
+MAP_NODES = 256
+MOST_FLAGS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """A place that deserves a look."""
+
+    kind: Literal["block", "place", "patch"]
+    name: str
+    box: Box
+    """Level-0 pixels of the fixed slide."""
+    text: str
+
+    @property
+    def center(self) -> XY:
+        """The middle of the place."""
+        return self.box.center
+
+
+@dataclass(frozen=True, eq=False)
+class FieldMap:
+    """A quantity over the fixed slide, ``(rows, columns)`` float32 of a level with ``downsample``."""
+
+    values: NDArray[np.float32]
+    downsample: float
+
+
+@dataclass(frozen=True, eq=False)
+class PlaceMap:
+    """A quantity at ``N`` level-0 points of the fixed slide."""
+
+    points: Points
+    values: NDArray[np.float64]
+
+
+class Review:
+    """An open run folder."""
+
+    def __init__(self, registration: Registration, pair: Pair) -> None:
+        self.registration = registration
+        self.pair = pair
+        self.judgement = registration.review
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open a run folder. Raises :class:`RunError` or :class:`SlideError` with the remedy."""
+        registration = Registration.load(folder)
+        return cls(registration, registration.open_pair())
+
+    @property
+    def headline(self) -> str:
+        """The verdict and its reasons, in one line."""
+        found = self.registration
+        return f"{found.verdict}: {'; '.join(found.reasons)}"
+
+    @cached_property
+    def fixed_source(self) -> Source:
+        """The slide that kept its pixels."""
+        return Tiles.of_slide(self.pair.fixed_slide)
+
+    @cached_property
+    def moved_source(self) -> Source:
+        """The other slide in its frame: as it was written, or warped anew when looked at."""
+        found, size = self.registration, self.pair.fixed_slide.size
+        path = None if found.image is None else found.folder / found.image
+        if path is not None and path.is_file():
+            try:
+                return Tiles.of_slide(open_slide(path, self.pair.fixed_slide.mpp))
+            except SlideError:
+                pass  # a registered slide that cannot be read is warped anew
+        return warped_tiles(self.pair.moving_slide, found.chain, size)
+
+    @cached_property
+    def displacement_um(self) -> FieldMap:
+        """How far the non-rigid part moves tissue."""
+        shift, step = self._shift
+        length = np.hypot(shift[..., 0], shift[..., 1]) * self.pair.fixed_slide.mpp
+        return FieldMap(length.astype(np.float32), step)
+
+    @cached_property
+    def folding(self) -> FieldMap:
+        """Change of area by the non-rigid part: 1 keeps it, 0 and less is folded tissue."""
+        shift, step = self._shift
+        return FieldMap(jacobian_determinant(shift, step).astype(np.float32), step)
+
+    @cached_property
+    def seam_px(self) -> PlaceMap:
+        """How far the field jumps along the borders of blocks."""
+        points, values = [np.zeros((0, 2))], [np.zeros(0)]
+        for border in border_jumps(self.registration.chain.steps[0], self._grid):
+            across = np.full(len(border.along), border.position - 0.5)
+            pair = (across, border.along) if border.vertical else (border.along, across)
+            points.append(np.stack(pair, axis=1))
+            values.append(border.jump_px)
+        return PlaceMap(np.concatenate(points), np.concatenate(values))
+
+    @cached_property
+    def residual_um(self) -> PlaceMap:
+        """The shift that is left wherever it could be measured."""
+        found = self._residual
+        if found is None:
+            return PlaceMap(np.zeros((0, 2)), np.zeros(0))
+        shift = found.shift_um[found.matched]
+        return PlaceMap(found.points[found.matched], np.hypot(shift[:, 0], shift[:, 1]))
+
+    @property
+    def block_flags(self) -> list[Flag]:
+        """Blocks that were not registered, with the reason; blank ones need no look."""
+        return [
+            Flag(
+                "block", block.name, Box(block.x, block.y, block.width, block.height), block.reason
+            )
+            for block in self.registration.blocks
+            if block.status == "fallback"
+        ]
+
+    @property
+    def place_flags(self) -> list[Flag]:
+        """Places where a large shift is left, the largest first."""
+        places = self.residual_um
+        side = round(100 / self.pair.fixed_slide.mpp)
+        order = [i for i in np.argsort(-places.values) if places.values[i] > LARGE_RESIDUAL_UM]
+        return [
+            Flag(
+                "place",
+                f"shift {number + 1}",
+                _around(places.points[index], side),
+                f"{places.values[index]:.0f} µm are left",
+            )
+            for number, index in enumerate(order[:MOST_FLAGS])
+        ]
+
+    @property
+    def patch_record(self) -> Path | None:
+        """Where ``bci-pipeline run`` keeps the patches that were cut from this run."""
+        return recorded_beside(self.registration.folder)
+
+    def patches(self, place: Path) -> list[Patch]:
+        """Return this registration's patches in a dataset or a case folder; see read_patches."""
+        return read_patches(self.registration, place)
+
+    def patch_flags(self, patches: list[Patch]) -> list[Flag]:
+        """Rejected patches that are not merely blank, the largest shift first."""
+        flagged = [one for one in patches if not one.kept and "blank" not in one.reason]
+        flagged.sort(key=lambda one: -np.nan_to_num(one.shift_um, nan=-1.0))
+        return [Flag("patch", one.name, one.box, one.reason) for one in flagged[:MOST_FLAGS]]
+
+    def judge(self, judgement: Judgement | None) -> None:
+        """Write a person's judgement into the run. Raises :class:`RunError`."""
+        try:
+            write_review(self.registration.folder, judgement)
+        except OSError as error:
+            raise RunError(f"the judgement could not be written: {error}") from error
+        self.judgement = judgement
+
+    def close(self) -> None:
+        """Release the slides."""
+        self.pair.he.close()
+        self.pair.ihc.close()
+
+    @cached_property
+    def _grid(self) -> BlockGrid:
+        settings = self.registration.settings
+        return BlockGrid(self.pair.fixed_slide.size, settings.rows, settings.columns)
+
+    @cached_property
+    def _residual(self) -> ResidualMap | None:
+        try:
+            return self.registration.residual_map
+        except RunError:
+            return None
+
+    @cached_property
+    def _shift(self) -> tuple[NDArray[np.float64], float]:
+        """Return the displacement in pixels on a grid of a level, and that level's downsample."""
+        size = self.pair.fixed_slide.size
+        step = max(1.0, max(size.width, size.height) / MAP_NODES)
+        level = size.downsampled(step)
+        xs, ys = axis_positions(0, level.width, step), axis_positions(0, level.height, step)
+        mapped = self.registration.chain.steps[0].on_grid(xs, ys)
+        return mapped - mesh(xs, ys).reshape(mapped.shape), step
+
+
+def _around(point: NDArray[np.float64], side: int) -> Box:
+    x, y = np.rint(point - side / 2).astype(int).tolist()
+    return Box(x, y, side, side)

@@ -1,0 +1,1 @@
+"""Many cases: plan, state, one process per case, job scripts."""

@@ -1,0 +1,257 @@
+"""Running a cohort: case by case, each in a process of its own, then what needs all of them.
+
+A slide can be bad in ways that no exception tells of: a native library crashes, the memory runs
+out. A case therefore runs as ``bci-pipeline run MANIFEST --only CASE``, the same command that an
+array job uses, and whatever happens to it the others go on.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from pipeline.cohort.child import call, describe
+from pipeline.cohort.state import (
+    CASE_STAGES,
+    STAGES,
+    Cohort,
+    Stage,
+    State,
+    clear_failure,
+    read_training,
+    write_failure,
+    write_training,
+)
+from pipeline.dataset.assemble import REPORT_NAME, assemble, check_ours, finished_dataset_key
+from pipeline.errors import PipelineError, UsageError
+from pipeline.manifest.manifest import Case
+from pipeline.patches.case import cut_case
+from pipeline.stages.register import run_request
+from registration.errors import RegistrationError
+from registration.execution import Cluster, Progress, usable_cores, workers
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What of a cohort to run, and on which workers."""
+
+    cohort: Cohort
+    only: tuple[str, ...] = ()
+    stages: tuple[Stage, ...] = ()
+    """Empty: all, or with ``only`` those of single cases."""
+    count: int | None = None
+    scheduler: str | None = None
+
+    @property
+    def wanted(self) -> tuple[Stage, ...]:
+        """Stages to run, in their order."""
+        chosen = self.stages or (CASE_STAGES if self.only else STAGES)
+        return tuple(stage for stage in STAGES if stage in chosen)
+
+    @property
+    def is_single(self) -> bool:
+        """Whether the work is that of one case, which runs in this process."""
+        return len(set(self.only)) == 1 and set(self.wanted) <= set(CASE_STAGES)
+
+
+@dataclass
+class Outcome:
+    """How a run ended."""
+
+    failed: dict[str, str] = field(default_factory=dict)
+    """Reasons by case or stage."""
+    excluded: dict[str, str] = field(default_factory=dict)
+    """Cases that a person left out."""
+    done: list[str] = field(default_factory=list)
+    """What was made, one line each."""
+
+
+def run_cohort(request: RunRequest, say: Say, progress: Progress) -> Outcome:
+    """Run what is asked for and not done yet. Failures of cases are collected, never raised."""
+    cohort = request.cohort
+    cases = cohort.select(request.only)
+    outcome = Outcome()
+    draw_slides(cohort, progress)
+    case_stages = [stage for stage in request.wanted if stage in CASE_STAGES]
+    if case_stages:
+        _run_cases(request, cases, case_stages, outcome, say)
+    if "dataset" in request.wanted:
+        _run_dataset(cohort, outcome, say)
+    if "train" in request.wanted and cohort.manifest.train is not None:
+        _run_training(cohort, outcome, say)
+    return outcome
+
+
+def run_single(request: RunRequest, progress: Progress) -> None:
+    """Run the stages of one case in this process; its failure is noted on disk and raised."""
+    cohort = request.cohort
+    (case,) = cohort.select(request.only)
+    draw_slides(cohort, progress)
+    clear_failure(cohort.folder(case))
+    for stage in request.wanted:
+        try:
+            _run_stage(request, case, stage, progress)
+        except (RegistrationError, PipelineError) as error:
+            write_failure(cohort.folder(case), stage, str(error))
+            raise
+
+
+def draw_slides(cohort: Cohort, progress: Progress) -> None:
+    """Draw the synthetic slides that the manifest asks for and that are missing."""
+    wanted = cohort.manifest.synthetic
+    if wanted is None or all(
+        path.exists() for case in cohort.manifest.cases for path in (case.he, case.ihc)
+    ):
+        return
+    from registration.synth import CohortPlan, SynthSettings, write_cohort
+
+    plan = CohortPlan(
+        SynthSettings(size=wanted.size, seed=wanted.seed, picks=wanted.picks),
+        cases=wanted.cases,
+        her2=tuple(wanted.her2),
+    )
+    total = sum(job.pixels for _, case in plan.planned(wanted.folder) for job in case.jobs())
+    drawn = 0
+
+    def report(pixels: int) -> None:
+        nonlocal drawn
+        drawn += pixels
+        progress("drawing synthetic slides", 100 * drawn // total, 100)
+
+    write_cohort(wanted.folder, plan, workers=usable_cores(), progress=report)
+    missing = [str(case.he) for case in cohort.manifest.cases if not case.he.exists()]
+    if missing:
+        raise UsageError(
+            f"the synthetic cohort has no {', '.join(missing)}: its cases are called case01, case02, ..."
+        )
+
+
+def _run_stage(request: RunRequest, case: Case, stage: Stage, progress: Progress) -> None:
+    cohort = request.cohort
+    if stage == "register":
+        registration = run_request(cohort.request(case), request.count, request.scheduler, progress)
+        if case.flip is not None and case.flip != registration.start.mirrored:
+            found = "face down" if registration.start.mirrored else "not turned over"
+            raise UsageError(
+                f"case {case.id}: the manifest says flip: {str(case.flip).lower()}, but the "
+                f"registration found one section {found} against the other. One of them is wrong; "
+                "look at the report."
+            )
+        return
+    if cohort.state(case, "patch").word == "excluded":
+        return
+    settings = cohort.manifest.patch.settings
+    with workers(request.count, request.scheduler) as crew:
+        cut_case(cohort.run(case), cohort.patches(case), settings, crew, progress)
+
+
+def _run_cases(
+    request: RunRequest,
+    cases: Sequence[Case],
+    stages: Sequence[Stage],
+    outcome: Outcome,
+    say: Say,
+) -> None:
+    """Run each case that has something to do in its own process, all with the same workers."""
+    cohort = request.cohort
+    todo = [case for case in cases if _has_work(cohort, case, stages)]
+    with _shared(request, bool(todo)) as scheduler:
+        for number, case in enumerate(todo, start=1):
+            say(f"case {case.id} ({number} of {len(todo)}): {', then '.join(stages)}")
+            words = ["run", str(cohort.path), "--only", case.id]
+            words += [word for stage in stages for word in ("--stage", stage)]
+            words += ["--scheduler", scheduler] if scheduler else []
+            words += ["--workers", str(request.count)] if request.count else []
+            clear_failure(cohort.folder(case))
+            code = call(words, cohort.log(case), say)
+            if code and cohort.state(case, stages[0]).word != "failed":
+                _note_crash(cohort, case, stages, code)
+    for case in cases:
+        _collect(cohort, case, stages, outcome)
+
+
+def _has_work(cohort: Cohort, case: Case, stages: Sequence[Stage]) -> bool:
+    return any(cohort.state(case, stage).word not in ("done", "excluded") for stage in stages)
+
+
+def _note_crash(cohort: Cohort, case: Case, stages: Sequence[Stage], code: int) -> None:
+    """Note a case's end that it could not note itself, at the first stage that is not done."""
+    for stage in stages:
+        state = cohort.state(case, stage)
+        if state.word == "failed":
+            return
+        if state.word not in ("done", "excluded"):
+            write_failure(cohort.folder(case), stage, describe(code, cohort.log(case)))
+            return
+
+
+def _collect(cohort: Cohort, case: Case, stages: Sequence[Stage], outcome: Outcome) -> None:
+    """Add what became of one case."""
+    for stage in stages:
+        state = cohort.state(case, stage)
+        if state.word == "failed":
+            outcome.failed[case.id] = f"{stage}: {state.note}"
+            return
+        if state.word == "excluded":
+            by_person = not state.note.startswith("registration failed")
+            (outcome.excluded if by_person else outcome.failed)[case.id] = state.note
+            return
+
+
+def _run_dataset(cohort: Cohort, outcome: Outcome, say: Say) -> None:
+    """Assemble the dataset of all cases that are ready, and name those that are not."""
+    plan = cohort.dataset_plan()
+    for case, entry in zip(cohort.manifest.cases, plan.cases, strict=True):
+        _collect(cohort, case, CASE_STAGES, outcome)
+        if entry.excluded and case.id not in outcome.excluded:
+            outcome.failed.setdefault(case.id, f"not in the dataset: {entry.excluded}")
+    try:
+        if finished_dataset_key(cohort.dataset) != plan.key:
+            say("dataset")
+            check_ours(cohort.dataset)
+            assemble(plan, cohort.dataset)
+    except PipelineError as error:
+        outcome.failed["dataset"] = str(error)
+        return
+    outcome.done.append(f"dataset  {cohort.dataset / REPORT_NAME}")
+
+
+def _run_training(cohort: Cohort, outcome: Outcome, say: Say) -> None:
+    """Train on the dataset, going on where an earlier run of the same stopped."""
+    state = cohort.training_state() or State("waiting")
+    if state.word == "waiting":
+        outcome.failed["train"] = "the dataset is not complete"
+        return
+    if state.word != "done":
+        say("training")
+        out, key = cohort.manifest.out, cohort.training_key()
+        begun = read_training(out)
+        if begun is not None and begun[0] != key:
+            shutil.rmtree(cohort.training, ignore_errors=True)
+        write_training(out, key, done=False)
+        words = ["train", str(cohort.dataset), "--out", str(cohort.training)]
+        words += ["--resume"] if (cohort.training / "last.pt").exists() else []
+        for name, value in (cohort.manifest.train or {}).items():
+            text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+            words += ["--set", f"{name}={text}"]
+        code = call(words, out / "train.log", say)
+        if code:
+            outcome.failed["train"] = describe(code, out / "train.log")
+            return
+        write_training(out, key, done=True)
+    outcome.done.append(f"training {cohort.training}")
+
+
+@contextmanager
+def _shared(request: RunRequest, needed: bool) -> Iterator[str | None]:
+    """Start the workers that all cases use, and give the address of their scheduler."""
+    if request.scheduler or not needed or (request.count or usable_cores()) == 1:
+        yield request.scheduler
+        return
+    with workers(request.count, None) as crew:
+        assert isinstance(crew, Cluster)
+        yield crew.address

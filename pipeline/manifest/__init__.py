@@ -1,0 +1,1 @@
+"""`data_manifest.yaml`: reading it, and every mistake in it with its line and column."""

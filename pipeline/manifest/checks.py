@@ -1,0 +1,141 @@
+"""What a manifest's model cannot see: files, doubles, patients in two splits, training settings.
+
+All of it looks at the manifest as it was read, so that one mistake does not hide another.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.manifest.yaml_positions import Path_
+
+Problem = tuple[Path_, str]
+Cases = Mapping[int, Mapping[str, Any]]
+
+FILES = {
+    "he": "H&E slide",
+    "ihc": "IHC slide",
+    "landmarks": "landmarks file",
+    "truth": "truth file",
+}
+
+
+def check_manifest(value: Mapping[str, Any], base: Path) -> list[Problem]:
+    """Return every mistake that concerns more than one value, or what lies outside the manifest."""
+    listed = value.get("cases")
+    cases = {
+        number: case
+        for number, case in enumerate(listed if isinstance(listed, list) else [])
+        if isinstance(case, dict)
+    }
+    drawn = value.get("synthetic")
+    folder = drawn.get("folder") if isinstance(drawn, dict) else None
+    problems = [*_same_ids(cases), *_same_slides(cases), *_patients(cases)]
+    for number, case in cases.items():
+        problems += _missing_files(number, case, base, None if folder is None else base / folder)
+    training = value.get("train")
+    if isinstance(training, dict):
+        problems += _training(training)
+    return problems
+
+
+def nearest_file(path: Path, base: Path) -> str:
+    """Suggest an existing file whose name resembles a missing one."""
+    folder = path.parent
+    if not folder.is_dir():
+        return f" (there is no folder {_relative(folder, base)})"
+    lower = {entry.name.lower(): entry.name for entry in sorted(folder.iterdir())}
+    near = difflib.get_close_matches(path.name.lower(), lower, n=1)
+    return f". Nearest: {_relative(folder / lower[near[0]], base)}" if near else ""
+
+
+def _same_ids(cases: Cases) -> Iterator[Problem]:
+    """Yield ids given twice; they become folders, where upper and lower case may be one."""
+    first: dict[str, int] = {}
+    for number, case in cases.items():
+        name = case.get("id")
+        if isinstance(name, str):
+            other = first.setdefault(name.lower(), number)
+            if other != number:
+                yield ("cases", number, "id"), f"{name} is also the id of cases.{other}"
+
+
+def _same_slides(cases: Cases) -> Iterator[Problem]:
+    """Yield slides listed for two patients, or as both slides of a case."""
+    first: dict[str, tuple[int, str]] = {}
+    for number, case in cases.items():
+        for stain in ("he", "ihc"):
+            path = case.get(stain)
+            if not isinstance(path, str):
+                continue
+            other, name = first.setdefault(path, (number, stain))
+            if other == number and name != stain:
+                yield ("cases", number, stain), f"the same file as the H&E slide: {path}"
+            elif cases[other].get("patient") != case.get("patient"):
+                yield (
+                    ("cases", number, stain),
+                    f"{path} is also cases.{other}.{name}, of another patient",
+                )
+
+
+def _patients(cases: Cases) -> Iterator[Problem]:
+    """Yield patients whose cases are given different splits."""
+    first: dict[str, tuple[int, str]] = {}
+    for number, case in cases.items():
+        patient, split = case.get("patient"), case.get("split")
+        if isinstance(patient, str) and isinstance(split, str):
+            other, given = first.setdefault(patient, (number, split))
+            if given != split:
+                yield (
+                    ("cases", number, "split"),
+                    f"patient {patient} is in {split} here and in {given} in cases.{other}; "
+                    "all slides of a patient belong to one split",
+                )
+
+
+def _missing_files(
+    number: int, case: Mapping[str, Any], base: Path, drawn: Path | None
+) -> Iterator[Problem]:
+    """Yield the files of a case that are not there; those yet to be drawn may be missing."""
+    for key, what in FILES.items():
+        for name in _names(case.get(key)):
+            path = base / name
+            if path.exists() or (drawn is not None and path.is_relative_to(drawn)):
+                continue
+            yield (
+                ("cases", number, key),
+                f"case {case.get('id')}: {what} not found: {name}{nearest_file(path, base)}",
+            )
+
+
+def _names(value: object) -> list[str]:
+    """Return the file names in a value: one, two joined by a comma, or a list."""
+    if isinstance(value, str):
+        return [name.strip() for name in value.split(",")]
+    return [name for name in value if isinstance(name, str)] if isinstance(value, list) else []
+
+
+def _training(settings: Mapping[str, object]) -> Iterator[Problem]:
+    """Yield the settings that `train` would refuse."""
+    from training.errors import TrainingError
+    from training.settings.sources import parse, resolve
+
+    sound = True
+    for name, value in settings.items():
+        try:
+            parse(name, value, "train")
+        except TrainingError as error:
+            sound = False
+            yield ("train", name), str(error).removeprefix("train: ").removeprefix(f"{name}: ")
+    if sound:
+        try:
+            resolve(settings, environment={})
+        except TrainingError as error:
+            yield ("train",), str(error).removeprefix("command line: ")
+
+
+def _relative(path: Path, base: Path) -> Path:
+    return path.relative_to(base) if path.is_relative_to(base) else path

@@ -1,0 +1,1 @@
+"""The blank filter: what of a patch is tissue, and what spoils it."""

@@ -1,0 +1,100 @@
+"""What is measured of every candidate of a case, whatever the thresholds; kept on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from pipeline.patches.alignment import Alignment
+from pipeline.patches.blank.filter import content_map
+from pipeline.patches.geometry import PatchGeometry, Surveyor
+from pipeline.patches.grid import PatchGrid
+from pipeline.patches.selection import Measured, measure_all
+from pipeline.patches.writer import RunSource
+from registration.execution import Progress, Workers
+from registration.geometry import Box
+from registration.storage import settings_hash, write_json
+from registration.tissue import TissueMap
+
+MEASURED_NAME = "measured.json"
+VERSION = 3
+"""Raised when a measure changes, so that older figures are not taken up again."""
+
+LEAST_TISSUE = 0.02
+"""A position with less tissue on the fixed slide is bare glass and no candidate."""
+
+COMPARED_TISSUE, COMPARED_FILLED = 0.2, 0.5
+"""Candidates with less tissue in either image, or with a larger part filled, are not compared."""
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Every candidate in the order of its row and column; the three lists have equal lengths."""
+
+    boxes: tuple[Box, ...]
+    """In pixels of the patches' own level."""
+    geometry: tuple[PatchGeometry, ...]
+    compared: tuple[Measured | None, ...]
+    """``None`` where there was too little to compare."""
+
+    def record(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "boxes": [(box.x, box.y, box.width, box.height) for box in self.boxes],
+            "geometry": [asdict(item) for item in self.geometry],
+            "compared": [None if item is None else asdict(item) for item in self.compared],
+        }
+
+    @classmethod
+    def of(cls, record: dict[str, Any]) -> Self:
+        """Read back what :meth:`record` gave."""
+        return cls(
+            tuple(Box(*box) for box in record["boxes"]),
+            tuple(PatchGeometry(**item) for item in record["geometry"]),
+            tuple(_compared(item) for item in record["compared"]),
+        )
+
+
+def measure_case(
+    source: RunSource, grid: PatchGrid, folder: Path, workers: Workers, progress: Progress
+) -> Measurements:
+    """Measure every candidate, or take up from ``folder`` what an earlier run measured."""
+    path = folder / MEASURED_NAME
+    key = settings_hash(VERSION, source.key, asdict(grid))
+    if path.exists():
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if stored["key"] == key:
+            return Measurements.of(stored)
+    registration, pair = source.open()
+    tissue = TissueMap.of(pair.fixed_slide)
+    boxes = candidate_boxes(grid, tissue)
+    fixed = content_map(pair.fixed_slide, tissue, workers, progress)
+    moving = content_map(pair.moving_slide, TissueMap.of(pair.moving_slide), workers, progress)
+    surveyor = Surveyor(registration, fixed, moving)
+    geometry = [surveyor.measure(grid.level0(box)) for box in boxes]
+    worth = [_is_worth_comparing(item) for item in geometry]
+    chosen = [grid.level0(box) for box, good in zip(boxes, worth, strict=True) if good]
+    found = iter(measure_all(source, chosen, folder, workers, progress))
+    compared = tuple(next(found) if good else None for good in worth)
+    measurements = Measurements(tuple(boxes), tuple(geometry), compared)
+    write_json(path, {"key": key, **measurements.record()})
+    return measurements
+
+
+def candidate_boxes(grid: PatchGrid, tissue: TissueMap) -> Sequence[Box]:
+    """Return the positions with tissue in pixels of the patches' level, row by row."""
+    return [box for row in grid.with_tissue(tissue, LEAST_TISSUE) for box in row]
+
+
+def _is_worth_comparing(geometry: PatchGeometry) -> bool:
+    tissue = min(geometry.fixed_tissue, geometry.moving_tissue)
+    return tissue >= COMPARED_TISSUE and geometry.filled <= COMPARED_FILLED
+
+
+def _compared(record: dict[str, Any] | None) -> Measured | None:
+    if record is None:
+        return None
+    return Measured(Alignment(**record["alignment"]), tuple(record["null"]))

@@ -1,0 +1,1 @@
+"""One request for each command: register, patch, warp-points, translate."""

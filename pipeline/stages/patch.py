@@ -1,0 +1,189 @@
+"""The ``patch`` command: from run folders to a finished dataset."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.dataset.assemble import (
+    RECORD_NAME,
+    DatasetPlan,
+    assemble,
+    check_ours,
+    finished_dataset_key,
+)
+from pipeline.dataset.layouts import Layout
+from pipeline.dataset.summary import DatasetCase
+from pipeline.errors import DatasetError, PipelineError, UsageError
+from pipeline.labels import Label, read_labels
+from pipeline.patches.case import case_key, cut_case, exclusion, grid_of
+from pipeline.patches.measurement import candidate_boxes
+from pipeline.patches.settings import PatchSettings
+from pipeline.split import Labelled, SplitSettings, assign_splits, check_leakage
+from registration.errors import RegistrationError
+from registration.execution import Progress, prefixed, usable_cores, workers
+from registration.result import Registration
+from registration.tissue import TissueMap
+
+WORK = ".work"
+BYTES_PER_PIXEL = {"png": 1.3, "webp": 0.8, "jpeg": 0.5}
+"""Of one image, measured on BCI and synthetic patches."""
+
+MAIN_GIB, WORKER_GIB = 0.4, 0.35
+
+
+@dataclass(frozen=True)
+class PatchRequest:
+    """What a user asks ``patch`` for."""
+
+    runs: tuple[Path, ...]
+    out: Path
+    settings: PatchSettings = field(default_factory=PatchSettings)
+    layout: Layout = "bci"
+    split: SplitSettings = field(default_factory=SplitSettings)
+    labels: Path | None = None
+    name: str | None = None
+
+    @property
+    def cases(self) -> dict[str, Path]:
+        """Run folders by case name. Raises :class:`UsageError` for names that occur twice."""
+        names = Counter(run.resolve().name for run in self.runs)
+        twice = [name for name, count in names.items() if count > 1]
+        if twice:
+            raise UsageError(
+                f"more than one run folder is called {', '.join(twice)}; cases need names of their own"
+            )
+        return {run.resolve().name: run for run in self.runs}
+
+
+@dataclass(frozen=True)
+class PatchOutcome:
+    """A finished dataset, and the cases that could not be cut."""
+
+    record: dict[str, Any]
+    """What ``dataset.json`` holds."""
+    failed: dict[str, str]
+
+
+def run_patch(
+    request: PatchRequest, count: int | None, scheduler: str | None, progress: Progress
+) -> PatchOutcome:
+    """Cut all runs and assemble the dataset.
+
+    A run that cannot be used is left out and named. Raises :class:`UsageError` for contradictory
+    options and a folder of something else; :class:`DatasetError` before any work where a patient or
+    a slide would be in two splits, and after it where no pair is left.
+    """
+    planned = _planned(request)
+    plan = _plan(request, planned)
+    if finished_dataset_key(request.out) == plan.key:
+        return PatchOutcome(read_dataset(request.out), {})
+    check_ours(request.out)
+    _check_splits(request, planned)
+    work = request.out / WORK
+    failed: dict[str, str] = {}
+    cut: list[DatasetCase] = []
+    with workers(count, scheduler) as crew:
+        for case in planned:
+            if case.excluded:
+                cut.append(case)
+                continue
+            try:
+                run = request.cases[case.name]
+                named = prefixed(case.name, progress)
+                patches = cut_case(run, work / case.name, request.settings, crew, named)
+                cut.append(replace(case, patches=patches))
+            except (RegistrationError, PipelineError) as error:
+                failed[case.name] = str(error)
+                cut.append(replace(case, key=None, excluded=f"failed: {error}"))
+    assemble(_plan(request, cut), request.out)
+    shutil.rmtree(work, ignore_errors=True)
+    return PatchOutcome(read_dataset(request.out), failed)
+
+
+def plan_patches(request: PatchRequest, count: int | None) -> list[dict[str, object]]:
+    """Return, per case, what ``count`` workers would cut, with disk and memory, without cutting."""
+    settings = request.settings
+    gib = MAIN_GIB + (count or usable_cores()) * WORKER_GIB
+    planned = _planned(request)
+    _check_splits(request, planned)
+    plans: list[dict[str, object]] = []
+    for case in planned:
+        plan: dict[str, object] = {"case": case.name}
+        if case.excluded:
+            plans.append(plan | {"excluded": case.excluded})
+            continue
+        pair = Registration.load(request.cases[case.name]).open_pair()
+        grid = grid_of(pair, settings)
+        boxes = candidate_boxes(grid, TissueMap.of(pair.fixed_slide))
+        pair_bytes = 2 * settings.size**2 * BYTES_PER_PIXEL[settings.image]
+        plans.append(
+            plan
+            | {
+                "positions": grid.rows * grid.columns,
+                "candidates": len(boxes),
+                "disk": f"at most {len(boxes) * pair_bytes / 2**20:.0f} MiB",
+                "memory": f"about {gib:.1f} GiB",
+            }
+        )
+    return plans
+
+
+def read_dataset(folder: Path) -> dict[str, Any]:
+    """Return ``dataset.json``. Raises :class:`DatasetError` where it is missing or damaged."""
+    path = folder / RECORD_NAME
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DatasetError(f"{path} is missing: {folder} is no finished dataset") from error
+    except ValueError as error:
+        raise DatasetError(f"{path} is damaged: {error}") from error
+    return dict(record)
+
+
+def _planned(request: PatchRequest) -> list[DatasetCase]:
+    """Return the cases with all that is known before anything is cut."""
+    cases = request.cases
+    if request.labels is None:
+        labels = {name: Label(patient=name) for name in cases}
+    else:
+        labels = read_labels(request.labels, cases)
+    return [_planned_case(name, run, labels[name], request) for name, run in cases.items()]
+
+
+def _check_splits(request: PatchRequest, cases: Sequence[DatasetCase]) -> None:
+    """Refuse a dataset whose splits would share a patient or a slide, as `assemble` would later."""
+    ready = [case for case in cases if not case.excluded]
+    splits = assign_splits(
+        [Labelled(case.patient, case.her2, case.split) for case in ready], request.split
+    )
+    rows: list[dict[str, object]] = []
+    for case in ready:
+        run = Registration.load(request.cases[case.name])
+        whose = {"case": case.name, "patient": case.patient, "split": splits[case.patient]}
+        rows.append({**whose, "he_hash": run.he.hash, "ihc_hash": run.ihc.hash})
+    check_leakage(rows)
+
+
+def _planned_case(name: str, run: Path, label: Label, request: PatchRequest) -> DatasetCase:
+    case = DatasetCase(name, label.patient, label.her2, label.split)
+    registration = Registration.load(run)
+    excluded = exclusion(registration)
+    if excluded:
+        return replace(case, excluded=excluded)
+    return replace(case, key=case_key(registration, request.settings))
+
+
+def _plan(request: PatchRequest, cases: Sequence[DatasetCase]) -> DatasetPlan:
+    return DatasetPlan(
+        request.name or request.out.resolve().name,
+        tuple(cases),
+        request.settings,
+        request.layout,
+        request.split,
+    )

@@ -1,0 +1,267 @@
+"""Virtual IHC of a whole slide: tiles of the slide through a generator, into a tiled pyramid.
+
+Only tissue is translated; the rest stays white. A tile is read with the halo that makes it equal
+to translating the whole slide at once (see ``training.inference.tiling``). Finished units of the
+pyramid are kept beside the output until it is whole, so that a killed run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import UsageError
+from registration.geometry import Box, Image, Size
+from registration.registered_slide import SUFFIXES, ImageFormat
+from registration.slides.pyramid import (
+    EncodedUnit,
+    PyramidSpec,
+    encode_unit,
+    unit_boxes,
+    write_pyramid,
+)
+from registration.slides.slide import Slide, open_slide
+from registration.storage import content_hash, remove_unfinished, settings_hash, written_whole
+from registration.tissue import TissueMap
+from training.data.images import Pixels
+from training.inference.checkpoints import TrainedGenerator, load_generator
+from training.inference.tiling import (
+    SMALLEST_TILE_PX,
+    Prepared,
+    Tiling,
+    generate_tile,
+    prepare_tile,
+    tiling_of,
+)
+
+MARGIN_UM = 100.0
+"""Tissue is widened by this much, so that its rim is translated too."""
+SAME_MPP = 0.02
+"""Slides whose pixels differ by at most this share from those of the training are not resampled."""
+TILES_PX = (2048, 1024, 512, SMALLEST_TILE_PX)
+ACTIVATION_BYTES = {"cpu": 2**29, "cuda": 2**33}
+LAYERS_HELD = 3
+"""About so many full-resolution layers are in memory at once."""
+READ_AHEAD = 2
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Translation:
+    """What to translate, and how."""
+
+    checkpoint: Path
+    slide: Path
+    out: Path
+    mpp: float | None = None
+    """µm/px of the slide, where the file is wrong or silent."""
+    model_mpp: float | None = None
+    """µm/px the model was trained at, where its checkpoint is silent."""
+    device: str = "cpu"
+    format: ImageFormat = "tiff"
+    everywhere: bool = False
+    """Translate glass too."""
+
+
+@dataclass(frozen=True)
+class Translated:
+    """The result: the file, its size and pixel size, how much of it is tissue, what to know."""
+
+    path: Path
+    size: Size
+    mpp: float
+    translated: float
+    """Share of the slide that was translated."""
+    notes: tuple[str, ...]
+
+
+def translate_slide(request: Translation, progress: Progress) -> Translated:
+    """Translate a whole slide.
+
+    Raises :class:`training.errors.TilingError` for a model that cannot be applied tile by tile,
+    and what opening slide and checkpoint raise.
+    """
+    trained = load_generator(request.checkpoint, request.device)
+    tiling = _largest_tiling(trained)
+    with open_slide(request.slide, request.mpp) as slide:
+        downsample, notes = _scale(trained, slide, request.model_mpp)
+        size = slide.size.downsampled(downsample)
+        spec = PyramidSpec(size=size, mpp=slide.mpp * downsample, format=request.format)
+        tissue = None if request.everywhere else _tissue(slide)
+        work = _Work(slide, trained, tiling, spec, downsample, tissue)
+        store = _store(request, slide, trained, spec)
+        write_pyramid(request.out, spec, _units(work, store, progress))
+        shutil.rmtree(store)
+        boxes = unit_boxes(spec)
+        pixels = sum(tile.width * tile.height for box in boxes for tile in work.tiles(box))
+    share = pixels / (size.width * size.height)
+    return Translated(request.out, size, spec.mpp, share, (*slide.warnings, *notes))
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """What every tile needs. Boxes are in pixels of the output."""
+
+    slide: Slide
+    trained: TrainedGenerator
+    tiling: Tiling
+    spec: PyramidSpec
+    downsample: float
+    tissue: TissueMap | None
+
+    def tiles(self, unit: Box) -> list[Box]:
+        """Return the tiles of a unit that show tissue."""
+        return [tile for tile in unit.tiles(self.tiling.tile_px) if self._shows_tissue(tile)]
+
+    def read(self, rows: slice, columns: slice) -> Pixels:
+        """Return pixels of the slide at the output's scale."""
+        width, height = columns.stop - columns.start, rows.stop - rows.start
+        return self.slide.read_scaled(
+            Box(columns.start, rows.start, width, height), self.downsample
+        )
+
+    def prepare(self, tile: Box) -> Prepared:
+        """Read what a tile needs."""
+        rows, columns = tile.slices()
+        shape = self.spec.size.shape
+        return prepare_tile(self.trained, self.tiling, self.read, rows, columns, shape)
+
+    def _shows_tissue(self, tile: Box) -> bool:
+        """Return whether any tissue lies on a tile."""
+        if self.tissue is None:
+            return True
+        scale = self.downsample / self.tissue.downsample
+        top, left = int(tile.y * scale), int(tile.x * scale)
+        bottom, right = -int(-tile.bottom * scale // 1), -int(-tile.right * scale // 1)
+        return bool(self.tissue.mask[top:bottom, left:right].any())
+
+
+def _largest_tiling(trained: TrainedGenerator) -> Tiling:
+    """Return the tiling with the largest tiles that fit: the larger, the less goes into halos."""
+    limit = ACTIVATION_BYTES.get(trained.device.type, ACTIVATION_BYTES["cpu"])
+    per_pixel = 4 * LAYERS_HELD * trained.spec.width
+    tilings = [tiling_of(trained, side) for side in TILES_PX]
+    fitting = (t for t in tilings if t.window_px**2 * per_pixel <= limit)
+    return next(fitting, tilings[-1])
+
+
+def _scale(
+    trained: TrainedGenerator, slide: Slide, model_mpp: float | None
+) -> tuple[float, tuple[str, ...]]:
+    """Return the downsample at which the slide has the model's pixel size, and a word on it."""
+    wanted = model_mpp or trained.mpp
+    if wanted is None:
+        return 1.0, (
+            f"the model does not say at which µm/px it was trained; the slide is taken at its own "
+            f"{slide.mpp:g}. Give --model-mpp where that is not the same.",
+        )
+    downsample = wanted / slide.mpp
+    if abs(downsample - 1) <= SAME_MPP:
+        return 1.0, ()
+    return downsample, (
+        f"the slide has {slide.mpp:g} µm/px and the model was trained at {wanted:g}: resampled, and "
+        f"the output has {wanted:g} µm/px",
+    )
+
+
+def _tissue(slide: Slide) -> TissueMap:
+    """Return where the slide shows tissue, with a margin."""
+    found = TissueMap.of(slide)
+    if not found.mask.any():
+        raise UsageError(
+            f"no tissue found on {slide.path}; add --everywhere to translate all of it"
+        )
+    return found.grown(MARGIN_UM / slide.mpp)
+
+
+def _store(
+    request: Translation, slide: Slide, trained: TrainedGenerator, spec: PyramidSpec
+) -> Path:
+    """Return the folder of finished units; one that belongs to other inputs is emptied."""
+    key = settings_hash(
+        content_hash(slide.path),
+        content_hash(trained.source),
+        [slide.mpp, spec.mpp, spec.format, spec.tile, spec.quality, request.everywhere],
+        trained.device.type,
+    )
+    folder = request.out.with_name(f".{request.out.name}.units")
+    if folder.is_dir() and not (folder / key).exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / key).touch()
+    remove_unfinished(request.out)
+    return folder
+
+
+def _units(work: _Work, store: Path, progress: Progress) -> Iterator[EncodedUnit]:
+    """Yield all units in order: stored ones, translated ones, blank ones."""
+    boxes = unit_boxes(work.spec)
+    total = sum(len(work.tiles(box)) for box in boxes)
+    done = 0
+    for number, box in enumerate(boxes):
+        tiles = work.tiles(box)
+        path = store / f"{number:06d}.npz"
+        if path.exists():
+            unit = _load(path, box)
+        else:
+            unit = encode_unit(work.spec, _translated(work, box, tiles, done, total, progress), box)
+            if tiles:
+                _save(path, unit)
+        done += len(tiles)
+        progress("translate", done, total)
+        yield unit
+
+
+def _translated(
+    work: _Work, unit: Box, tiles: list[Box], done: int, total: int, progress: Progress
+) -> Image:
+    """Return a unit's pixels, white where there is no tissue; reads ahead while it computes."""
+    image = np.full((unit.height, unit.width, 3), 255, np.uint8)
+    remaining = iter(tiles)
+    with ThreadPoolExecutor(1) as pool:
+        ahead: list[tuple[Box, Future[Prepared]]] = [
+            (tile, pool.submit(work.prepare, tile)) for tile in islice(remaining, READ_AHEAD)
+        ]
+        while ahead:
+            tile, prepared = ahead.pop(0)
+            source = prepared.result()
+            ahead += [(t, pool.submit(work.prepare, t)) for t in islice(remaining, 1)]
+            here = Box(tile.x - unit.x, tile.y - unit.y, tile.width, tile.height)
+            image[here.slices()] = generate_tile(work.trained, source)
+            done += 1
+            progress("translate", done, total)
+    return image
+
+
+def _save(path: Path, unit: EncodedUnit) -> None:
+    """Keep a finished unit."""
+    arrays = {"top": unit.top}
+    for level, tiles in enumerate(unit.tiles):
+        arrays[f"lengths_{level}"] = np.array([len(tile) for tile in tiles])
+        arrays[f"tiles_{level}"] = np.frombuffer(b"".join(tiles), np.uint8)
+    with written_whole(path) as part:
+        np.savez(part, **arrays)  # type: ignore[arg-type]
+
+
+def _load(path: Path, box: Box) -> EncodedUnit:
+    """Return a unit that was kept."""
+    with np.load(path, allow_pickle=False) as stored:
+        levels = []
+        for level in range(sum(name.startswith("lengths_") for name in stored)):
+            ends = np.cumsum(stored[f"lengths_{level}"])
+            data = stored[f"tiles_{level}"].tobytes()
+            starts = [0, *ends[:-1]]
+            levels.append(tuple(data[a:b] for a, b in zip(starts, ends, strict=True)))
+        return EncodedUnit(box, tuple(levels), stored["top"])
+
+
+def output_path(out: Path, format_: ImageFormat) -> Path:
+    """Return ``out`` with the suffix of its format, where it has none."""
+    return out if out.suffix else out.with_name(out.name + SUFFIXES[format_])

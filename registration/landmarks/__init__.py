@@ -1,0 +1,1 @@
+"""Landmarks: files, what is wrong with a set of them, the projective fit."""

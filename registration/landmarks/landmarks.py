@@ -1,0 +1,246 @@
+"""Landmarks: points of the H&E slide paired with points of the IHC slide, and the files they live in.
+
+All points are ``(x, y)`` in level-0 pixels of their slide, pixel centres at integers. Read are
+
+* our own CSV with a header: ``id,he_x,he_y,ihc_x,ihc_y`` and optionally ``enabled``;
+* BigWarp's CSV without a header: ``"Pt-0","true",movingX,movingY,fixedX,fixedY``, H&E moving;
+* ANHIR / BIRL's two files, one per image, with ``x`` and ``y`` columns, paired by id;
+* two QuPath GeoJSON files of point annotations, paired by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from registration.errors import LandmarkError
+from registration.geometry import Box, Points, Size
+from registration.landmarks.geojson import read_named_points
+from registration.landmarks.tables import Row, Table, read_table
+from registration.storage import write_text
+
+MINIMUM_PAIRS = 4
+COORDINATES = ("he_x", "he_y", "ihc_x", "ihc_y")
+ID_NAMES = ("id", "name", "label", "")
+TRUE_WORDS = ("true", "1", "yes")
+FALSE_WORDS = ("false", "0", "no")
+DECIMALS = 4
+Moving = Literal["he", "ihc"]
+
+
+@dataclass(frozen=True, eq=False)
+class Landmarks:
+    """``N`` pairs of points; those that are not enabled are kept, and left out of every fit."""
+
+    names: tuple[str, ...]
+    he: Points
+    """``(N, 2)`` on the H&E slide."""
+    ihc: Points
+    """``(N, 2)`` on the IHC slide."""
+    enabled: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        count = len(self.names)
+        shapes = self.he.shape, self.ihc.shape, self.enabled.shape
+        if shapes != ((count, 2), (count, 2), (count,)):
+            raise ValueError(f"{count} names for arrays of shapes {shapes}")
+
+    @classmethod
+    def of(cls, he: Points, ihc: Points, names: Sequence[str] | None = None) -> Landmarks:
+        """Return enabled pairs, named ``1 .. N`` unless names are given."""
+        he, ihc = (np.asarray(points, np.float64).reshape(-1, 2) for points in (he, ihc))
+        names = [str(number + 1) for number in range(len(he))] if names is None else names
+        return cls(tuple(names), he, ihc, np.ones(len(he), bool))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def take(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> Landmarks:
+        """Return the pairs of a mask or of indices."""
+        indices = np.arange(len(self))[chosen]
+        names = tuple(self.names[index] for index in indices)
+        return Landmarks(names, self.he[indices], self.ihc[indices], self.enabled[indices])
+
+    def active(self) -> Landmarks:
+        """Return the enabled pairs."""
+        return self.take(self.enabled)
+
+    def oriented(self, moving: Moving = "he") -> tuple[Points, Points]:
+        """Return ``(fixed, moving)`` points of the enabled pairs."""
+        he, ihc = self.he[self.enabled], self.ihc[self.enabled]
+        return (ihc, he) if moving == "he" else (he, ihc)
+
+
+def read_landmarks(
+    path: Path, partner: Path | None = None, minimum: int = MINIMUM_PAIRS
+) -> Landmarks:
+    """Read landmarks of any known format; ``partner`` is the IHC file where there are two.
+
+    Raises :class:`LandmarkError` naming file, line and what was expected, also where fewer than
+    ``minimum`` pairs are enabled.
+    """
+    if partner is not None:
+        landmarks = _paired(path, partner)
+    else:
+        if path.suffix.lower() in (".geojson", ".json"):
+            raise LandmarkError(f"{path} holds points of one image: {_BOTH_FILES}")
+        table = read_table(path)
+        landmarks = _from_bigwarp(table) if _is_bigwarp(table) else _from_our_csv(table)
+    enabled = int(landmarks.enabled.sum())
+    if enabled < minimum:
+        where = path if partner is None else f"{path} and {partner}"
+        raise LandmarkError(f"{where}: {enabled} enabled pairs, at least {minimum} are needed.")
+    return landmarks
+
+
+def parse_landmark_argument(text: str, minimum: int = MINIMUM_PAIRS) -> Landmarks:
+    """Read what a user gives for ``--landmarks``: one file, or ``HE.csv,IHC.csv``."""
+    names = [part.strip() for part in text.split(",")]
+    if Path(text).exists() or len(names) == 1:
+        return read_landmarks(Path(text), minimum=minimum)
+    if len(names) != 2 or not all(names):
+        raise LandmarkError(f"{text}: expected one file, or two as HE.csv,IHC.csv")
+    return read_landmarks(Path(names[0]), Path(names[1]), minimum=minimum)
+
+
+def write_landmarks(path: Path, landmarks: Landmarks) -> None:
+    """Write our own CSV."""
+    lines = [",".join(("id", *COORDINATES, "enabled"))]
+    for index, name in enumerate(landmarks.names):
+        values = [*landmarks.he[index], *landmarks.ihc[index]]
+        quoted = f'"{name.replace(chr(34), 2 * chr(34))}"' if set(name) & set(',";\n') else name
+        numbers = [f"{value:.{DECIMALS}f}" for value in values]
+        lines.append(",".join([quoted, *numbers, str(bool(landmarks.enabled[index])).lower()]))
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def check_inside(landmarks: Landmarks, he_size: Size, ihc_size: Size) -> None:
+    """Raise :class:`LandmarkError` naming the enabled pairs that lie off their slide."""
+    active = landmarks.active()
+    swapped = _all_inside(active.he, ihc_size) and _all_inside(active.ihc, he_size)
+    for stain, points, size in (("H&E", active.he, he_size), ("IHC", active.ihc, ihc_size)):
+        outside = ~Box.of(size).contains(points)
+        if not outside.any():
+            continue
+        if swapped:
+            hint = "They fit the other slide: are the two slides or files swapped?"
+        elif _all_inside(points[:, ::-1], size):
+            hint = "Are x and y swapped?"
+        else:
+            hint = "Level-0 pixels are expected; are these micrometres, or pixels of another level?"
+        names = ", ".join(name for name, off in zip(active.names, outside, strict=True) if off)
+        raise LandmarkError(
+            f"pair {names}: the {stain} point lies off the slide ({size.width} x {size.height} px). "
+            f"{hint}"
+        )
+
+
+def _all_inside(points: Points, size: Size) -> bool:
+    """Return whether every point lies on a slide."""
+    return bool(Box.of(size).contains(points).all())
+
+
+_BOTH_FILES = "give both files, as --landmarks HE.csv,IHC.csv"
+
+
+def _from_our_csv(table: Table) -> Landmarks:
+    """Read a table with the columns ``he_x, he_y, ihc_x, ihc_y``."""
+    columns = table.columns()
+    if not set(COORDINATES) <= set(columns):
+        if {"x", "y"} <= set(columns):
+            raise LandmarkError(f"{table.path} holds points of one image: {_BOTH_FILES}")
+        raise LandmarkError(
+            f"{table.path}, line {table.rows[0].line}: expected the columns id,{','.join(COORDINATES)}"
+            f",enabled (or BigWarp's six columns without a header), found {table.rows[0]}"
+        )
+    rows = table.rows[1:]
+    values = [[row.number(columns[name], name) for name in COORDINATES] for row in rows]
+    names = _names(table, rows, columns)
+    enabled = [_enabled(row, columns["enabled"]) if "enabled" in columns else True for row in rows]
+    points = np.array(values, np.float64).reshape(-1, 4)
+    return Landmarks(names, points[:, :2].copy(), points[:, 2:].copy(), np.array(enabled, bool))
+
+
+def _is_bigwarp(table: Table) -> bool:
+    """Return whether the first line is a landmark already, as BigWarp writes it."""
+    first = table.rows[0].cells
+    return len(first) == 6 and first[1].lower() in TRUE_WORDS + FALSE_WORDS
+
+
+def _from_bigwarp(table: Table) -> Landmarks:
+    """Read BigWarp's table; points not yet placed there (infinite) are no pairs."""
+    rows = [row for row in table.rows if "infinity" not in str(row).lower()]
+    values = [
+        [row.number(2 + k, name) for k, name in enumerate(("moving x", "y", "fixed x", "y"))]
+        for row in rows
+    ]
+    points = np.array(values, np.float64).reshape(-1, 4)
+    names = _names(table, rows, {"id": 0})
+    enabled = np.array([_enabled(row, 1) for row in rows], bool)
+    return Landmarks(names, points[:, :2].copy(), points[:, 2:].copy(), enabled)
+
+
+def _paired(he_path: Path, ihc_path: Path) -> Landmarks:
+    """Pair two files of points, by id where both have ids, else by order."""
+    he_names, he = _points_of_one_image(he_path)
+    ihc_names, ihc = _points_of_one_image(ihc_path)
+    if he_names is None or ihc_names is None:
+        if len(he) != len(ihc):
+            raise LandmarkError(
+                f"{he_path} has {len(he)} points and {ihc_path} has {len(ihc)}; without an id in "
+                "both files they cannot be paired. Add a column id."
+            )
+        return Landmarks.of(he, ihc)
+    partners = {name: index for index, name in enumerate(ihc_names)}
+    both = [(index, partners[name]) for index, name in enumerate(he_names) if name in partners]
+    left, right = (np.array([pair[side] for pair in both], np.intp) for side in (0, 1))
+    return Landmarks.of(he[left], ihc[right], [he_names[index] for index in left])
+
+
+def _points_of_one_image(path: Path) -> tuple[tuple[str, ...] | None, Points]:
+    """Return the ids (``None`` where there are none) and points of one file."""
+    if path.suffix.lower() in (".geojson", ".json"):
+        return read_named_points(path)
+    table = read_table(path)
+    columns = table.columns()
+    if not {"x", "y"} <= set(columns):
+        hint = " This file holds both images' points; give it alone." if "he_x" in columns else ""
+        raise LandmarkError(
+            f"{path}, line {table.rows[0].line}: expected the columns id,x,y or ,X,Y, found "
+            f"{table.rows[0]}.{hint}"
+        )
+    rows = table.rows[1:]
+    values = [[row.number(columns[name], name) for name in ("x", "y")] for row in rows]
+    has_ids = any(name in columns for name in ID_NAMES)
+    names = _names(table, rows, columns) if has_ids else None
+    return names, np.array(values, np.float64).reshape(-1, 2)
+
+
+def _names(table: Table, rows: Sequence[Row], columns: dict[str, int]) -> tuple[str, ...]:
+    """Return each row's id, or its number; ids that appear twice are refused."""
+    column = next((columns[name] for name in ID_NAMES if name in columns), None)
+    if column is None:
+        return tuple(str(number + 1) for number in range(len(rows)))
+    first_line: dict[str, int] = {}
+    for row in rows:
+        name = row.cells[column]
+        if name in first_line:
+            raise LandmarkError(
+                f"{table.path}, line {row.line}: id {name!r} is already used in line "
+                f"{first_line[name]}"
+            )
+        first_line[name] = row.line
+    return tuple(first_line)
+
+
+def _enabled(row: Row, column: int) -> bool:
+    """Read true or false."""
+    word = row.cells[column].lower()
+    if word not in TRUE_WORDS + FALSE_WORDS:
+        raise row.error(f"expected true or false for enabled, found {row.cells[column]!r}")
+    return word in TRUE_WORDS

@@ -1,0 +1,1 @@
+"""The non-rigid step: coarse pass, blocks, elastix."""

@@ -1,0 +1,1 @@
+"""How good a registration is: residual shift, folding, seams, verdict."""

@@ -1,0 +1,283 @@
+"""Register one pair: start, non-rigid passes, quality, image. The shell around the pure parts.
+
+Every unit of work is a plain function of picklable values. Finished blocks are kept in the run
+folder under the hash of their inputs, so that a killed run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from registration.bspline import BSpline
+from registration.execution import InProcess, Progress, Workers, no_progress
+from registration.landmarks.landmarks import Landmarks
+from registration.nonrigid.block import (
+    BlockRecord,
+    BlockResult,
+    BlockTask,
+    PassSettings,
+    blended,
+    composed,
+    node_spacing,
+    register_block,
+)
+from registration.nonrigid.coarse_pass import coarse_field
+from registration.nonrigid.elastix import warm_up, write_transform_file
+from registration.nonrigid.grid import BlockGrid
+from registration.nonrigid.recipes import RegistrationSettings, coarse_downsample, fine_pass
+from registration.pair import Pair
+from registration.quality.quality import Stages, judge, measure
+from registration.registered_slide import SUFFIXES, ImageFormat, write_image
+from registration.result import (
+    RECORD_NAME,
+    RESIDUAL_NAME,
+    Registration,
+    SlideRecord,
+    write_registration,
+)
+from registration.start.choose import begin
+from registration.storage import settings_hash, write_json, write_npz
+from registration.tissue import TissueMap
+from registration.transforms import Chain, DisplacementField, Projective, SplicedField
+
+TIMINGS_NAME = "timings.json"
+TRANSFORMS_FOLDER = "transforms"
+KEY_VERSION = 4
+"""Raised when the algorithm changes, so that results of an older one are not taken up again."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run is given besides the two slides and the settings."""
+
+    landmarks: Landmarks | None = None
+    """Picked pairs; without them they are proposed automatically."""
+    truth: Landmarks | None = None
+    """Pairs that only score the result."""
+    image: ImageFormat | None = "tiff"
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One run in progress."""
+
+    pair: Pair
+    folder: Path
+    settings: RegistrationSettings
+    options: RunOptions
+    workers: Workers
+    progress: Progress
+    key: str
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def cache(self) -> Path:
+        """Folder of finished units."""
+        return self.folder / f".work-{self.key}"
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the wall time of a stage to the log."""
+        begun = time.perf_counter()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - begun
+
+
+def register_pair(
+    pair: Pair,
+    folder: Path,
+    settings: RegistrationSettings | None = None,
+    options: RunOptions | None = None,
+    workers: Workers | None = None,
+    progress: Progress = no_progress,
+) -> Registration:
+    """Register ``pair`` into ``folder`` and return what was written there.
+
+    A finished run of the same inputs and settings in ``folder`` is returned as it is; a killed one
+    goes on. Raises :class:`registration.errors.StartError` when no initial alignment can be
+    confirmed; the proposed landmarks are then in ``folder`` for a person to edit.
+    """
+    settings, options = settings or RegistrationSettings(), options or RunOptions()
+    key = run_key(pair, settings, options)
+    if finished_key(folder) == key:
+        return Registration.load(folder)
+    workers = workers or InProcess()
+    job = _Job(pair, folder, settings, options, workers, progress, key)
+    job.cache.mkdir(parents=True, exist_ok=True)
+    workers.start(_prepare_worker)
+    registration = _register(job)
+    write_json(folder / TIMINGS_NAME, job.seconds)
+    shutil.rmtree(job.cache)
+    return registration
+
+
+def run_key(pair: Pair, settings: RegistrationSettings, options: RunOptions) -> str:
+    """Return the hash of all that a result depends on."""
+    truth, landmarks = (
+        None if given is None else [given.names, given.he, given.ihc, given.enabled]
+        for given in (options.truth, options.landmarks)
+    )
+    slides = [
+        [record.hash, record.mpp] for record in (SlideRecord.of(pair.he), SlideRecord.of(pair.ihc))
+    ]
+    return settings_hash(
+        KEY_VERSION, slides, pair.moving, asdict(settings), landmarks, truth, options.image
+    )
+
+
+def finished_key(folder: Path) -> str | None:
+    """Return the key of a finished run in ``folder``, or ``None``."""
+    path = folder / RECORD_NAME
+    if not path.is_file():
+        return None
+    try:
+        key = json.loads(path.read_text(encoding="utf-8"))["key"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return str(key)
+
+
+def _prepare_worker() -> None:
+    """Make a worker ready for its first unit; there is one per core, so OpenCV starts no threads."""
+    cv2.setNumThreads(1)
+    warm_up()
+
+
+def _register(job: _Job) -> Registration:
+    """Run all stages; the record is written last."""
+    pair = job.pair
+    with job.timed("start"):
+        job.progress("start", 0, 1)
+        start = begin(pair, job.options.landmarks, job.folder)
+        job.progress("start", 1, 1)
+    with job.timed("tissue"):
+        tissue = TissueMap.of(pair.fixed_slide)
+    field_, records = _nonrigid(job, start.transform, tissue)
+    chain = Chain((field_, start.transform))
+    with job.timed("quality"):
+        grid = _grid(pair, fine_pass(job.settings, pair.fixed_slide.size, pair.fixed_slide.mpp))
+        stages = Stages(pair, start.transform, chain, grid, tissue)
+        quality, places = measure(stages, job.options.truth, job.workers, job.progress)
+        write_npz(job.folder / RESIDUAL_NAME, **places.arrays())
+    verdict, reasons = judge(quality, records, start.record.verified)
+    image = None
+    if job.options.image is not None:
+        with job.timed("image"):
+            image = f"registered{SUFFIXES[job.options.image]}"
+            path = job.folder / image
+            write_image(pair, chain, path, job.options.image, job.workers, job.progress)
+    registration = Registration(
+        folder=job.folder,
+        key=job.key,
+        he=SlideRecord.of(pair.he),
+        ihc=SlideRecord.of(pair.ihc),
+        moving=pair.moving,
+        settings=job.settings,
+        start=start.record,
+        chain=chain,
+        blocks=tuple(records),
+        quality=quality,
+        verdict=verdict,
+        reasons=tuple(reasons),
+        image=image,
+    )
+    write_registration(registration, start.landmarks)
+    return registration
+
+
+def _nonrigid(
+    job: _Job, start: Projective, tissue: TissueMap
+) -> tuple[DisplacementField | SplicedField, list[BlockRecord]]:
+    """Run the recipe's non-rigid passes."""
+    fixed = job.pair.fixed_slide
+    settings = fine_pass(job.settings, fixed.size, fixed.mpp)
+    grid = _grid(job.pair, settings)
+    if job.settings.recipe == "paper":
+        results = _blocks(job, grid, Chain((start,)), settings, tissue)
+        _write_transform_files(job.folder / TRANSFORMS_FOLDER, results)
+        cores = tuple(result.block.core for result in results)
+        spliced = SplicedField(cores, tuple(result.spline for result in results))
+        return spliced, [result.record for result in results]
+    with job.timed("coarse"):
+        job.progress("coarse", 0, 1)
+        coarse = coarse_field(job.pair, start, tissue, coarse_downsample(fixed.size))
+        job.progress("coarse", 1, 1)
+    results = _blocks(job, grid, Chain((coarse, start)), settings, tissue)
+    spacing = node_spacing(settings, fixed.mpp)
+    field_ = composed(blended(grid, results, spacing), coarse, spacing, fixed.size)
+    return field_, [result.record for result in results]
+
+
+def _grid(pair: Pair, settings: PassSettings) -> BlockGrid:
+    size, mpp = pair.fixed_slide.size, pair.fixed_slide.mpp
+    return BlockGrid(size, settings.rows, settings.columns, round(settings.halo_um / mpp))
+
+
+def _blocks(
+    job: _Job, grid: BlockGrid, chain: Chain, settings: PassSettings, tissue: TissueMap
+) -> list[BlockResult]:
+    """Register the blocks, taking up those that an earlier run finished."""
+    pair = job.pair
+    tasks = [
+        BlockTask(
+            pair.fixed_slide,
+            pair.moving_slide,
+            chain,
+            block,
+            tissue,
+            job.settings.channel,
+            settings,
+        )
+        for block in grid
+    ]
+    paths = [job.cache / f"block_{task.block.name}.npz" for task in tasks]
+    todo = [pair_ for pair_ in zip(tasks, paths, strict=True) if not pair_[1].exists()]
+    done = len(tasks) - len(todo)
+    with job.timed("blocks"):
+        for count, _ in enumerate(job.workers.map(_register_into, todo), start=done + 1):
+            job.progress("blocks", count, len(tasks))
+    return [_read_result(task, path) for task, path in zip(tasks, paths, strict=True)]
+
+
+def _register_into(task_and_path: tuple[BlockTask, Path]) -> None:
+    """Register one block and keep its result on disk."""
+    task, path = task_and_path
+    result = register_block(task)
+    arrays: dict[str, np.ndarray] = {
+        "record": np.array(json.dumps(asdict(result.record))),
+        "parameters": np.array(json.dumps(result.parameters)),
+    }
+    if result.spline is not None:
+        arrays["frame"] = np.array([*result.spline.origin, *result.spline.spacing])
+        arrays["coefficients"] = result.spline.coefficients
+    write_npz(path, **arrays)
+
+
+def _read_result(task: BlockTask, path: Path) -> BlockResult:
+    with np.load(path, allow_pickle=False) as stored:
+        record = BlockRecord(**json.loads(str(stored["record"])))
+        parameters: Mapping[str, list[str]] = json.loads(str(stored["parameters"]))
+        spline = None
+        if "frame" in stored:
+            x, y, spacing_x, spacing_y = stored["frame"].tolist()
+            spline = BSpline((x, y), (spacing_x, spacing_y), stored["coefficients"])
+    return BlockResult(
+        task.block, record, spline, {key: tuple(values) for key, values in parameters.items()}
+    )
+
+
+def _write_transform_files(folder: Path, results: list[BlockResult]) -> None:
+    """Write one elastix transform file per registered block, as the paper saves them."""
+    for result in results:
+        if result.parameters:
+            path = folder / f"TransformParameters.{result.record.name}.txt"
+            write_transform_file(path, result.parameters)

@@ -1,0 +1,1 @@
+"""Slides of every format, read and written."""

@@ -1,0 +1,1 @@
+"""The initial alignment, found automatically or from picked landmarks."""

@@ -1,0 +1,166 @@
+"""What the automatic start looks at: both slides at one small scale, cut to their tissue."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from registration.geometry import Box, Points, mesh
+from registration.matching import nuclei, structure
+from registration.slides.slide import Slide
+from registration.stain import Mask, Plane, tissue_mask
+from registration.transforms import Projective
+
+OVERVIEW_SIDE = 512
+VIEW_SIDE = 1280
+"""The tissue of the larger slide is looked at with 640 to 1,280 pixels along its longest side."""
+
+MARGIN_SHARE = 0.05
+SMALL_PART_SHARE = 0.05
+"""Parts of the tissue smaller than this share of the largest do not widen the view."""
+
+MASK_MPP_RANGE = (2.0, 16.0)
+"""Tissue is found as if on a slide of this resolution: plain images name any number of µm."""
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One slide at low resolution."""
+
+    plane: Plane
+    """Stain-independent structure, see :func:`registration.matching.structure`."""
+    nuclei: Plane
+    """Hematoxylin, which the search does not look at, see :func:`registration.matching.nuclei`."""
+    mask: Mask
+    """Where there is tissue; all of it where none was found."""
+    to_level0: Projective
+    """Pixels of the view to level-0 pixels of the slide."""
+
+    @property
+    def side(self) -> int:
+        """Length of the longer side in pixels."""
+        return int(max(self.plane.shape))
+
+    def shrunk(self, factor: float) -> View:
+        """Return the view at a lower resolution."""
+        if factor == 1:
+            return self
+        height, width = self.plane.shape
+        size = (max(1, round(width / factor)), max(1, round(height / factor)))
+        sx, sy = width / size[0], height / size[1]
+        scale = np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1.0]])
+        return View(
+            cv2.resize(self.plane, size, interpolation=cv2.INTER_AREA),
+            cv2.resize(self.nuclei, size, interpolation=cv2.INTER_AREA),
+            cv2.resize(self.mask.astype(np.uint8), size, interpolation=cv2.INTER_AREA) > 0,
+            self.to_level0.after(Projective(scale)),
+        )
+
+    def grid(self, spacing: int, phase: float = 0.5) -> Points:
+        """Return the points of a square grid that lie on tissue, ``phase`` steps from the corner."""
+        height, width = self.plane.shape
+        points = mesh(
+            np.arange(phase * spacing, width, spacing), np.arange(phase * spacing, height, spacing)
+        )
+        near = cv2.blur(self.mask.astype(np.float32), (spacing, spacing))
+        columns, rows = points.astype(int).T
+        return np.asarray(points[near[rows, columns] > 0.25])
+
+    def coverage_in(self, like: View, transform: Projective) -> Mask:
+        """Return which pixels of ``like`` this view reaches under a level-0 transform."""
+        height, width = like.plane.shape
+        points = mesh(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64))
+        pull = self.to_level0.inverse.after(transform).after(like.to_level0)
+        inside = Box(0, 0, self.plane.shape[1], self.plane.shape[0]).contains(pull(points))
+        return inside.reshape(height, width)
+
+    def in_frame_of(self, like: View, transform: Projective) -> View:
+        """Return this view resampled to the pixels of ``like``.
+
+        ``transform`` maps level-0 pixels of ``like``'s slide to those of this one.
+        """
+        pull = self.to_level0.inverse.after(transform).after(like.to_level0)
+        height, width = like.plane.shape
+        plane, nuclei, mask = (
+            cv2.warpPerspective(
+                plane,
+                pull.matrix,
+                (width, height),
+                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                borderMode=cv2.BORDER_CONSTANT,
+                borderValue=outside,
+            )
+            for plane, outside in (
+                (self.plane, _glass(self.plane, self.mask)),
+                (self.nuclei, _glass(self.nuclei, self.mask)),
+                (self.mask.astype(np.uint8), 0),
+            )
+        )
+        return View(plane, nuclei, mask > 0, self.to_level0.after(pull))
+
+
+def shrunk_to(side: int, fixed: View, moving: View) -> tuple[View, View]:
+    """Return both views at one lower scale, the larger with about ``side`` pixels, not enlarged."""
+    factor = max(1.0, max(fixed.side, moving.side) / side)
+    return fixed.shrunk(factor), moving.shrunk(factor)
+
+
+def view_pair(fixed: Slide, moving: Slide) -> tuple[View, View]:
+    """Read both slides at one scale (µm per pixel), each cut to the part that holds its tissue."""
+    boxes = [_tissue_box(slide) for slide in (fixed, moving)]
+    sides = [
+        max(box.size.shape) * slide.mpp for box, slide in zip(boxes, (fixed, moving), strict=True)
+    ]
+    wanted = max(max(sides) / VIEW_SIDE, fixed.mpp, moving.mpp)
+    mpp = fixed.mpp * 2 ** math.ceil(math.log2(wanted / fixed.mpp) - 1e-6)
+    return _read(fixed, boxes[0], mpp), _read(moving, boxes[1], mpp)
+
+
+def _glass(plane: Plane, mask: Mask) -> float:
+    """Return the value of a plane on bare glass."""
+    bare = plane[~mask]
+    return float(np.median(bare) if bare.size > 100 else np.percentile(plane, 2))
+
+
+def _tissue_box(slide: Slide) -> Box:
+    """Return the level-0 box around the tissue of a slide, or around everything."""
+    image, downsample = slide.thumbnail(OVERVIEW_SIDE)
+    mask = tissue_mask(image, float(np.clip(slide.mpp * downsample, *MASK_MPP_RANGE)))
+    _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    parts = stats[1:]
+    if not len(parts):
+        return Box.of(slide.size)
+    areas = parts[:, cv2.CC_STAT_AREA]
+    parts = parts[areas >= SMALL_PART_SHARE * areas.max()]
+    left, top = parts[:, cv2.CC_STAT_LEFT].min(), parts[:, cv2.CC_STAT_TOP].min()
+    right = (parts[:, cv2.CC_STAT_LEFT] + parts[:, cv2.CC_STAT_WIDTH]).max()
+    bottom = (parts[:, cv2.CC_STAT_TOP] + parts[:, cv2.CC_STAT_HEIGHT]).max()
+    x, y, width, height = (
+        round(float(value) * downsample) for value in (left, top, right - left, bottom - top)
+    )
+    margin = round(MARGIN_SHARE * max(width, height))
+    return Box(x, y, width, height).expanded(margin).clipped(slide.size)
+
+
+def _read(slide: Slide, box: Box, mpp: float) -> View:
+    """Read a level-0 box of a slide at ``mpp``."""
+    downsample = max(1.0, mpp / slide.mpp)
+    x, y = int(box.x / downsample), int(box.y / downsample)
+    width = math.ceil(box.right / downsample) - x
+    height = math.ceil(box.bottom / downsample) - y
+    image = slide.read_scaled(Box(x, y, width, height), downsample)
+    mask = tissue_mask(image, float(np.clip(mpp, *MASK_MPP_RANGE)))
+    offset = (downsample - 1) / 2
+    to_level0 = np.array(
+        [
+            [downsample, 0, x * downsample + offset],
+            [0, downsample, y * downsample + offset],
+            [0, 0, 1],
+        ]
+    )
+    return View(
+        structure(image), nuclei(image), mask if mask.any() else ~mask, Projective(to_level0)
+    )

@@ -1,0 +1,150 @@
+"""Nothing that was picked is lost: autosave, recovery after a killed process, foreign formats."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from napari_plugin.picker.journal import Journal
+from napari_plugin.picker.model import Picker
+from napari_plugin.views import Frame
+from registration.geometry import Size
+from registration.landmarks.landmarks import read_landmarks
+
+HE = Frame(Size(2000, 1500), 0.5)
+IHC = Frame(Size(1800, 1700), 0.25)
+
+CLICKS_AND_DIES = """
+import os, signal, sys
+from pathlib import Path
+from napari_plugin.picker.journal import Journal
+from napari_plugin.picker.model import Picker
+from napari_plugin.views import Frame
+from registration.geometry import Size
+
+picker = Picker(Frame(Size(2000, 1500), 0.5), Frame(Size(1800, 1700), 0.25), Journal(Path(sys.argv[1])))
+for k in range(3):
+    picker.click("he", (100.25 + k, 50.5 * k))
+    picker.click("ihc", (200.75 + k, 60.0 * k))
+picker.suggest([((11.0, 12.0), (13.0, 14.0))], "suggested")
+picker.click("he", (900.125, 800.0))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def picked(path: Path, count: int = 2) -> Picker:
+    picker = Picker(HE, IHC, Journal(path))
+    for k in range(count):
+        picker.click("he", (100.0 + 10 * k, 200.0 + k * k))
+        picker.click("ihc", (150.0 + 10 * k, 250.0 + k))
+    return picker
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills a process the POSIX way")
+def test_a_killed_process_loses_nothing_that_was_clicked(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+
+    killed = subprocess.run([sys.executable, "-c", CLICKS_AND_DIES, str(path)], check=False)
+    picker = Picker(HE, IHC, Journal(path))
+
+    assert killed.returncode == -signal.SIGKILL
+    assert len(read_landmarks(path, minimum=0)) == 3
+    assert [pair.name for pair in picker.picks.pairs] == ["1", "2", "3", "4", "5"]
+    assert picker.picks.pair("3").ihc == (202.75, 120.0)
+    assert picker.picks.pair("4").proposal == "pair"
+    assert picker.picks.half is not None
+    assert picker.picks.half.he == (900.125, 800.0)
+    assert "taken up again" in picker.message
+
+
+def test_killed_between_its_two_files_the_newer_one_counts(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    picker = picked(path, 2)
+    before = path.read_bytes()
+    picker.click("he", (900.0, 900.0))
+    picker.click("ihc", (910.0, 910.0))
+    path.write_bytes(before)  # as if the process died before the landmark file was renamed
+
+    again = Picker(HE, IHC, Journal(path))
+
+    assert len(again.picks.pairs) == 3
+
+
+def test_a_file_that_somebody_else_changed_wins(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    picked(path, 2)
+    path.write_text("id,he_x,he_y,ihc_x,ihc_y,enabled\nnew,1,2,3,4,true\n", encoding="utf-8")
+
+    again = Picker(HE, IHC, Journal(path))
+
+    assert [pair.name for pair in again.picks.pairs] == ["new"]
+
+
+def test_a_closed_session_leaves_one_file_and_the_former_one(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    picked(path, 2).close()
+    again = Picker(HE, IHC, Journal(path))
+    again.delete("1")
+    again.close()
+
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["pairs.csv", "pairs.csv.bak"]
+    assert read_landmarks(path, minimum=0).names == ("2",)
+    assert read_landmarks(path.with_name("pairs.csv.bak"), minimum=0).names == ("1", "2")
+
+
+def test_a_half_picked_pair_survives_closing(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    picker = picked(path, 1)
+    picker.click("he", (3.0, 4.0))
+    picker.close()
+
+    assert Picker(HE, IHC, Journal(path)).picks.half is not None
+
+
+def test_opening_and_closing_writes_nothing(tmp_path: Path) -> None:
+    Picker(HE, IHC, Journal(tmp_path / "pairs.csv")).close()
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_pairs_deleted_is_a_state_like_any_other(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    picker = picked(path, 1)
+    picker.delete("1")
+    picker.close()
+
+    assert Picker(HE, IHC, Journal(path)).picks.pairs == ()
+
+
+def test_bigwarp_pairs_are_taken_over_and_the_file_is_left_alone(tmp_path: Path) -> None:
+    bigwarp = tmp_path / "big.csv"
+    text = '"Pt-0","true","10.5","20.0","30.0","40.0"\n"Pt-1","false","1.0","2.0","3.0","4.0"\n'
+    bigwarp.write_text(text, encoding="utf-8")
+
+    picker = Picker(HE, IHC, Journal.of_argument(str(bigwarp)))
+    picker.delete("Pt-1")
+
+    assert bigwarp.read_text(encoding="utf-8") == text
+    stored = read_landmarks(tmp_path / "big_landmarks.csv", minimum=0)
+    assert stored.he.tolist() == [[10.5, 20.0]]
+
+
+def test_a_file_that_cannot_be_written_is_told_and_the_pairs_stay(tmp_path: Path) -> None:
+    folder = tmp_path / "a file, no folder"
+    folder.write_text("", encoding="utf-8")
+
+    picker = picked(folder / "pairs.csv", 1)
+
+    assert picker.message.startswith("Not saved")
+    assert len(picker.picks.pairs) == 1
+    picker.save_as(Journal(tmp_path / "elsewhere.csv"))
+    assert len(read_landmarks(tmp_path / "elsewhere.csv", minimum=0)) == 1
+
+
+def test_without_a_name_the_file_lies_beside_the_slide(tmp_path: Path) -> None:
+    assert Journal.beside(tmp_path / "s1.ndpi").path == tmp_path / "s1_landmarks.csv"

@@ -1,0 +1,138 @@
+"""``train`` and ``export`` as a user calls them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from pipeline.cli.app import app, main
+from pipeline.cli.train_progress import duration
+from pipeline.dataset.table import COLUMNS, PatchRow, write_tables
+from training.data.confidence import scale_confidence
+from training.data.pairs import open_dataset
+
+TINY = ["--ngf", "2", "--crop", "32", "--epochs", "1+1", "--device", "cpu"]
+TINY += ["--set", "ndf=2", "--set", "recalibrate=1", "--set", "tensorboard=no"]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    for number in range(4):
+        pixels = np.random.default_rng(number).integers(0, 256, (32, 40, 3), dtype=np.uint8)
+        for domain, image in (("HE", pixels), ("IHC", 255 - pixels)):
+            (tmp_path / domain / "train").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(tmp_path / domain / "train" / f"{number:05d}_train_0.png")
+    return tmp_path
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_train_resume_and_export(data: Path) -> None:
+    out = data / "run"
+
+    first = run("train", data, "--out", out, *TINY, "--json")
+    again = run("train", data, "--out", out, *TINY)
+    more = run("train", data, "--out", out, "--resume", "--epochs", "1+2", "--json")
+    exported = run("export", out, data / "latest_net_G.pth")
+
+    assert first.exit_code == 0, first.output
+    assert json.loads(first.stdout)["steps"] == 4
+    assert "held out" in first.stderr
+    assert "after epoch 2: PSNR" in first.stderr
+    assert again.exit_code != 0
+    assert "holds a run already" in str(again.exception)
+    assert json.loads(more.stdout)["epochs"] == 3
+    assert exported.exit_code == 0
+    assert len(torch.load(data / "latest_net_G.pth", weights_only=True)) == 140
+
+
+def test_two_folders_and_settings_file(data: Path) -> None:
+    (data / "s.yaml").write_text("batch: 1\nmodel: pix2pix\n")
+    folders = ["--he", data / "HE" / "train", "--ihc", data / "IHC" / "train"]
+
+    result = run("train", *folders, "--out", data / "run", *TINY, "--config", data / "s.yaml")
+
+    assert result.exit_code == 0, result.output
+    config = json.loads((data / "run" / "config.json").read_text())
+    assert (config["batch"], config["model"], config["recipe"]) == (1, "pix2pix", "robust")
+
+
+def test_dry_run_reads_no_pixels(data: Path) -> None:
+    planned = run("train", data, "--out", data / "run", *TINY, "--dry-run", "--json")
+
+    values = json.loads(planned.stdout)
+    assert (values["pairs_to_train_on"], values["pairs_held_out"]) == (3, 1)
+    assert (values["image"], values["steps"]) == ("40 x 32 px", 4)
+    assert not (data / "run").exists()
+    assert not (data / ".bci-pipeline-cache").exists()
+
+
+def test_the_table_that_patch_writes_tells_how_well_pairs_are_aligned(data: Path) -> None:
+    rows = [
+        patch_row(number, shift_um, rank)
+        for number, (shift_um, rank) in enumerate([(0.2, 100.0), (9.2, 100.0), (0.2, 75.0)])
+    ]
+    rejected = replace(patch_row(9, 0.1, 99.0), kept=False, reason="no match", he_file=None)
+    write_tables(data, [*rows, rejected])
+    (data / "patches.csv").unlink()  # the Parquet table alone must do
+
+    pairs = open_dataset(data).select("train")
+    planned = run("train", data, "--out", data / "run", *TINY, "--epochs", "1+0")
+
+    assert [pair.patient for pair in pairs] == ["p0", "p1", "p2", None]
+    assert [pair.shift_px for pair in pairs[:3]] == pytest.approx([0.4, 18.4, 0.4])
+    assert [pair.trust for pair in pairs[:3]] == pytest.approx([1.0, 1.0, 0.5])
+    weights = scale_confidence(pairs[:3], 2, 4.0)
+    assert weights is not None
+    at_l1 = weights[:, 0] / weights[0, 0]
+    assert at_l1[1] == pytest.approx((1 + 0.1**2) / (1 + 4.6**2), rel=1e-4)
+    assert at_l1[2] == pytest.approx(0.5, rel=1e-4)
+    assert planned.exit_code == 0, planned.output
+    assert "alignment confidence:" in planned.stderr
+
+
+def patch_row(number: int, shift_um: float, rank: float) -> PatchRow:
+    name = f"{number:05d}_train_0.png"
+    values: dict[str, Any] = dict.fromkeys(COLUMNS)
+    values |= {"pair_id": f"case_{number}", "case": "case", "patient": f"p{number}", "size": 32}
+    values |= {"mpp": 0.5, "split": "train", "shift_um": shift_um, "null_percentile": rank}
+    values |= {"fold": False, "seam": False, "kept": True, "reason": ""}
+    return PatchRow(**values | {"he_file": f"HE/train/{name}", "ihc_file": f"IHC/train/{name}"})
+
+
+@pytest.mark.parametrize("command", ["train", "ablate"])
+def test_divergence_exits_with_1(
+    data: Path,
+    command: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for domain in ("HE", "IHC"):
+        shutil.copytree(data / domain / "train", data / domain / "test")
+    settings = ["--epochs", "1+1", "--crop", "32", "--set", "ngf=2", "--set", "device=cpu"]
+    settings += ["--set", "lr=1e30", "--set", "tensorboard=no", "--out", str(data / "run")]
+    monkeypatch.setattr("sys.argv", ["bci-pipeline", command, str(data), *settings])
+
+    with pytest.raises(SystemExit) as stopped:
+        main()
+
+    assert stopped.value.code == 1
+    assert "stopped: training diverged at step" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(3.4, "3 s"), (75, "1 min 15 s"), (7300, "2 h 01 min")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

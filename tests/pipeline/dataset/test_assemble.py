@@ -1,0 +1,232 @@
+"""From cut cases to a finished dataset: names, table, layouts, checksums, refusals, report."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from pyarrow import parquet
+
+from pipeline.dataset.assemble import DatasetPlan, assemble, finished_dataset_key
+from pipeline.dataset.checksums import verify
+from pipeline.dataset.inspection import inspect_dataset
+from pipeline.dataset.layouts import Layout
+from pipeline.dataset.summary import DatasetCase, odd_ones
+from pipeline.dataset.table import read_table
+from pipeline.errors import DatasetError, UsageError
+from pipeline.patches.case import cut_case
+from pipeline.patches.record import CasePatches
+from pipeline.patches.settings import PatchSettings
+from pipeline.split import SplitSettings
+from registration.execution import InProcess, no_progress
+from training.data.pairs import open_dataset
+
+SETTINGS = PatchSettings(size=256, min_tissue=0.3)
+
+
+@pytest.fixture(scope="module")
+def patches(hand_made, tmp_path_factory: pytest.TempPathFactory) -> CasePatches:
+    run = tmp_path_factory.mktemp("runs") / "case"
+    shutil.copytree(hand_made.registration.folder, run)
+    return cut_case(run, tmp_path_factory.mktemp("cut"), SETTINGS, InProcess(), no_progress)
+
+
+def case(name: str, patches: CasePatches, **known: str) -> DatasetCase:
+    """A case of a patient of its own, with slides of its own."""
+    slides = replace(patches.slides, he_hash=f"{name}-he", ihc_hash=f"{name}-ihc")
+    own = replace(patches, slides=slides)
+    labels = {"patient": name, "her2": "1+", **known}
+    return DatasetCase(name, key=name, patches=own, **labels)  # type: ignore[arg-type]
+
+
+def plan(patches: CasePatches, **changes: object) -> DatasetPlan:
+    cases = (case("b", patches, her2="3+"), case("a", patches), case("c", patches))
+    whole = DatasetPlan("three", cases, SETTINGS, split=SplitSettings(test=0.3))
+    return replace(whole, **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def dataset(patches: CasePatches, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dataset") / "three"
+    assemble(plan(patches), folder)
+    return folder
+
+
+def test_names_are_those_of_bci_and_numbers_run_within_each_split(dataset: Path) -> None:
+    kept = [row for row in read_table(dataset) if row.kept]
+
+    for split in ("train", "test"):
+        names = sorted(path.name for path in (dataset / "HE" / split).iterdir())
+        assert names == sorted(path.name for path in (dataset / "IHC" / split).iterdir())
+        assert [int(name[:5]) for name in names] == list(range(len(names)))
+        assert {name[6:].rsplit("_", 1)[0] for name in names} == {split}
+        assert {name.rsplit("_", 1)[1] for name in names} <= {"1+.png", "3+.png"}
+    assert len(kept) == len(list(dataset.glob("HE/*/*.png")))
+
+
+def test_every_candidate_is_a_row_and_every_kept_row_leads_to_its_place_on_the_slide(
+    dataset: Path, patches: CasePatches, hand_made
+) -> None:
+    rows = read_table(dataset)
+
+    assert len(rows) == 3 * len(patches.candidates)
+    assert len({row.pair_id for row in rows}) == len(rows)
+    assert all(row.reason for row in rows if not row.kept)
+    assert all(row.he_file is None for row in rows if not row.kept)
+    row = next(row for row in rows if row.kept)
+    pixels = cv2.imread(str(dataset / str(row.ihc_file)))[..., ::-1]
+    x, y = int(row.x or 0), int(row.y or 0)
+    slide = cv2.imread(str(hand_made.pair.ihc.path))[..., ::-1]
+    assert np.array_equal(pixels, slide[y : y + row.size, x : x + row.size])
+
+
+def test_the_csv_says_the_same_as_the_parquet(dataset: Path) -> None:
+    with (dataset / "patches.csv").open(newline="") as file:
+        cells = list(csv.DictReader(file))
+
+    rows = read_table(dataset)
+
+    assert [line["pair_id"] for line in cells] == [row.pair_id for row in rows]
+    assert [line["kept"] == "true" for line in cells] == [row.kept for row in rows]
+    for line, row in zip(cells, rows, strict=True):
+        assert (float(line["shift_um"]) if line["shift_um"] else None) == row.shift_um
+
+
+def test_our_own_trainer_reads_every_layout(patches: CasePatches, tmp_path: Path) -> None:
+    for layout in ("bci", "hf"):
+        folder = tmp_path / layout
+        assemble(plan(patches, layout=layout), folder)
+        kept = sum(row.kept for row in read_table(folder))
+        assert len(open_dataset(folder).pairs) == kept
+
+
+def test_hf_metadata_names_both_files_of_each_pair(patches: CasePatches, tmp_path: Path) -> None:
+    assemble(plan(patches, layout="hf"), tmp_path / "hf")
+
+    table = parquet.read_table(tmp_path / "hf" / "train" / "metadata.parquet").to_pylist()
+
+    assert table
+    for row in table:
+        assert (tmp_path / "hf" / "train" / row["he_file_name"]).is_file()
+        assert (tmp_path / "hf" / "train" / row["ihc_file_name"]).is_file()
+        assert row["split"] == "train"
+
+
+def test_checksums_are_those_of_sha256sum_and_damage_is_named(
+    dataset: Path, tmp_path: Path
+) -> None:
+    checked = subprocess.run(
+        ["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=dataset, capture_output=True, text=True
+    )
+    assert checked.returncode == 0, checked.stdout
+    assert verify(dataset).is_intact
+    spoilt = tmp_path / "spoilt"
+    shutil.copytree(dataset, spoilt)
+    changed, gone = sorted(spoilt.glob("HE/train/*.png"))[:2]
+    changed.write_bytes(changed.read_bytes()[:-1])
+    gone.unlink()
+
+    problems = inspect_dataset(spoilt)["problems"]
+
+    assert any("missing" in line and gone.name in line for line in problems)
+    assert any("changed" in line and changed.name in line for line in problems)
+
+
+def test_a_dataset_depends_on_nothing_but_its_plan(
+    dataset: Path, patches: CasePatches, tmp_path: Path
+) -> None:
+    assemble(plan(patches), tmp_path / "elsewhere")
+
+    assert (tmp_path / "elsewhere" / "SHA256SUMS").read_text() == (
+        dataset / "SHA256SUMS"
+    ).read_text()
+    assert finished_dataset_key(dataset) == plan(patches).key
+    assert plan(patches, split=SplitSettings(test=0.3, seed=1)).key != plan(patches).key
+
+
+def test_the_same_slide_in_two_splits_is_refused(patches: CasePatches, tmp_path: Path) -> None:
+    twice = (
+        replace(case("a", patches, split="train"), patches=patches),
+        replace(case("b", patches, split="test"), patches=patches),
+    )
+
+    with pytest.raises(DatasetError, match=r"slide .* is in test and train \(cases a, b\)"):
+        assemble(plan(patches, cases=twice), tmp_path / "leak")
+    assert not (tmp_path / "leak").exists()
+
+
+def test_a_patient_in_two_splits_is_refused(patches: CasePatches, tmp_path: Path) -> None:
+    torn = (
+        case("a", patches, patient="p", split="train"),
+        case("b", patches, patient="p", split="test"),
+    )
+
+    with pytest.raises(DatasetError, match="patient p is given both split train and split test"):
+        assemble(plan(patches, cases=torn), tmp_path / "torn")
+
+
+def test_an_empty_dataset_says_why(patches: CasePatches, tmp_path: Path) -> None:
+    nothing = replace(
+        patches,
+        candidates=tuple(replace(item, reason="blank HE") for item in patches.candidates),
+    )
+    cases = (
+        case("a", nothing),
+        DatasetCase("b", "b", excluded="registration failed: no tissue"),
+    )
+
+    with pytest.raises(DatasetError, match=r"none was kept: blank HE.*b \(registration failed"):
+        assemble(plan(patches, cases=cases), tmp_path / "empty")
+
+
+def test_a_folder_of_something_else_is_never_emptied(patches: CasePatches, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+
+    with pytest.raises(UsageError, match="holds files of something else"):
+        assemble(plan(patches), tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_an_older_dataset_is_replaced_whole(patches: CasePatches, tmp_path: Path) -> None:
+    assemble(plan(patches), tmp_path / "d")
+    layout: Layout = "hf"
+
+    assemble(plan(patches, layout=layout), tmp_path / "d")
+
+    assert not (tmp_path / "d" / "HE").exists()
+    assert verify(tmp_path / "d").unlisted == ()
+
+
+def test_the_page_is_one_file_and_tells_the_funnel(dataset: Path) -> None:
+    page = (dataset / "dataset.html").read_text(encoding="utf-8")
+    card = (dataset / "README.md").read_text(encoding="utf-8")
+    rows = read_table(dataset)
+    kept = sum(row.kept for row in rows)
+
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "https://" not in page
+    assert f"{kept} of {len(rows)} candidates" in page
+    for title in ("Best aligned", "Rejected", "Slide pairs per HER2 level", "Patients and pairs"):
+        assert title in page
+    assert f"{kept} pairs of H&E and IHC patches of 3 patients" in card
+
+
+def test_the_heat_map_and_the_sheets_are_drawn(dataset: Path) -> None:
+    names = {path.name for path in (dataset / "figures").iterdir()}
+
+    assert {"best.jpg", "rejected.jpg", "alignment_a.jpg", "alignment_c.jpg"} <= names
+    heat = cv2.imread(str(dataset / "figures" / "alignment_a.jpg"))
+    assert heat.shape[1] / heat.shape[0] == pytest.approx(1500 / 1100, rel=0.02)
+
+
+def test_a_case_of_another_colour_stands_out_and_small_differences_do_not() -> None:
+    alike = {f"case{k}": (0.4 + 0.002 * k, 0.6, 0.3) for k in range(6)}
+
+    assert odd_ones(alike, 0.08) == {}
+    assert list(odd_ones({**alike, "pale": (0.2, 0.6, 0.3)}, 0.08)) == ["pale"]

@@ -1,0 +1,90 @@
+"""The patch command as a whole: what it refuses before any work, and a run that cannot be used."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.cli.app import app
+from pipeline.dataset.table import read_table
+from pipeline.errors import DatasetError
+from pipeline.patches.settings import PatchSettings
+from pipeline.stages.patch import PatchRequest, run_patch
+from registration.execution import no_progress
+
+SETTINGS = PatchSettings(size=256, stride=256, min_tissue=0.3)
+
+
+@pytest.fixture
+def runs(hand_made, tmp_path: Path) -> tuple[Path, Path]:
+    """The same registration under two names."""
+    folders = tmp_path / "one", tmp_path / "two"
+    for folder in folders:
+        shutil.copytree(hand_made.registration.folder, folder)
+    return folders
+
+
+def labels(tmp_path: Path, *lines: str) -> Path:
+    path = tmp_path / "labels.csv"
+    path.write_text("\n".join(("case,patient,her2,split", *lines)))
+    return path
+
+
+def test_a_patient_in_two_splits_is_refused_before_any_work(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    given = labels(tmp_path, "one,p1,0,train", "two,p1,1+,test")
+    request = PatchRequest(runs, tmp_path / "dataset", SETTINGS, labels=given)
+    with pytest.raises(DatasetError, match="p1 is given both split train and split test"):
+        run_patch(request, 1, None, no_progress)
+    assert not (tmp_path / "dataset").exists()
+
+
+def test_a_slide_in_two_splits_is_refused_before_any_work(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    given = labels(tmp_path, "one,p1,0,train", "two,p2,1+,test")
+    request = PatchRequest(runs, tmp_path / "dataset", SETTINGS, labels=given)
+    with pytest.raises(DatasetError, match=r"slide \w+ is in test and train \(cases one, two\)"):
+        run_patch(request, 1, None, no_progress)
+    assert not (tmp_path / "dataset").exists()
+
+
+def test_a_run_that_cannot_be_used_is_left_out_and_named(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    record = json.loads((runs[1] / "registration.json").read_text())
+    record["inputs"]["he"]["hash"] = "another"
+    (runs[1] / "registration.json").write_text(json.dumps(record))
+    given = labels(tmp_path, "one,p1,0,train", "two,p1,0,train")
+    outcome = run_patch(
+        PatchRequest(runs, tmp_path / "dataset", SETTINGS, labels=given), 1, None, no_progress
+    )
+    assert list(outcome.failed) == ["two"]
+    assert "has changed since it was registered" in outcome.failed["two"]
+    assert {row.case for row in read_table(tmp_path / "dataset")} == {"one"}
+    assert {row.her2 for row in read_table(tmp_path / "dataset")} == {"0"}
+    assert not (tmp_path / "dataset" / ".work").exists()
+
+
+def test_a_patch_too_large_for_every_slide_is_no_matter_of_limits(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    request = PatchRequest(runs[:1], tmp_path / "dataset", PatchSettings(size=2048))
+    with pytest.raises(DatasetError, match=r"every case is excluded: one .* smaller --size") as no:
+        run_patch(request, 1, None, no_progress)
+    assert "limits" not in str(no.value)
+
+
+def test_a_plan_counts_the_workers_that_are_asked_for(runs: tuple[Path, Path]) -> None:
+    words = ["patch", str(runs[0]), "--out", "none", "--size", "256", "--dry-run", "--json"]
+    plans = [
+        json.loads(CliRunner().invoke(app, [*words, "--workers", count]).stdout)[0]
+        for count in ("1", "4")
+    ]
+    assert plans[0]["positions"] == plans[1]["positions"] > 10
+    assert [plan["memory"] for plan in plans] == ["about 0.8 GiB", "about 1.8 GiB"]

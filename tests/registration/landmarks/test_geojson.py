@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from registration.errors import LandmarkError
+from registration.geometry import Points
+from registration.landmarks.geojson import (
+    map_geojson,
+    read_geojson,
+    read_named_points,
+    write_geojson,
+)
+
+DOCUMENT: dict[str, Any] = {
+    "type": "FeatureCollection",
+    "features": [
+        {
+            "type": "Feature",
+            "id": "7f3b",
+            "geometry": {
+                "type": "Polygon",
+                "coordinates": [[[10, 20], [30, 20], [30, 45], [10, 20]], [[12, 22], [14, 22]]],
+                "plane": {"c": -1, "z": 0, "t": 0},
+            },
+            "properties": {"objectType": "annotation", "name": "Tumour", "measurements": [1, 2]},
+        },
+        {
+            "type": "Feature",
+            "geometry": {"type": "MultiPoint", "coordinates": [[1, 2], [3.5, 4.25]]},
+            "nucleusGeometry": {"type": "Point", "coordinates": [5, 6, 0.0]},
+            "properties": {},
+        },
+        {
+            "type": "Feature",
+            "geometry": {
+                "type": "GeometryCollection",
+                "geometries": [{"type": "LineString", "coordinates": [[7, 8], [9, 10]]}],
+            },
+            "properties": {},
+        },
+        {"type": "Feature", "geometry": None, "properties": {"name": "no place"}},
+    ],
+}
+
+
+def affine(points: Points) -> Points:
+    """A pixel's centre goes to 2 x + 100, 3 y."""
+    return points * [2, 3] + [100, 0]
+
+
+def test_all_coordinates_are_mapped_and_all_else_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "annotations.geojson"
+    path.write_text(json.dumps(DOCUMENT))
+    before = copy.deepcopy(DOCUMENT)
+    write_geojson(path, map_geojson(read_geojson(path), affine))
+    mapped = json.loads(path.read_text())
+    # QuPath counts from the left edge of the first pixel: 10 there is 9.5 here, 119 + .5 there.
+    polygon = mapped["features"][0]["geometry"]["coordinates"]
+    assert polygon[0][0] == [2 * 9.5 + 100.5, 3 * 19.5 + 0.5]
+    assert polygon[1][1] == [2 * 13.5 + 100.5, 3 * 21.5 + 0.5]
+    assert mapped["features"][1]["nucleusGeometry"]["coordinates"] == [109.5, 17, 0]
+    assert mapped["features"][2]["geometry"]["geometries"][0]["coordinates"][1] == [117.5, 29]
+    for document in (mapped, before):
+        document["features"][1].pop("nucleusGeometry")
+        for feature in document["features"][:2]:
+            feature["geometry"].pop("coordinates")
+        document["features"][2].pop("geometry")
+    assert mapped == before
+
+
+def test_the_document_that_is_mapped_stays_as_it_was() -> None:
+    before = copy.deepcopy(DOCUMENT)
+    map_geojson(DOCUMENT, affine)
+    assert before == DOCUMENT
+
+
+@pytest.mark.parametrize("wrap", [lambda f: f, lambda f: f["features"], lambda f: f["features"][1]])
+def test_collections_lists_and_single_features_are_read(tmp_path: Path, wrap: Any) -> None:
+    path = tmp_path / "points.geojson"
+    path.write_text(json.dumps(wrap(DOCUMENT)))
+    names, points = read_named_points(path)
+    assert names is None
+    np.testing.assert_array_equal(points, [[0.5, 1.5], [3, 3.75]])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "line 1: not JSON"),
+        ("{}", "no GeoJSON feature"),
+        ('{"type": "FeatureCollection", "features": []}', "no GeoJSON feature"),
+        (json.dumps(DOCUMENT["features"][0]), "no point annotations"),
+    ],
+)
+def test_files_without_points_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "points.geojson"
+    path.write_text(text)
+    with pytest.raises(LandmarkError, match=message) as refused:
+        read_named_points(path)
+    assert str(path) in str(refused.value)

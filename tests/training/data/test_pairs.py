@@ -1,0 +1,213 @@
+"""Finding pairs in every layout, reading the table, and holding out patients."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from training.data.holdout import hold_out
+from training.data.images import ImageFile
+from training.data.pairs import Dataset, Pair, open_dataset
+from training.data.table import trust_of
+from training.errors import DataError
+
+
+def draw(path: Path, value: int, size: tuple[int, int] = (24, 16)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (value, 2 * value % 256, 255 - value)).save(path)
+    return path
+
+
+def bci_like(root: Path, names: list[str]) -> Path:
+    for number, name in enumerate(names):
+        split = name.split("_")[1]
+        draw(root / "HE" / split / f"{name}.png", number)
+        draw(root / "IHC" / split / f"{name}.png", 100 + number)
+    return root
+
+
+def test_bci_layout_gives_split_and_her2_from_the_names(tmp_path: Path) -> None:
+    bci_like(tmp_path, ["00000_train_1+", "00001_train_0", "00002_test_3+"])
+
+    dataset = open_dataset(tmp_path)
+
+    assert [(p.name, p.split, p.her2) for p in dataset.pairs] == [
+        ("00002_test_3+", "test", "3+"),
+        ("00000_train_1+", "train", "1+"),
+        ("00001_train_0", "train", "0"),
+    ]
+    he, ihc = dataset.select("test")[0].read()
+    assert (he.shape, he[0, 0].tolist()) == ((16, 24, 3), [2, 4, 253])
+    assert ihc[0, 0].tolist() == [102, 204, 153]
+
+
+def test_real_bci_download_names_and_skips_the_unpaired_image(real_data: Path) -> None:
+    dataset = open_dataset(real_data / "patches" / "bci")
+
+    assert len(dataset.select("test")) == 8
+    assert len(dataset.notes) == 1
+    assert "1 images without a partner" in dataset.notes[0]
+    assert "00004_test_0.png" in dataset.notes[0]
+
+
+def test_real_llvip_and_mist_folders_pair_up(real_data: Path) -> None:
+    patches = real_data / "patches"
+
+    llvip = open_dataset(he=patches / "llvip" / "visible", ihc=patches / "llvip" / "infrared")
+
+    assert len(llvip.select("train")) == len(llvip.select("test")) == 13
+    assert len(open_dataset(patches / "mist").select("test")) == 8
+
+
+@pytest.mark.parametrize(
+    "layout", ["{split}/HE|{split}/IHC", "{split}A|{split}B", "HE/{split}|IHC/{split}"]
+)
+def test_folder_layouts(tmp_path: Path, layout: str) -> None:
+    for split, name in [("train", "a"), ("train", "b"), ("test", "c")]:
+        for number, folder in enumerate(layout.format(split=split).split("|")):
+            draw(tmp_path / folder / f"{name}.{('png', 'jpg')[number]}", 50 * number + 10)
+
+    dataset = open_dataset(tmp_path)
+
+    assert [(p.split, p.name) for p in dataset.pairs] == [
+        ("test", "c"),
+        ("train", "a"),
+        ("train", "b"),
+    ]
+    assert dataset.pairs[0].he.path.suffix == ".png"
+    assert dataset.pairs[0].ihc.path.suffix == ".jpg"
+
+
+def test_side_by_side_images_have_he_on_the_left(tmp_path: Path) -> None:
+    image = np.zeros((8, 16, 3), np.uint8)
+    image[:, :8], image[:, 8:] = 200, 30
+    (tmp_path / "train").mkdir()
+    Image.fromarray(image).save(tmp_path / "train" / "00000_train_2+.png")
+
+    (pair,) = open_dataset(tmp_path).select("train")
+    he, ihc = pair.read()
+
+    assert he.shape == ihc.shape == (8, 8, 3)
+    assert (he.mean(), ihc.mean(), pair.her2) == (200, 30, "2+")
+
+
+def test_says_what_was_looked_for_when_there_is_no_pair(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="dataset folder not found"):
+        open_dataset(tmp_path / "missing")
+    with pytest.raises(DataError, match=r"expected HE/ and IHC/ .* trainA and trainB"):
+        open_dataset(tmp_path)
+    with pytest.raises(DataError, match="both an H&E and an IHC folder"):
+        open_dataset(he=tmp_path)
+    draw(tmp_path / "HE" / "train" / "a.png", 1)
+    (tmp_path / "IHC").mkdir()
+    with pytest.raises(DataError, match=r"no image pairs in .*1 images without a partner.*a\.png"):
+        open_dataset(tmp_path)
+
+
+def test_images_of_different_size_and_broken_files_are_named(tmp_path: Path) -> None:
+    left = ImageFile(draw(tmp_path / "he.png", 1, (24, 16)))
+    right = ImageFile(draw(tmp_path / "ihc.png", 1, (24, 18)))
+    with pytest.raises(
+        DataError, match=r"pair p: .*he\.png is 24 x 16 px, .*ihc\.png is 24 x 18 px"
+    ):
+        Pair("p", left, right).read()
+    (tmp_path / "he.png").write_bytes(b"\x89PNG but no more")
+    with pytest.raises(DataError, match=r"not a readable image: .*he\.png"):
+        Pair("p", left, right).read()
+
+
+def table(path: Path, rows: list[dict[str, object]], kind: str) -> None:
+    if kind == "csv":
+        with path.with_suffix(".csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        from pyarrow import Table, parquet
+
+        parquet.write_table(Table.from_pylist(rows), path.with_suffix(".parquet"))
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_table_adds_patient_alignment_and_drops_rejected_pairs(tmp_path: Path, kind: str) -> None:
+    bci_like(tmp_path, ["00000_train_1+", "00001_train_0", "00002_test_3+"])
+    common = {"mpp": 0.5, "kept": True, "her2": "2+"}
+    rows: list[dict[str, object]] = [
+        {"he_file": "HE/train/00000_train_1+.png", "patient": "0123", "shift_um": 6.0,
+         "null_percentile": 75.0, "split": "train", **common},
+        {"he_file": "HE/train/00001_train_0.png", "patient": "7", "shift_um": None,
+         "null_percentile": 100.0, "split": "train", **common, "kept": False},
+        {"he_file": "HE/test/00002_test_3+.png", "patient": "8", "shift_um": None,
+         "null_percentile": None, "split": "test", **common},
+    ]  # fmt: skip
+    table(tmp_path / "patches", rows, kind)
+
+    dataset = open_dataset(tmp_path)
+
+    test, train = dataset.pairs
+    assert (train.patient, train.shift_px, train.trust, train.her2) == ("0123", 12.0, 0.5, "2+")
+    assert (test.patient, test.shift_px, test.trust, test.mpp) == ("8", None, 1.0, 0.5)
+    assert dataset.mpp() == 0.5
+    assert any("1 pairs that the table rejects" in note for note in dataset.notes)
+
+
+def test_trust_falls_to_a_trace_at_chance_level() -> None:
+    assert [trust_of(v) for v in (None, 100, 90, 50, 0)] == pytest.approx([1, 1, 0.8, 0.05, 0.05])
+
+
+def test_table_without_names_or_with_text_for_numbers_is_refused(tmp_path: Path) -> None:
+    bci_like(tmp_path, ["00000_train_1+"])
+    table(tmp_path / "patches", [{"x": 1, "y": 2}], "csv")
+    with pytest.raises(DataError, match=r"patches\.csv has no column with the images' names"):
+        open_dataset(tmp_path)
+    table(tmp_path / "patches", [{"he_file": "00000_train_1+.png", "mpp": "half"}], "csv")
+    with pytest.raises(DataError, match="column mpp: 'half' is not a number"):
+        open_dataset(tmp_path)
+
+
+def made_up(patients: list[str | None], split: str = "train") -> Dataset:
+    file = ImageFile(Path("x.png"))
+    pairs = [Pair(f"{i:03d}", file, file, split, patient=p) for i, p in enumerate(patients)]
+    return Dataset(Path(), "here", "none", tuple(pairs))
+
+
+def test_validation_holds_out_whole_patients() -> None:
+    dataset = made_up([f"p{i % 7}" for i in range(50)])
+
+    parts = hold_out(dataset, 0.2, seed=4)
+
+    assert {p.patient for p in parts.train}.isdisjoint({p.patient for p in parts.validation})
+    assert len(parts.train) + len(parts.validation) == 50
+    assert 10 <= len(parts.validation) <= 16
+    assert parts == hold_out(dataset, 0.2, seed=4)
+    assert parts.validation != hold_out(dataset, 0.2, seed=5).validation
+    assert "warning" not in parts.note
+
+
+@pytest.mark.parametrize(
+    ("patients", "why"), [([None] * 10, "unknown"), (["a"] * 10, "one patient")]
+)
+def test_without_patients_images_are_held_out_with_a_warning(
+    patients: list[str | None], why: str
+) -> None:
+    parts = hold_out(made_up(patients), 0.3, seed=1)
+
+    assert len(parts.validation) == 3
+    assert {p.name for p in parts.train}.isdisjoint({p.name for p in parts.validation})
+    assert parts.note.startswith("warning")
+    assert why in parts.note
+
+
+def test_never_validates_on_the_test_set() -> None:
+    train, test = made_up(["a", "b", "c"]), made_up(["d"] * 5, "test")
+    both = Dataset(Path(), "here", "none", train.pairs + test.pairs)
+
+    parts = hold_out(both, 0.5, seed=0)
+
+    assert {p.split for p in parts.train + parts.validation} == {"train"}
+    with pytest.raises(DataError, match="no training pairs in here: its splits are test"):
+        hold_out(test, 0.5, seed=0)

@@ -1,0 +1,173 @@
+"""What a run writes down, and the report made of it."""
+
+from __future__ import annotations
+
+import math
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from training.data.confidence import scale_confidence
+from training.data.images import ImageFile
+from training.data.pairs import Pair
+from training.run.curves import draw_plot, round_numbers
+from training.run.history import Meter, Table, broken_losses, read_numbers
+from training.run.report import headlines, write_report
+from training.run.samples import write_sheet
+from training.storage import write_json, write_text, written_whole
+
+
+def test_meter_gives_means_and_starts_anew() -> None:
+    meter = Meter()
+    for value in (1.0, 2.0, 6.0):
+        meter.add({"a": torch.tensor(value), "b": torch.tensor(-value)}, images=2)
+
+    means, images_per_s, waiting, step_s = meter.read(waited_s=0.0)
+
+    assert means == {"a": 3.0, "b": -3.0}
+    assert images_per_s == pytest.approx(2 / step_s, rel=1e-6)
+    assert waiting == 0
+    assert (meter.steps, meter.means()) == (0, {})
+
+
+def test_one_nan_among_good_steps_is_found() -> None:
+    meter = Meter()
+    for value in (1.0, math.nan, 1.0):
+        meter.add({"G_L1": torch.tensor(value), "D_real": torch.tensor(1.0)}, images=1)
+
+    assert broken_losses(meter.means()) == "G_L1 is nan"
+    assert broken_losses({"a": 1.0}) == ""
+    assert broken_losses({"a": math.inf}) == "a is inf"
+
+
+def test_table_drops_later_and_cut_off_rows(tmp_path: Path) -> None:
+    table = Table(tmp_path / "t.csv")
+    for step in (5, 10, 15):
+        table.append({"step": step, "loss": step / 10})
+    with (tmp_path / "t.csv").open("a") as file:
+        file.write("20,2.")
+
+    table.cut(10)
+
+    assert [row["step"] for row in table.rows()] == ["5", "10"]
+    table.append({"step": 11, "loss": 7})
+    assert read_numbers(table.rows()) == {"step": [5, 10, 11], "loss": [0.5, 1.0, 7.0]}
+    table.cut(0)
+    assert not (tmp_path / "t.csv").exists()
+
+
+def test_files_are_whole_or_not_there(tmp_path: Path) -> None:
+    write_text(tmp_path / "a" / "x.txt", "old")
+
+    def fails_half_way() -> None:
+        with written_whole(tmp_path / "a" / "x.txt") as part:
+            part.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fails_half_way()
+
+    assert (tmp_path / "a" / "x.txt").read_text() == "old"
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["x.txt"]
+
+
+def test_curves_lie_within_the_axes_and_long_ones_are_thinned() -> None:
+    xs = [float(i) for i in range(1000)]
+    plot = draw_plot(
+        "t", "step", xs, {"a": [math.sin(x / 50) for x in xs], "nan": [math.nan] * 1000}
+    )
+
+    assert plot is not None
+    (line,) = plot.lines
+    points = [tuple(map(float, p.split(","))) for p in line.points.split(" ")]
+    assert len(points) == 200
+    assert all(plot.left <= x <= plot.right and 0 <= y <= plot.bottom for x, y in points)
+    assert [text for _, text in plot.x_ticks] == ["200", "400", "600", "800"]
+    assert draw_plot("t", "step", [1.0], {"a": [math.nan]}) is None
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (3, 3.2), (-5, 870), (1e-6, 3e-6)])
+def test_ticks_are_round_and_inside(low: float, high: float) -> None:
+    ticks = round_numbers(low, high)
+
+    assert 3 <= len(ticks) <= 8
+    assert all(low <= tick <= high for tick in ticks)
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+
+
+def test_report_is_one_file_with_curves_and_samples(tmp_path: Path) -> None:
+    write_json(tmp_path / "config.json", {"model": "pix2pix", "recipe": "paper", "epochs": [2, 2]})
+    about = {"dataset": "<data>", "train_pairs": 4, "held_out_pairs": 1, "notes": ["warning: few"]}
+    about["machine"] = {"device": "cpu", "precision": "32-true"}
+    write_json(tmp_path / "run.json", about)
+    history, validation = Table(tmp_path / "history.csv"), Table(tmp_path / "validation.csv")
+    for step in (1, 2, 3):
+        history.append(
+            {"epoch": step, "step": step, "lr": 1e-4, "G_L1": 3 / step, "G_GAN": 1, "D_real": 0.01,
+             "D_fake": 0.02, "images_per_s": 5, "waiting": 0.2}
+        )  # fmt: skip
+        validation.append({"epoch": step, "step": step, "psnr": 20 - step, "ssim": 0.4})
+        image = np.full((20, 30, 3), 60 * step, np.uint8)
+        write_sheet(tmp_path / "samples" / f"epoch_{step:04d}.png", [(image, image, image)])
+
+    write_report(tmp_path)
+
+    html = (tmp_path / "train.html").read_text()
+    tags = Tags()
+    tags.feed(html)
+    names = [tag for tag, _ in tags.seen]
+    assert names.count("polyline") == 8
+    assert names.count("img") == 3
+    assert all(
+        str(a["src"]).startswith("data:image/jpeg;base64,") for t, a in tags.seen if t == "img"
+    )
+    assert "http" not in html.replace("http-equiv", "")
+    assert "&lt;data&gt;" in html
+
+
+def test_headlines_name_what_goes_wrong() -> None:
+    history = {"waiting": [0.2], "images_per_s": [5.0], "D_real": [0.01], "D_fake": [0.01]}
+    validation = {"epoch": [1.0, 2.0], "psnr": [20.0, 18.0], "ssim": [0.5, 0.4]}
+    lines = headlines({"epochs": [1, 1]}, {"notes": ["fine", "warning: x"]}, history, validation)
+
+    warnings = [text for warned, text in lines if warned]
+    assert any("2.0 dB worse" in text for text in warnings)
+    assert any("waiting for images" in text for text in warnings)
+    assert any("discriminator tells" in text for text in warnings)
+    assert "warning: x" in warnings
+    assert (False, "fine") in lines
+
+
+def pair(shift: float | None, trust: float = 1.0) -> Pair:
+    file = ImageFile(Path("x.png"))
+    return Pair("p", file, file, shift_px=shift, trust=trust)
+
+
+def test_confidence_falls_with_the_shift_and_less_at_coarse_scales() -> None:
+    weights = scale_confidence([pair(0.0), pair(4.0), pair(40.0)], scales=4, tolerance_px=4.0)
+
+    assert weights is not None
+    assert weights.shape == (3, 4)
+    assert weights.mean(axis=0) == pytest.approx([1, 1, 1, 1], rel=1e-5)
+    assert weights[1, 0] / weights[0, 0] == pytest.approx(0.5)
+    assert weights[2, 0] / weights[0, 0] == pytest.approx(1 / 101)
+    assert weights[2, 3] / weights[0, 3] == pytest.approx(1 / (1 + (40 / 32) ** 2))
+
+
+def test_confidence_without_figures() -> None:
+    assert scale_confidence([pair(None), pair(None)], 2, 4.0) is None
+    weights = scale_confidence([pair(2.0), pair(None), pair(6.0), pair(None, trust=0.5)], 1, 4.0)
+    assert weights is not None
+    assert weights[3, 0] == pytest.approx(weights[1, 0] / 2)
+    assert weights[2, 0] < weights[1, 0] < weights[0, 0]

@@ -1,0 +1,118 @@
+"""Settings: where they come from, which goes first, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from training.errors import ConfigError
+from training.settings.config import TrainConfig
+from training.settings.recipes import RECIPES
+from training.settings.sources import resolve
+
+
+def test_paper_recipe_is_the_published_one() -> None:
+    config = resolve({"recipe": "paper"}, environment={})
+
+    assert config == TrainConfig()
+    assert (config.epochs, config.batch, config.scales, config.augment) == ((50, 50), 2, 1, "none")
+    assert config.pyramid_weights == (25.0, 25.0)
+    assert (config.ema, config.recalibrate, config.crop) == (0.0, 0, 0)
+
+
+def test_official_recipe_is_the_released_code() -> None:
+    config = resolve({"recipe": "official"}, environment={})
+
+    assert config.pyramid_weights == (25.0, 25.0, 25.0, 25.0)
+    assert (config.epochs, config.augment, config.statistics) == ((100, 100), "flip", "batch")
+
+
+def test_robust_is_the_default() -> None:
+    assert resolve({}, environment={}).recipe == "robust"
+
+
+def released_factor(epoch: int, constant: int, decay: int) -> float:
+    """The released lambda rule after its scheduler was stepped at the start of the epoch."""
+    last_epoch = epoch + 1
+    return 1.0 - max(0, last_epoch + 1 - constant) / float(decay + 1)
+
+
+def test_learning_rate_falls_linearly() -> None:
+    config = TrainConfig(epochs=(3, 4), lr=1.0)
+    released = TrainConfig(epochs=(3, 4), lr=1.0, schedule="released")
+
+    rates = [config.learning_rate(e) for e in range(7)]
+
+    assert rates == pytest.approx([1, 1, 1, 0.8, 0.6, 0.4, 0.2])
+    assert [released.learning_rate(e) for e in range(7)] == pytest.approx(
+        [released_factor(e, 3, 4) for e in range(7)]
+    )
+    assert released.learning_rate(6) == pytest.approx(0)
+
+
+def test_command_line_before_environment_before_file_before_recipe(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text("batch: 3\ncrop: 128\nlr: 1e-3\naugment: none\nepochs: 7+8\n")
+    environment = {"BCI_TRAIN_CROP": "256", "BCI_TRAIN_LR": "2e-3", "OTHER": "x"}
+
+    config = resolve({"lr": "3e-3"}, tmp_path / "s.yaml", environment)
+
+    assert (config.batch, config.crop, config.lr, config.augment) == (3, 256, 3e-3, "none")
+    assert config.epochs == (7, 8)
+    assert config.ema == RECIPES["robust"]["ema"]
+
+
+def test_a_saved_configuration_resolves_to_itself(tmp_path: Path) -> None:
+    config = resolve(
+        {"recipe": "official", "scale_weights": "1,2,3", "confidence": "yes"}, environment={}
+    )
+    (tmp_path / "config.json").write_text(json.dumps(config.as_dict()))
+
+    assert resolve({}, base=tmp_path / "config.json", environment={}) == config
+    changed = resolve({"lr": 1e-5}, base=tmp_path / "config.json", environment={})
+    assert (changed.lr, changed.recipe, changed.scale_weights) == (1e-5, "official", (1, 2, 3))
+
+
+def test_weights_per_scale() -> None:
+    assert TrainConfig(scales=3, coarse_gain=2.0).pyramid_weights == (25, 25, 50, 100)
+    assert TrainConfig(scales=2, scale_weights=(5.0, 1.0)).pyramid_weights == (25, 5, 1)
+    assert TrainConfig(model="pix2pix", scales=3).pyramid_weights == (25,)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"bacth": 3}, r"command line: unknown setting 'bacth'; did you mean batch\?"),
+        ({"batch": "many"}, "command line: batch: 'many' does not fit"),
+        ({"batch": 2.5}, "expected a whole number"),
+        ({"confidence": "perhaps"}, "expected true or false"),
+        ({"batch": 0}, "batch: 0 must be above 0"),
+        ({"ema": 1.0}, "ema: 1.0 must be at least 0 and below 1"),
+        ({"scales": -1}, "scales: -1 must not be negative"),
+        ({"epochs": "5"}, "must be two numbers, such as 50[+]50"),
+        ({"model": "pix3pix"}, "model: 'pix3pix' is none of pyramid-pix2pix"),
+        ({"recipe": "mine"}, "recipe: 'mine' is none of paper, official, robust"),
+        ({"scale_weights": "1,2", "scales": 3}, "2 weights for 3 scales"),
+    ],
+)
+def test_wrong_settings_are_named(given: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        resolve(given, environment={})
+
+
+def test_wrong_files_are_named_with_their_line(tmp_path: Path) -> None:
+    (tmp_path / "s.json").write_text('{"batch": 3,\n "crop" 4}')
+    (tmp_path / "s.yaml").write_text("batch: 3\ncrop: [1\n")
+    (tmp_path / "list.yaml").write_text("- 1\n")
+
+    with pytest.raises(ConfigError, match=r"s\.json:2:9: Expecting ':'"):
+        resolve({}, tmp_path / "s.json", {})
+    with pytest.raises(ConfigError, match=r"s\.yaml:3:1: "):
+        resolve({}, tmp_path / "s.yaml", {})
+    with pytest.raises(ConfigError, match="must hold `setting: value` lines"):
+        resolve({}, tmp_path / "list.yaml", {})
+    with pytest.raises(ConfigError, match=r"cannot be read: .*none\.yaml"):
+        resolve({}, tmp_path / "none.yaml", {})
+    with pytest.raises(ConfigError, match="environment: batch: 'x' does not fit"):
+        resolve({}, None, {"BCI_TRAIN_BATCH": "x"})

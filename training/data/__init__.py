@@ -1,0 +1,1 @@
+"""Patch pairs: found, decoded once, served in batches."""

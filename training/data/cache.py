@@ -1,0 +1,174 @@
+"""All pixels of a dataset, decoded once into 8-bit files that are memory-mapped ever after.
+
+Decoding a pair of 1024 px PNGs costs a hundred times what copying its pixels does, and would be
+repeated in every epoch. A cache is found again by the names, sizes and times of the files it was
+made from; it is hidden in the dataset's folder, or under ``XDG_CACHE_HOME`` where that folder
+cannot be written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.images import Pixels
+from training.data.pairs import Pair
+from training.errors import DataError
+from training.storage import write_json
+
+FOLDER = ".bci-pipeline-cache"
+INDEX = "index.json"
+PIXELS = "pixels.u8"
+DISK_MARGIN = 1.05
+MOST_WORKERS = 16
+ABANDONED_S = 3600.0
+
+Tick = Callable[[int, int], None]
+"""Called with how many pairs are done, and how many there are."""
+
+
+@dataclass(frozen=True, eq=False)
+class PixelCache:
+    """Pixels of pairs: H&E, then IHC, one pair after the other, in one flat array."""
+
+    names: tuple[str, ...]
+    shapes: NDArray[np.int64]
+    """``(N, 2)`` height and width of each pair."""
+    offsets: NDArray[np.int64]
+    """``(N,)`` where each pair starts, in bytes."""
+    pixels: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def where(self, index: int) -> tuple[slice, tuple[int, int, int, int]]:
+        """Return where pair ``index`` lies in the flat array, and the shape it has."""
+        height, width = (int(side) for side in self.shapes[index])
+        start = int(self.offsets[index])
+        return slice(start, start + 6 * height * width), (2, height, width, 3)
+
+    def pair(self, index: int) -> NDArray[np.uint8]:
+        """Return a view of pair ``index``, ``(2, height, width, 3)``: H&E, then IHC."""
+        place, shape = self.where(index)
+        return self.pixels[place].reshape(shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all pixels in bytes."""
+        return int(self.pixels.nbytes)
+
+
+def default_parent(root: Path) -> Path:
+    """Return the folder for caches of the dataset in ``root``."""
+    if os.access(root, os.W_OK):
+        return root / FOLDER
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "bci-pipeline" / "pixels"
+
+
+def open_cache(pairs: Sequence[Pair], parent: Path, tick: Tick | None = None) -> PixelCache:
+    """Return the cache of ``pairs`` under ``parent``, decoding them first where it is not there.
+
+    Raises :class:`DataError` for unreadable images and for a disk that is too small.
+    """
+    folder = parent / _key(pairs)
+    if not (folder / INDEX).is_file():
+        _build(pairs, folder, tick)
+    index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    pixels = np.memmap(folder / PIXELS, np.uint8, mode="c")
+    return _with_layout(index["names"], index["shapes"], pixels)
+
+
+def in_memory(names: Sequence[str], images: Iterable[tuple[Pixels, Pixels]]) -> PixelCache:
+    """Return a cache of images at hand; for small and made-up datasets."""
+    pairs = [np.stack(pair) for pair in images]
+    shapes = [list(pair.shape[1:3]) for pair in pairs]
+    return _with_layout(names, shapes, np.concatenate([pair.ravel() for pair in pairs]))
+
+
+def _with_layout(
+    names: Sequence[str], shapes: Sequence[Sequence[int]], pixels: NDArray[np.uint8]
+) -> PixelCache:
+    """Return the cache of pixels stored pair after pair."""
+    sizes = np.asarray(shapes, np.int64).reshape(-1, 2)
+    ends = np.cumsum(6 * sizes.prod(axis=1))
+    return PixelCache(tuple(names), sizes, np.concatenate([[0], ends[:-1]]), pixels)
+
+
+def _build(pairs: Sequence[Pair], folder: Path, tick: Tick | None) -> None:
+    """Decode all pairs into a temporary folder beside ``folder``, then rename it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    (folder.parent / ".gitignore").write_text("*\n", encoding="utf-8")
+    _remove_abandoned(folder)
+    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+    try:
+        shapes = _decode(pairs, part / PIXELS, tick)
+        write_json(part / INDEX, {"names": [pair.name for pair in pairs], "shapes": shapes})
+        if not folder.exists():
+            part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what killed runs decoded for ``folder``; nobody has written to it for an hour.
+
+    Another process may be decoding the same pairs right now, on any machine.
+    """
+    for part in folder.parent.glob(f".{folder.name}.*.part"):
+        newest = max(path.stat().st_mtime for path in (part, *part.iterdir()))
+        if time.time() - newest > ABANDONED_S:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _decode(pairs: Sequence[Pair], path: Path, tick: Tick | None) -> list[list[int]]:
+    """Append all pairs to one file, several decoded at a time; return their shapes."""
+    workers = min(os.cpu_count() or 1, MOST_WORKERS)
+    shapes: list[list[int]] = []
+    remaining = iter(pairs)
+    with path.open("wb") as file, ThreadPoolExecutor(workers) as pool:
+        ahead = [pool.submit(pair.read) for pair in islice(remaining, 2 * workers)]
+        while ahead:
+            he, ihc = ahead.pop(0).result()
+            ahead += [pool.submit(pair.read) for pair in islice(remaining, 1)]
+            if not shapes:
+                _check_disk(path, DISK_MARGIN * 2 * he.nbytes * len(pairs))
+            for image in (he, ihc):
+                file.write(np.ascontiguousarray(image).data)
+            shapes.append(list(he.shape[:2]))
+            if tick is not None:
+                tick(len(shapes), len(pairs))
+    return shapes
+
+
+def _check_disk(path: Path, needed: float) -> None:
+    """Refuse to fill the disk."""
+    free = shutil.disk_usage(path.parent).free
+    if needed > free:
+        raise DataError(
+            f"the pixel cache needs {needed / 2**30:.1f} GiB and {path.parent.parent} has "
+            f"{free / 2**30:.1f} GiB free; choose another place with --cache"
+        )
+
+
+def _key(pairs: Sequence[Pair]) -> str:
+    """Return a name that changes when any file does."""
+    digest = hashlib.sha256()
+    for pair in pairs:
+        for image in (pair.he, pair.ihc):
+            state = image.path.stat()
+            line = f"{image.path.absolute()}|{image.half}|{state.st_size}|{state.st_mtime_ns}\n"
+            digest.update(line.encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,82 @@
+"""Which training pairs are held out for validation: whole patients, never the test set."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from training.data.pairs import Dataset, Pair
+from training.errors import DataError
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """Pairs to train on, pairs to validate on, and how they were told apart."""
+
+    train: tuple[Pair, ...]
+    validation: tuple[Pair, ...]
+    note: str
+
+
+def hold_out(dataset: Dataset, fraction: float, seed: int) -> Holdout:
+    """Divide the training pairs of ``dataset``.
+
+    A split named ``val`` is used as it is. Otherwise whole patients are drawn, the same ones for
+    the same seed, until at least ``fraction`` of the pairs are held out. Where patients are
+    unknown, or there is one only, images are drawn instead, and the note warns about it. Raises
+    :class:`DataError` when nothing is left to train on.
+    """
+    train = dataset.select("train")
+    if not train:
+        splits = sorted({pair.split or "none" for pair in dataset.pairs})
+        raise DataError(
+            f"no training pairs in {dataset.source}: its splits are {', '.join(splits)}"
+        )
+    has_splits = any(pair.split is not None for pair in dataset.pairs)
+    given = dataset.select("val") if has_splits else ()
+    if given:
+        return Holdout(train, given, f"validation: the dataset's own split, {len(given)} pairs")
+    if fraction <= 0:
+        return Holdout(train, (), "no validation was asked for")
+    if len(train) < 2:
+        raise DataError(f"{dataset.source} has one training pair; validation needs another")
+    patients = {pair.patient for pair in train}
+    if None in patients or len(patients) < 2:
+        return _by_image(train, fraction, seed, one_patient=None not in patients)
+    return _by_patient(train, fraction, seed)
+
+
+def _by_patient(train: tuple[Pair, ...], fraction: float, seed: int) -> Holdout:
+    """Hold out whole patients."""
+    patients = sorted({str(pair.patient) for pair in train}, key=lambda name: _draw(name, seed))
+    held: set[str] = set()
+    for patient in patients[:-1]:
+        held.add(patient)
+        if sum(str(pair.patient) in held for pair in train) >= fraction * len(train):
+            break
+    kept = tuple(pair for pair in train if str(pair.patient) not in held)
+    validation = tuple(pair for pair in train if str(pair.patient) in held)
+    return Holdout(
+        kept,
+        validation,
+        f"validation: {len(held)} of {len(patients)} patients held out, {len(validation)} pairs",
+    )
+
+
+def _by_image(train: tuple[Pair, ...], fraction: float, seed: int, *, one_patient: bool) -> Holdout:
+    """Hold out images, for want of patients."""
+    order = sorted(train, key=lambda pair: _draw(pair.name, seed))
+    count = min(len(train) - 1, max(1, round(fraction * len(train))))
+    held = {pair.name for pair in order[:count]}
+    why = "there is one patient only" if one_patient else "patients are unknown"
+    return Holdout(
+        tuple(pair for pair in train if pair.name not in held),
+        tuple(pair for pair in train if pair.name in held),
+        f"warning: {why}, so {count} images are held out at random: validation pairs may come from "
+        "patients trained on, and look better than they are",
+    )
+
+
+def _draw(name: str, seed: int) -> str:
+    """Return a value to sort by that is the same on every machine."""
+    return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()

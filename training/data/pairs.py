@@ -1,0 +1,238 @@
+"""Datasets of image pairs, whatever their layout.
+
+Understood as they are: a dataset of this project or a BCI download (``HE/train``, ``IHC/train``,
+...; MIST has the same), ``train/HE`` beside ``train/IHC``, side-by-side images (``train/*.png``),
+``trainA`` beside ``trainB``, and any two folders. A table ``patches.csv`` or ``patches.parquet``
+in the folder adds patients, HER2 levels, µm/px, splits and what registration found out about the
+alignment of each pair. Image names are matched without their suffix; what has no partner is
+named and left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.data.images import SUFFIXES, ImageFile, Pixels, image_size
+from training.data.table import TableRow, read_table
+from training.errors import DataError
+
+SPLITS = ("train", "val", "test")
+NAMED_AT_MOST = 5
+BCI_NAME = re.compile(r"_(?P<split>train|val|test)_(?P<her2>0|[123]\+)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One H&E image and its IHC partner, and what is known of them."""
+
+    name: str
+    he: ImageFile
+    ihc: ImageFile
+    split: str | None = None
+    """``train``, ``val``, ``test``, or ``None`` where the dataset has no splits."""
+    patient: str | None = None
+    her2: str | None = None
+    mpp: float | None = None
+    shift_px: float | None = None
+    """Residual shift between the two images, in their own pixels."""
+    trust: float = 1.0
+    """How sure registration is that the images show the same tissue, 0 to 1."""
+
+    def read(self) -> tuple[Pixels, Pixels]:
+        """Return H&E and IHC, ``(height, width, 3)`` uint8 each, of one size.
+
+        Raises :class:`DataError` when a file is unreadable or the sizes differ.
+        """
+        he, ihc = self.he.read(), self.ihc.read()
+        if he.shape != ihc.shape:
+            raise DataError(
+                f"pair {self.name}: {self.he.path} is {he.shape[1]} x {he.shape[0]} px, but "
+                f"{self.ihc.path} is {ihc.shape[1]} x {ihc.shape[0]} px; both must be the same"
+            )
+        return he, ihc
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The pairs of one dataset, in the order of their names."""
+
+    root: Path
+    source: str
+    """The folder or folders, as text."""
+    layout: str
+    pairs: tuple[Pair, ...]
+    notes: tuple[str, ...] = ()
+    """What was left out, and why."""
+
+    def select(self, split: str) -> tuple[Pair, ...]:
+        """Return the pairs of one split; all of them where the dataset has no splits."""
+        if all(pair.split is None for pair in self.pairs):
+            return self.pairs
+        return tuple(pair for pair in self.pairs if pair.split == split)
+
+    def mpp(self) -> float | None:
+        """Return the median µm/px of the pairs, ``None`` where it is unknown."""
+        known = sorted(pair.mpp for pair in self.pairs if pair.mpp)
+        return known[len(known) // 2] if known else None
+
+
+def open_dataset(
+    root: Path | None = None, *, he: Path | None = None, ihc: Path | None = None
+) -> Dataset:
+    """Find the pairs below ``root``, or those of two folders.
+
+    Raises :class:`DataError` when a folder is missing or holds no pair, saying what was looked for.
+    """
+    if he is not None and ihc is not None:
+        return _described(f"{he} + {ihc}", "two folders", _two_folders(he, ihc), he.parent)
+    if root is None or he is not None or ihc is not None:
+        raise DataError("give one dataset folder, or both an H&E and an IHC folder")
+    if not root.is_dir():
+        raise DataError(f"dataset folder not found: {root}")
+    for layout, find in (
+        ("HE/ and IHC/", _domain_first),
+        ("train/HE and train/IHC", _split_first),
+        ("trainA and trainB", _lettered),
+        ("side by side", _side_by_side),
+    ):
+        found = find(root)
+        if found.pairs or found.lonely:
+            return _described(str(root), layout, found, root)
+    raise DataError(
+        f"no image pairs in {root}: expected HE/ and IHC/ (with train/ and test/ inside or not), "
+        "train/HE and train/IHC, trainA and trainB, or side-by-side images in train/. "
+        "For other names give the two folders."
+    )
+
+
+@dataclass(frozen=True)
+class _Found:
+    pairs: list[Pair]
+    lonely: list[Path]
+
+
+def _domain_first(root: Path) -> _Found:
+    """Pairs of ``HE/train`` and ``IHC/train``, ..., or of ``HE`` and ``IHC``."""
+    if not ((root / "HE").is_dir() and (root / "IHC").is_dir()):
+        return _Found([], [])
+    return _two_folders(root / "HE", root / "IHC")
+
+
+def _two_folders(he: Path, ihc: Path) -> _Found:
+    """Pairs of two folders, split by split where both have folders named like splits."""
+    for folder in (he, ihc):
+        if not folder.is_dir():
+            raise DataError(f"image folder not found: {folder}")
+    splits = [s for s in SPLITS if (he / s).is_dir() or (ihc / s).is_dir()]
+    if splits:
+        return _joined(_match(he / split, ihc / split, split) for split in splits)
+    return _match(he, ihc, None)
+
+
+def _split_first(root: Path) -> _Found:
+    """Pairs of ``train/HE`` and ``train/IHC``, and so on."""
+    splits = [s for s in SPLITS if (root / s / "HE").is_dir() and (root / s / "IHC").is_dir()]
+    return _joined(_match(root / s / "HE", root / s / "IHC", s) for s in splits)
+
+
+def _lettered(root: Path) -> _Found:
+    """Pairs of ``trainA`` and ``trainB``, and so on."""
+    splits = [s for s in SPLITS if (root / f"{s}A").is_dir() and (root / f"{s}B").is_dir()]
+    return _joined(_match(root / f"{s}A", root / f"{s}B", s) for s in splits)
+
+
+def _side_by_side(root: Path) -> _Found:
+    """Images twice as wide as high, H&E on the left, in ``train/`` and so on or in the folder."""
+    splits: list[tuple[Path, str | None]] = [(root / s, s) for s in SPLITS if (root / s).is_dir()]
+    pairs, odd = [], []
+    for folder, split in splits or [(root, None)]:
+        for path in _images(folder).values():
+            width, height = image_size(path)
+            if width != 2 * height:
+                odd.append(path)
+                continue
+            pairs.append(_pair(ImageFile(path, "left"), ImageFile(path, "right"), split))
+    return _Found(pairs, odd if pairs else [])
+
+
+def _match(he: Path, ihc: Path, split: str | None) -> _Found:
+    """Pair the images of two folders by name; a folder that is missing leaves all others lonely."""
+    left, right = _images(he), _images(ihc)
+    names = sorted(left.keys() & right.keys())
+    pairs = [_pair(ImageFile(left[name]), ImageFile(right[name]), split) for name in names]
+    lonely = sorted(left.keys() ^ right.keys())
+    return _Found(pairs, [left.get(name) or right[name] for name in lonely])
+
+
+def _images(folder: Path) -> dict[str, Path]:
+    """Return the images of a folder by name without suffix; hidden files do not count."""
+    if not folder.is_dir():
+        return {}
+    return {
+        path.stem: path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    }
+
+
+def _pair(he: ImageFile, ihc: ImageFile, split: str | None) -> Pair:
+    """Return a pair, with what its name says of split and HER2 level."""
+    named = BCI_NAME.search(he.path.stem)
+    her2 = named["her2"] if named else None
+    return Pair(he.path.stem, he, ihc, split or (named["split"] if named else None), her2=her2)
+
+
+def _joined(parts: Iterable[_Found]) -> _Found:
+    """Return the pairs of several folders as one list."""
+    pairs: list[Pair] = []
+    lonely: list[Path] = []
+    for part in parts:
+        pairs += part.pairs
+        lonely += part.lonely
+    return _Found(pairs, lonely)
+
+
+def _described(source: str, layout: str, found: _Found, root: Path) -> Dataset:
+    """Add what a table in ``root`` knows to the pairs; raise when none is left."""
+    notes = []
+    if found.lonely:
+        notes.append(
+            f"{len(found.lonely)} images without a partner, left out: {_some(found.lonely)}"
+        )
+    pairs = sorted(found.pairs, key=lambda pair: (pair.split or "", pair.name))
+    rows = read_table(root)
+    if rows:
+        known = [(pair, rows.get(pair.name)) for pair in pairs]
+        dropped = [pair.he.path for pair, row in known if row is not None and not row.kept]
+        pairs = [_with_row(pair, row) for pair, row in known if row is None or row.kept]
+        if dropped:
+            notes.append(f"{len(dropped)} pairs that the table rejects, left out: {_some(dropped)}")
+    if not pairs:
+        raise DataError(f"no image pairs in {source}. {' '.join(notes)}".rstrip())
+    return Dataset(root, source, layout, tuple(pairs), tuple(notes))
+
+
+def _with_row(pair: Pair, row: TableRow | None) -> Pair:
+    """Return ``pair`` with what its row in the table adds."""
+    if row is None:
+        return pair
+    return Pair(
+        pair.name,
+        pair.he,
+        pair.ihc,
+        row.split or pair.split,
+        row.patient,
+        row.her2 or pair.her2,
+        row.mpp,
+        row.shift_px,
+        row.trust,
+    )
+
+
+def _some(paths: list[Path]) -> str:
+    """Return the first few paths as text."""
+    shown = ", ".join(str(path) for path in paths[:NAMED_AT_MOST])
+    return shown + (", ..." if len(paths) > NAMED_AT_MOST else "")

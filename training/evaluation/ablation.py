@@ -1,0 +1,151 @@
+"""The paper's comparisons run again: Table 1 (models) and Table 3 (scales of the pyramid loss)."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from training.data.images import to_batch
+from training.data.pairs import Dataset, Pair
+from training.errors import DataError
+from training.evaluation.paper import PAPER_ROWS, PaperRow
+from training.inference.checkpoints import LAST, load_generator
+from training.metrics.intervals import Interval, mean_interval
+from training.metrics.published import psnr, ssim
+from training.run.history import Listener
+from training.run.loop import train
+from training.settings.sources import resolve
+from training.storage import write_json, write_text
+
+Table = Literal["1", "3"]
+
+_PAPER = {row.method: row for row in PAPER_ROWS}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of a table: how the paper calls it, and how it is trained here."""
+
+    folder: str
+    paper: PaperRow
+    settings: Mapping[str, Any]
+
+
+TABLES: dict[Table, tuple[Entry, ...]] = {
+    "1": (
+        Entry("cyclegan", _PAPER["CycleGAN"], {"model": "cyclegan"}),
+        Entry("pix2pix-unet", _PAPER["pix2pix, U-Net"], {"model": "pix2pix-unet"}),
+        Entry("pix2pix", _PAPER["pix2pix, ResNet"], {"model": "pix2pix"}),
+        Entry("pix2pixhd", _PAPER["pix2pixHD"], {"model": "pix2pixhd"}),
+        Entry("pyramid-s1", _PAPER["pyramid pix2pix, +S1"], {"scales": 1}),
+    ),
+    "3": (
+        Entry("pyramid-s1", _PAPER["pyramid pix2pix, +S1"], {"scales": 1}),
+        Entry("pyramid-s2", _PAPER["pyramid pix2pix, +S1+S2"], {"scales": 2}),
+        Entry("pyramid-s3", _PAPER["pyramid pix2pix, +S1+S2+S3"], {"scales": 3}),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """Scores of one trained model on the test set, published evaluation, 95 % intervals."""
+
+    entry: Entry
+    psnr: Interval
+    ssim: Interval
+    images: int
+
+
+def run_ablation(
+    dataset: Dataset,
+    out: Path,
+    table: Table,
+    settings: Mapping[str, Any],
+    listeners: Callable[[Entry], Listener],
+    cache_parent: Path | None = None,
+) -> list[Result]:
+    """Train every model of a table and score it on the test split.
+
+    Each is trained in a folder of its own, ``out/<name>``, and is resumed there; models that the
+    two tables share are trained once. The generator after the last epoch is scored, as in the
+    paper. ``settings`` go before those of the recipe, which is ``paper`` unless they say otherwise.
+    Raises :class:`DataError` where the dataset has no test split.
+    """
+    tested = tuple(pair for pair in dataset.pairs if pair.split == "test")
+    if not tested:
+        raise DataError(
+            f"{dataset.source} has no test split: models are compared on images they never saw"
+        )
+    results = []
+    for entry in TABLES[table]:
+        given = {"recipe": "paper", **settings, **entry.settings}
+        config = resolve(given)
+        run = out / entry.folder
+        train(
+            config,
+            dataset,
+            run,
+            resume=True,
+            cache_parent=cache_parent,
+            listener=listeners(entry),
+        )
+        results.append(_score(entry, run, tested, config.device))
+    write_json(out / f"table_{table}.json", [_plain(result) for result in results])
+    write_text(out / f"table_{table}.csv", _csv(results))
+    return results
+
+
+def _score(entry: Entry, run: Path, pairs: Sequence[Pair], device: str) -> Result:
+    """Score a trained generator as the published evaluation does."""
+    where = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    trained = load_generator(run / LAST, where)
+    values = []
+    for pair in pairs:
+        he, ihc = (to_batch(image).to(where) for image in pair.read())
+        fake = trained(he)
+        values.append((psnr(ihc, fake).item(), ssim(ihc, fake).item()))
+    patients = [pair.patient for pair in pairs]
+    found = [mean_interval([value[k] for value in values], patients) for k in (0, 1)]
+    return Result(entry, found[0], found[1], len(pairs))
+
+
+def _plain(result: Result) -> dict[str, Any]:
+    """Return a result as JSON knows it."""
+    return {
+        "name": result.entry.folder,
+        "paper": asdict(result.entry.paper),
+        "settings": dict(result.entry.settings),
+        "psnr": _interval(result.psnr),
+        "ssim": _interval(result.ssim),
+        "images": result.images,
+    }
+
+
+def _interval(interval: Interval) -> dict[str, float | None]:
+    """Return mean and bounds; bounds that are unknown are null."""
+    values = {"mean": interval.mean, "low": interval.low, "high": interval.high}
+    return {name: value if value == value else None for name, value in values.items()}
+
+
+def _csv(results: Sequence[Result]) -> str:
+    """Return the table as CSV."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    ours_named = [
+        f"{score}{bound}" for score in ("psnr", "ssim") for bound in ("", "_low", "_high")
+    ]
+    theirs_named = [f"paper_{on}_{score}" for on in ("bci", "llvip") for score in ("psnr", "ssim")]
+    writer.writerow(["method", *ours_named, *theirs_named])
+    for result in results:
+        a, b, paper = result.psnr, result.ssim, result.entry.paper
+        ours = [f"{v:.4f}" for v in (a.mean, a.low, a.high, b.mean, b.low, b.high)]
+        theirs = [paper.bci_psnr, paper.bci_ssim, paper.llvip_psnr, paper.llvip_ssim]
+        writer.writerow([paper.method, *ours, *theirs])
+    return out.getvalue()

@@ -1,0 +1,188 @@
+"""What an evaluation leaves behind: ``evaluation.json``, ``evaluation.csv``, ``evaluation.html``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from training.evaluation.cases import DIFFERENCE_RANGE, Case, case_metric
+from training.evaluation.charts import draw_chart
+from training.evaluation.paper import PAPER_ROWS
+from training.evaluation.scoring import ALL_LEVELS, MODEL, Evaluation, Metric, Protocol
+from training.metrics.intervals import CONFIDENCE, RESAMPLES, Interval
+from training.metrics.stain import DAB_MASK_DENSITY
+from training.storage import write_json, write_text
+
+FORMAT = "bci-pipeline evaluation"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class About:
+    """What was evaluated, for whoever reads the report later."""
+
+    model: str
+    dataset: str
+    split: str
+    protocol: Protocol
+    notes: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def write_evaluation(
+    folder: Path, evaluation: Evaluation, about: About, cases: Sequence[Case]
+) -> None:
+    """Write the three files into ``folder``."""
+    write_json(folder / "evaluation.json", as_json(evaluation, about))
+    write_text(folder / "evaluation.csv", as_csv(evaluation))
+    write_text(folder / "evaluation.html", as_html(evaluation, about, cases))
+
+
+def as_json(evaluation: Evaluation, about: About) -> dict[str, Any]:
+    """Return everything but the single images' scores as plain values; NaN becomes ``None``."""
+    summary: dict[str, Any] = {candidate.key: {} for candidate in evaluation.candidates}
+    for (key, level, metric), interval in evaluation.intervals.items():
+        summary[key].setdefault(level, {})[metric] = _plain(interval)
+    differences: dict[str, Any] = {}
+    for (key, metric), interval in evaluation.differences.items():
+        differences.setdefault(key, {})[metric] = _plain(interval)
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        **asdict(about),
+        "images": len(evaluation.pairs),
+        "intervals": {
+            "confidence": CONFIDENCE,
+            "resamples": RESAMPLES,
+            "resampled_by": "patient" if evaluation.by_patient else "image",
+        },
+        "metrics": [asdict(metric) for metric in evaluation.metrics],
+        "candidates": {c.key: {"label": c.label, "note": c.note} for c in evaluation.candidates},
+        "summary": summary,
+        "model_minus_control": differences,
+        "paper": [asdict(row) for row in PAPER_ROWS],
+    }
+
+
+def as_csv(evaluation: Evaluation) -> str:
+    """Return one row per image and candidate; undefined scores are empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = [metric.key for metric in _image_metrics(evaluation)]
+    writer.writerow(["image", "her2", "patient", "candidate", *names])
+    for number, pair in enumerate(evaluation.pairs):
+        for key, scores in evaluation.values.items():
+            cells = [scores[name][number] for name in names]
+            shown = ["" if math.isnan(value) else f"{value:.6g}" for value in cells]
+            writer.writerow([pair.name, pair.her2 or "", pair.patient or "", key, *shown])
+    return text.getvalue()
+
+
+def as_html(evaluation: Evaluation, about: About, cases: Sequence[Case]) -> str:
+    """Return the report as one page that needs nothing else."""
+    environment = Environment(
+        loader=PackageLoader("training"), autoescape=True, undefined=StrictUndefined
+    )
+    environment.filters |= {"number": number, "interval": interval_text}
+    return environment.get_template("evaluation.html").render(
+        evaluation=evaluation,
+        about=about,
+        cases=cases,
+        case_metric=case_metric(evaluation),
+        headlines=headlines(evaluation),
+        charts=[draw_chart(evaluation, metric) for metric in evaluation.metrics],
+        verdict=lambda key, metric: verdict(evaluation, key, metric),
+        counts={level: _count(evaluation, level) for level in evaluation.levels},
+        control_notes={candidate.key: candidate.note for candidate in evaluation.candidates},
+        paper=PAPER_ROWS,
+        mask_density=DAB_MASK_DENSITY,
+        difference_range=DIFFERENCE_RANGE,
+        resamples=RESAMPLES,
+        all_levels=ALL_LEVELS,
+        model_key=MODEL,
+    )
+
+
+def verdict(evaluation: Evaluation, control: str, metric: Metric) -> str:
+    """Return whether the model is ``better`` or ``worse`` than a control, ``unclear``, or ``""``.
+
+    It is clear where the interval of the paired difference leaves out zero. A signed metric and
+    one of the whole set of images has no verdict.
+    """
+    difference = evaluation.differences.get((control, metric.key))
+    if difference is None or metric.better == "zero" or math.isnan(difference.low):
+        return ""
+    if difference.low <= 0 <= difference.high:
+        return "unclear"
+    higher = difference.low > 0
+    return "better" if higher == (metric.better == "higher") else "worse"
+
+
+def headlines(evaluation: Evaluation) -> list[tuple[bool, str]]:
+    """Return the report's first sentences, each with whether it is a warning."""
+    lines = []
+    psnr, ssim = (evaluation.intervals[MODEL, ALL_LEVELS, key] for key in ("psnr", "ssim"))
+    lines.append((False, f"PSNR {interval_text(psnr, 2)} dB, SSIM {interval_text(ssim, 3)}."))
+    if ("blur8", "psnr") in evaluation.differences:
+        psnr, ssim = (evaluation.intervals["blur8", ALL_LEVELS, key] for key in ("psnr", "ssim"))
+        lines.append(
+            (
+                False,
+                f"For comparison: the real images, blurred with 8 px, score {number(psnr.mean, 2)} "
+                f"dB and {number(ssim.mean, 3)}.",
+            )
+        )
+    labels = {candidate.key: candidate.label for candidate in evaluation.candidates}
+    for control in ("mean", "he"):
+        for metric in evaluation.metrics[:2]:
+            if (found := verdict(evaluation, control, metric)) in ("worse", "unclear"):
+                how = "is worse than" if found == "worse" else "is not clearly better than"
+                lines.append((True, f"In {metric.label} the model {how} the {labels[control]}."))
+    if (key := (MODEL, ALL_LEVELS, "dab_bias")) in evaluation.intervals:
+        bias = evaluation.intervals[key]
+        if bias.low > 0 or bias.high < 0:
+            how = "brown" if bias.mean > 0 else "pale"
+            lines.append((True, f"Generated images are too {how} by {abs(bias.mean):.3f} OD."))
+        elif not math.isnan(bias.low):
+            lines.append((False, "No overall excess or lack of brown shows."))
+    return lines
+
+
+def number(value: float, digits: int) -> str:
+    """Return a value as text, a dash where it is undefined."""
+    if math.isnan(value):
+        return "–"
+    return "∞" if math.isinf(value) else f"{value:.{digits}f}"
+
+
+def interval_text(interval: Interval, digits: int) -> str:
+    """Return ``mean (low to high)``, the mean alone without bounds."""
+    mean = number(interval.mean, digits)
+    if math.isnan(interval.low):
+        return mean
+    return f"{mean} ({number(interval.low, digits)} to {number(interval.high, digits)})"
+
+
+def _image_metrics(evaluation: Evaluation) -> list[Metric]:
+    """Return the metrics that every single image has."""
+    return [metric for metric in evaluation.metrics if metric.key in evaluation.values[MODEL]]
+
+
+def _count(evaluation: Evaluation, level: str) -> int:
+    """Return the number of images of a level."""
+    return sum(level in (ALL_LEVELS, pair.her2) for pair in evaluation.pairs)
+
+
+def _plain(interval: Interval) -> dict[str, Any]:
+    """Return an interval as JSON knows it."""
+    return {
+        key: value if isinstance(value, int) or math.isfinite(value) else None
+        for key, value in asdict(interval).items()
+    }

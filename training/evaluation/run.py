@@ -1,0 +1,159 @@
+"""From a model or a folder of images, and a dataset, to the files of an evaluation."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from training.data.images import Pixels, write_png
+from training.data.pairs import Dataset, Pair
+from training.errors import DataError
+from training.evaluation.cases import draw_cases
+from training.evaluation.controls import control_candidates
+from training.evaluation.report import About, write_evaluation
+from training.evaluation.scoring import Candidate, Evaluation, Protocol, Scoring, evaluate
+from training.evaluation.sources import folder_candidate, model_candidate, released_view
+from training.inference.checkpoints import load_generator
+from training.metrics.features import load_features, load_lpips
+
+_PACKAGES = ("bci-pipeline", "torch", "numpy", "scikit-image", "pillow")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRequest:
+    """What to evaluate: exactly one of ``model`` and ``generated``, and how."""
+
+    dataset: Dataset
+    out: Path
+    model: Path | None = None
+    generated: Path | None = None
+    split: str = "test"
+    protocol: Protocol = "full"
+    as_released: bool = False
+    images: int | None = None
+    shift_px: int = 8
+    device: str = "cpu"
+    lpips: Path | None = None
+    features: Path | None = None
+    save_images: bool = False
+
+
+def run_evaluation(
+    request: EvaluationRequest, on_image: Callable[[int, int], None] = lambda done, total: None
+) -> tuple[Evaluation, About]:
+    """Evaluate, and write ``evaluation.json``, ``.csv`` and ``.html`` into the output folder.
+
+    ``on_image`` is told how many of how many images are done. Raises
+    :class:`training.errors.TrainingError` for whatever cannot be read, matched or compared.
+    """
+    pairs = _chosen_pairs(request)
+    scoring = Scoring(
+        protocol=request.protocol,
+        shift_px=request.shift_px,
+        device=request.device,
+        lpips=load_lpips(request.lpips, request.device) if request.lpips else None,
+        features=load_features(request.features, request.device) if request.features else None,
+        view=released_view if request.as_released else lambda pixels: pixels,
+    )
+    model = _model(request, pairs)
+    controls = control_candidates(_training_pairs(request.dataset), pairs, scoring.view)
+    evaluation = evaluate(
+        pairs, (model, *controls), scoring, lambda done: on_image(done, len(pairs))
+    )
+    about = _about(request, model, pairs)
+    write_evaluation(request.out, evaluation, about, draw_cases(evaluation, scoring))
+    return evaluation, about
+
+
+def pairs_of_split(dataset: Dataset, split: str) -> tuple[Pair, ...]:
+    """Return the pairs of a split; all of them where the dataset has no splits.
+
+    Raises :class:`DataError` for a split that the dataset does not have.
+    """
+    pairs = dataset.select(split)
+    if not pairs:
+        splits = sorted({pair.split or "none" for pair in dataset.pairs})
+        raise DataError(
+            f"{dataset.source} has no pairs in split {split!r}; its splits are "
+            f"{', '.join(splits)}. Choose one with --split."
+        )
+    return pairs
+
+
+def _chosen_pairs(request: EvaluationRequest) -> tuple[Pair, ...]:
+    """Return the pairs of the split, thinned evenly to ``request.images`` of them."""
+    pairs = pairs_of_split(request.dataset, request.split)
+    if request.images is None or request.images >= len(pairs):
+        return pairs
+    return tuple(pairs[len(pairs) * k // request.images] for k in range(request.images))
+
+
+def _model(request: EvaluationRequest, pairs: tuple[Pair, ...]) -> Candidate:
+    """Return the candidate to score; it saves its images where that was asked for."""
+    if request.generated is not None:
+        return folder_candidate(request.generated, pairs)
+    if request.model is None:
+        raise DataError("give a model, or a folder of generated images")
+    candidate = model_candidate(
+        load_generator(request.model, request.device), as_released=request.as_released
+    )
+    return _saving(candidate, request.out / "generated") if request.save_images else candidate
+
+
+def _saving(candidate: Candidate, folder: Path) -> Candidate:
+    """Return a candidate that also writes each image it makes."""
+
+    def make(pair: Pair, he: Pixels, real: Pixels) -> Pixels:
+        fake = candidate.make(pair, he, real)
+        write_png(folder / f"{pair.name}.png", fake)
+        return fake
+
+    return replace(candidate, make=make)
+
+
+def _training_pairs(dataset: Dataset) -> tuple[Pair, ...]:
+    """Return the pairs of the training split, none where the dataset has no splits."""
+    return tuple(pair for pair in dataset.pairs if pair.split == "train")
+
+
+def _about(request: EvaluationRequest, model: Candidate, pairs: tuple[Pair, ...]) -> About:
+    """Return what the report says about itself."""
+    whole = len(request.dataset.select(request.split))
+    notes = list(request.dataset.notes)
+    if len(pairs) < whole:
+        notes.append(f"{len(pairs):,} of the {whole:,} pairs of the split, evenly spread")
+    if request.as_released:
+        notes.append(
+            "run as the released test script does: images scaled to 320 px and cut to the middle "
+            "256 x 256, batch normalisation on each image's own statistics, dropout active, 8-bit "
+            "values cut off; such figures are comparable with nothing else"
+        )
+    has_splits = any(pair.split is not None for pair in pairs)
+    return About(
+        model=model.note,
+        dataset=request.dataset.source,
+        split=f"{request.split} split" if has_splits else "no splits",
+        protocol=request.protocol,
+        notes=tuple(notes),
+        settings={
+            "model": str(request.model or request.generated),
+            "dataset layout": request.dataset.layout,
+            "shift_px": request.shift_px if request.protocol == "full" else "not measured",
+            "as_released": request.as_released,
+            "lpips": str(request.lpips or "not measured"),
+            "fid_kid": str(request.features or "not measured"),
+            "device": _device_name(request.device),
+            "python": platform.python_version(),
+            **{name: version(name) for name in _PACKAGES},
+        },
+    )
+
+
+def _device_name(device: str) -> str:
+    """Return the device in words."""
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device

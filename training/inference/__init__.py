@@ -1,0 +1,1 @@
+"""A trained generator on images of any size."""

@@ -1,0 +1,149 @@
+"""Generators ready for use, in files: ours (``best.pt``, ``last.pt``) and those of the original code.
+
+A run folder holds ``best.pt`` and ``last.pt`` (a generator each, averaged and recalibrated) and
+``checkpoint.pt`` (everything that resuming needs). All load with ``weights_only=True``.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from training.errors import CheckpointError
+from training.inference.generate import generate
+from training.models.generators import GeneratorSpec, build_generator
+from training.models.official import load_official
+from training.storage import written_whole
+
+GENERATOR = "bci-pipeline generator 1"
+STATE = "bci-pipeline training state 1"
+BEST, LAST, CHECKPOINT = "best.pt", "last.pt", "checkpoint.pt"
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedGenerator:
+    """A generator in evaluation mode, and where it comes from."""
+
+    network: nn.Module
+    spec: GeneratorSpec
+    source: Path
+    mpp: float | None = None
+    """Pixel size it was trained at, where known."""
+    config: dict[str, Any] = field(default_factory=dict)
+    """Settings of its training; empty for weights of the original code."""
+    epoch: int | None = None
+    scores: dict[str, float] = field(default_factory=dict)
+    """Validation scores."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the generator is."""
+        return next(self.network.parameters()).device
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Map uint8 H&E ``(N, 3, H, W)`` to uint8 IHC, on the generator's device; any size."""
+        return generate(self.network, self.spec, images)
+
+    def describe(self) -> str:
+        """Return in a few words what this is."""
+        if not self.config:
+            return f"{self.source.name} (weights of the original code)"
+        return f"{self.config['model']}, recipe {self.config['recipe']}, epoch {self.epoch}"
+
+
+def load_generator(path: Path, device: str | torch.device = "cpu") -> TrainedGenerator:
+    """Load a generator from a run folder (its best one), a ``.pt`` file, or an official ``.pth``.
+
+    Raises :class:`CheckpointError`, saying what is wrong with which file.
+    """
+    found = _find(path)
+    stored = read_checkpoint(found)
+    if stored.get("format") == STATE:
+        raise CheckpointError(
+            f"{found} is the state of an unfinished run; use best.pt or last.pt beside it"
+        )
+    if stored.get("format") == GENERATOR:
+        trained = _ours(stored, found)
+    elif stored and all(isinstance(value, Tensor) for value in stored.values()):
+        trained = TrainedGenerator(*load_official(stored, found), found)
+    else:
+        raise CheckpointError(f"{found} was written by another program: it is no set of weights")
+    trained.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    trained.network.eval().requires_grad_(False)
+    return trained
+
+
+def save_generator(path: Path, trained: TrainedGenerator) -> None:
+    """Write a generator, whole or not at all."""
+    write_checkpoint(
+        path,
+        {
+            "format": GENERATOR,
+            "spec": asdict(trained.spec),
+            "weights": {k: v.detach().cpu() for k, v in trained.network.state_dict().items()},
+            "mpp": trained.mpp,
+            "config": trained.config,
+            "epoch": trained.epoch,
+            "scores": trained.scores,
+        },
+    )
+
+
+def write_checkpoint(path: Path, value: Mapping[str, Any]) -> None:
+    """Write plain values and tensors, whole or not at all."""
+    with written_whole(path) as part:
+        torch.save(dict(value), part)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Return what a checkpoint holds; nothing in it is executed.
+
+    Raises :class:`CheckpointError` when the file is missing, damaged, or not made of plain values.
+    """
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"checkpoint not found: {path}") from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"not a readable checkpoint: {path}. It is damaged, cut off, or holds more than "
+            "weights; files written by this program never are."
+        ) from error
+    if not isinstance(stored, dict):
+        raise CheckpointError(f"{path} holds a {type(stored).__name__}, not a set of weights")
+    return stored
+
+
+def _find(path: Path) -> Path:
+    """Return the file that ``path`` stands for."""
+    if not path.is_dir():
+        return path
+    for name in (BEST, LAST, "latest_net_G.pth"):
+        if (path / name).is_file():
+            return path / name
+    raise CheckpointError(f"no generator in {path}: neither {BEST} nor {LAST}. Is it a run folder?")
+
+
+def _ours(stored: dict[str, Any], path: Path) -> TrainedGenerator:
+    """Build a generator from a file of ours."""
+    try:
+        spec = GeneratorSpec(**stored["spec"])
+        network = build_generator(spec)
+        network.load_state_dict(stored["weights"])
+        return TrainedGenerator(
+            network,
+            spec,
+            path,
+            stored["mpp"],
+            stored["config"],
+            stored["epoch"],
+            stored["scores"],
+        )
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointError(f"{path} was written by another version: {error}") from error

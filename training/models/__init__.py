@@ -1,0 +1,1 @@
+"""Networks, losses, and what a training step of each model does."""

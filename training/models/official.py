@@ -1,0 +1,160 @@
+"""Checkpoints of the original code: plain state dicts such as ``latest_net_G.pth``.
+
+They hold no word about the network they belong to; it is recognised from names and shapes of the
+tensors. Ours are exported in the same form (``save_official``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from training.errors import CheckpointError
+from training.models.generators import GeneratorSpec, build_generator
+from training.storage import written_whole
+
+State = dict[str, Tensor]
+
+BLOCK = re.compile(r"^model\.(\d+)\.conv_block\.(\d+)\.weight$")
+STRANGERS = (
+    (("model.model.0.weight", "gating"), "the released attention U-Net (attention_unet_32)"),
+    (("Att5.", "Up5."), "an attention U-Net of a third party"),
+    (("scale0_layer0.",), "a discriminator of pix2pixHD"),
+    (("model.0.weight", "model.11.weight"), "a PatchGAN discriminator"),
+    (("features.0.weight",), "a VGG network"),
+)
+"""Substrings of names that must all be present, and what they give away."""
+NORMALISED_BIASES = ("model.1.bias", "model1_1.1.bias", "model.model.1.model.1.bias")
+"""Biases of convolutions that a normalisation follows."""
+NAMED_AT_MOST = 4
+
+
+def load_official(state: Mapping[str, Tensor], path: Path) -> tuple[nn.Module, GeneratorSpec]:
+    """Return the generator whose weights ``state`` holds, and what it is made of.
+
+    Raises :class:`CheckpointError` for weights of another network, naming it where it is known.
+    """
+    plain = _without_wrapper(state)
+    spec = recognise(plain, path)
+    network = build_generator(spec)
+    if spec.norm == "instance":
+        plain = {k: v for k, v in plain.items() if "running_" not in k and "num_batches" not in k}
+    try:
+        network.load_state_dict(plain)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{path} looks like {_named(spec)}, but does not fit: {error}"
+        ) from error
+    return network, spec
+
+
+def save_official(network: nn.Module, path: Path) -> None:
+    """Write a generator's weights as the original code does, whole or not at all."""
+    state = {
+        name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
+    }
+    with written_whole(path) as part:
+        torch.save(state, part)
+
+
+def recognise(state: Mapping[str, Tensor], path: Path) -> GeneratorSpec:
+    """Return the generator that a state dict belongs to; raises :class:`CheckpointError`."""
+    for marks, name in STRANGERS:
+        if all(any(mark in key for key in state) for mark in marks):
+            raise CheckpointError(f"{path} holds {name}, not a generator that can be built here")
+    if "model1_1.1.weight" in state:
+        return _enhancer(state)
+    if "model.model.0.weight" in state:
+        return _unet(state)
+    if "model.1.weight" in state and any(BLOCK.match(key) for key in state):
+        return _resnet(state)
+    some = ", ".join(list(state)[:NAMED_AT_MOST])
+    raise CheckpointError(
+        f"{path} holds an unknown network: its tensors are named {some}, ... Known are "
+        "resnet_9blocks and its kin, unet_256, and the generators of pix2pixHD."
+    )
+
+
+def _resnet(state: Mapping[str, Tensor]) -> GeneratorSpec:
+    """Recognise ``resnet_9blocks``, CycleGAN's generator and pix2pixHD's global generator."""
+    blocks = {int(found[1]) for key in state if (found := BLOCK.match(key))}
+    before = [
+        key for key in state if re.match(r"^model\.\d+\.weight$", key) and state[key].ndim == 4
+    ]
+    stem_and_downs = [key for key in before if int(key.split(".")[1]) < min(blocks)]
+    head = max(before, key=lambda key: int(key.split(".")[1]))
+    return replace(
+        _common(state),
+        width=state["model.1.weight"].shape[0],
+        downs=len(stem_and_downs) - 1,
+        blocks=len(blocks),
+        in_channels=state["model.1.weight"].shape[1],
+        out_channels=state[head].shape[0],
+    )
+
+
+def _enhancer(state: Mapping[str, Tensor]) -> GeneratorSpec:
+    """Recognise pix2pixHD's local enhancer by the global generator inside it."""
+    blocks = {int(found[1]) for key in state if (found := BLOCK.match(key))}
+    inner = [
+        key for key in state if re.match(r"^model\.\d+\.weight$", key) and state[key].ndim == 4
+    ]
+    downs = sum(int(key.split(".")[1]) < min(blocks) for key in inner) - 1
+    first = state["model1_1.1.weight"]
+    return replace(
+        _common(state),
+        kind="enhancer",
+        width=first.shape[0],
+        downs=downs,
+        blocks=len(blocks),
+        in_channels=first.shape[1],
+    )
+
+
+def _unet(state: Mapping[str, Tensor]) -> GeneratorSpec:
+    """Recognise ``unet_256`` and ``unet_128``; the nesting of their names is their depth."""
+    first, last = state["model.model.0.weight"], state["model.model.3.weight"]
+    return replace(
+        _common(state),
+        kind="unet",
+        width=first.shape[0],
+        downs=max(key.split(".").count("model") for key in state) - 1,
+        blocks=0,
+        in_channels=first.shape[1],
+        out_channels=last.shape[1],
+    )
+
+
+def _common(state: Mapping[str, Tensor]) -> GeneratorSpec:
+    """Return a generator with the right normalisation, biases and dropout slot."""
+    # InstanceNorm of old PyTorch has running statistics too, but no weights of its own.
+    batch = any(
+        f"{key.removesuffix('running_mean')}weight" in state
+        for key in state
+        if key.endswith("running_mean")
+    )
+    in_blocks = {int(found[2]): state[key].ndim for key in state if (found := BLOCK.match(key))}
+    return GeneratorSpec(
+        norm="batch" if batch else "instance",
+        conv_bias=any(name in state for name in NORMALISED_BIASES),
+        dropout=0.5 if not in_blocks or in_blocks.get(6) == 4 else None,
+    )
+
+
+def _without_wrapper(state: Mapping[str, Tensor]) -> State:
+    """Drop the prefix that ``DataParallel`` leaves."""
+    return {key.removeprefix("module."): value for key, value in state.items()}
+
+
+def _named(spec: GeneratorSpec) -> str:
+    """Return a generator in words."""
+    if spec.kind == "unet":
+        return f"unet_{2**spec.downs}"
+    if spec.kind == "enhancer":
+        return "the local enhancer of pix2pixHD"
+    return f"resnet_{spec.blocks}blocks" if spec.downs == 2 else "pix2pixHD's global generator"

@@ -1,0 +1,210 @@
+"""The models: which networks play, what they want, and one training step of each.
+
+pix2pix (Isola et al. 2017), pyramid pix2pix (Liu et al. 2022) and pix2pixHD (Wang et al. 2018) are
+conditional GANs: the discriminator sees the H&E image beside a real or a generated IHC image. It
+is stepped first, then the generator, as in the released code. CycleGAN is in ``cyclegan``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from training.data.batches import Batch
+from training.devices import random_state, set_random_state
+from training.models.cyclegan import CycleGAN
+from training.models.discriminators import MultiscaleDiscriminator, PatchGAN
+from training.models.generators import (
+    GENERATORS,
+    GeneratorSpec,
+    build_generator,
+    frozen_statistics,
+    initialise,
+)
+from training.models.losses import (
+    VGGLoss,
+    adversarial_loss,
+    feature_matching_loss,
+    multiscale_adversarial_loss,
+)
+from training.models.pyramid import PyramidLoss
+from training.models.trainable import Losses, Player, add_terms
+from training.settings.config import TrainConfig
+
+LAMBDA_FEATURES = 10.0
+
+
+class Model(Protocol):
+    """What the training loop needs of a model."""
+
+    spec: GeneratorSpec
+    players: dict[str, Player]
+
+    @property
+    def generator(self) -> nn.Module:
+        """The network that turns H&E into IHC."""
+        ...
+
+    def step(self, batches: Sequence[Batch]) -> Losses:
+        """Train on some batches, whose gradients are averaged; return the losses, detached."""
+        ...
+
+    def extra_state(self) -> dict[str, Any]:
+        """Return what resuming needs beside networks and optimisers."""
+        ...
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`extra_state`."""
+        ...
+
+
+def build_model(config: TrainConfig, fabric: Fabric) -> Model:
+    """Return the model that ``config`` names, its networks freshly drawn.
+
+    Raises :class:`training.errors.CheckpointError` when the VGG loss is asked for without weights.
+    """
+    spec = generator_spec(config)
+    if config.model == "cyclegan":
+        return CycleGAN(config, spec, fabric)
+    if config.model == "pix2pixhd":
+        return Pix2PixHD(config, spec, fabric)
+    return Pix2Pix(config, spec, fabric)
+
+
+def generator_spec(config: TrainConfig) -> GeneratorSpec:
+    """Return the generator that a model trains."""
+    if config.model == "cyclegan":
+        return replace(GENERATORS["cyclegan"], width=config.ngf)
+    if config.model == "pix2pixhd":
+        kind = "pix2pixhd_enhancer" if config.local_enhancer else "pix2pixhd"
+        return replace(GENERATORS[kind], width=config.ngf)
+    kind = "unet_256" if config.model == "pix2pix-unet" else "resnet_9blocks"
+    return replace(GENERATORS[kind], width=config.ngf, dropout=config.dropout)
+
+
+class Pix2Pix:
+    """pix2pix and pyramid pix2pix: cross-entropy GAN, L1 and the pyramid loss."""
+
+    def __init__(self, config: TrainConfig, spec: GeneratorSpec, fabric: Fabric) -> None:
+        self.spec = spec
+        self._lambda_gan = config.lambda_gan
+        generator, discriminator = build_generator(spec), self._discriminator(config)
+        for network in (generator, discriminator):
+            initialise(network, zero_bias=config.model != "pix2pixhd")
+        self._g = Player(generator, config, fabric)
+        self._d = Player(discriminator, config, fabric)
+        self.players = {"generator": self._g, "discriminator": self._d}
+        self._pyramid = PyramidLoss(config.pyramid_weights)
+
+    @property
+    def generator(self) -> nn.Module:
+        """The network that turns H&E into IHC."""
+        return self._g.network
+
+    def step(self, batches: Sequence[Batch]) -> Losses:
+        """Step the discriminator, then the generator; return the losses, detached."""
+        takes = [self._generate(batch, keep=len(batches) == 1) for batch in batches]
+        lasts = [number == len(batches) - 1 for number in range(len(batches))]
+        losses: Losses = {}
+        for batch, (fake, _), last in zip(batches, takes, lasts, strict=True):
+            terms = self._teach_discriminator(batch, fake, len(batches), last=last)
+            add_terms(losses, terms, len(batches))
+        self._d.step()
+        with self._d.held():
+            for batch, (_, again), last in zip(batches, takes, lasts, strict=True):
+                terms = self._generator_terms(batch, again())
+                self._g.backward(torch.stack(list(terms.values())).sum() / len(batches), last=last)
+                add_terms(losses, terms, len(batches))
+        self._g.step()
+        return losses
+
+    def extra_state(self) -> dict[str, Any]:
+        """Return nothing: networks and optimisers are all there is."""
+        return {}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Accept nothing."""
+
+    def _generate(self, batch: Batch, *, keep: bool) -> tuple[Tensor, Callable[[], Tensor]]:
+        """Return generated images without gradients, and how to get them with gradients.
+
+        Of several batches, all are generated before the generator is stepped. Keeping their
+        activations would use the very memory that accumulation saves, so that they are generated
+        twice, with the same dropout.
+        """
+        if keep:
+            fake: Tensor = self._g.train(batch.he)
+            return fake.detach(), lambda: fake
+        state = random_state(batch.he.device)
+        with torch.no_grad(), frozen_statistics(self._g.network):
+            draft: Tensor = self._g.train(batch.he)
+
+        def again() -> Tensor:
+            set_random_state(state, batch.he.device)
+            generated: Tensor = self._g.train(batch.he)
+            return generated
+
+        return draft, again
+
+    def _teach_discriminator(self, batch: Batch, fake: Tensor, parts: int, *, last: bool) -> Losses:
+        """Add the discriminator's gradients of one batch; its loss is halved, as in pix2pix."""
+        terms = {}
+        for name, image in (("D_fake", fake), ("D_real", batch.ihc)):
+            found = self._d.train(torch.cat((batch.he, image), dim=1))
+            terms[name] = self._verdict(found, real=name == "D_real")
+            self._d.backward(0.5 * terms[name] / parts, last=last and name == "D_real")
+        return terms
+
+    def _generator_terms(self, batch: Batch, fake: Tensor) -> Losses:
+        """Return the terms of the generator's loss."""
+        found = self._d.judge(torch.cat((batch.he, fake), dim=1))
+        terms = {"G_GAN": self._lambda_gan * self._verdict(found, real=True)}
+        for number, term in enumerate(self._pyramid(fake, batch.ihc, batch.weight)):
+            terms[f"G_S{number}" if number else "G_L1"] = term
+        return terms
+
+    def _discriminator(self, config: TrainConfig) -> nn.Module:
+        return PatchGAN(width=config.ndf)
+
+    def _verdict(self, found: Any, *, real: bool) -> Tensor:
+        """Return the adversarial loss of what the discriminator found."""
+        return adversarial_loss(found, real=real, kind="vanilla")
+
+
+class Pix2PixHD(Pix2Pix):
+    """pix2pixHD: multi-scale discriminators, feature matching, and the VGG loss where it can be.
+
+    The original steps the generator first; the order does not matter to the equilibrium, and one
+    order for all conditional models keeps them comparable.
+    """
+
+    def __init__(self, config: TrainConfig, spec: GeneratorSpec, fabric: Fabric) -> None:
+        super().__init__(config, spec, fabric)
+        self._vgg: VGGLoss | None = None
+        if config.vgg_weights:
+            self._vgg = VGGLoss(Path(config.vgg_weights)).to(fabric.device).eval()
+
+    def _generator_terms(self, batch: Batch, fake: Tensor) -> Losses:
+        """Return GAN, feature-matching and VGG terms."""
+        found = self._d.judge(torch.cat((batch.he, fake), dim=1))
+        with torch.no_grad():
+            wanted = self._d.judge(torch.cat((batch.he, batch.ihc), dim=1))
+        terms = {
+            "G_GAN": self._lambda_gan * self._verdict(found, real=True),
+            "G_features": LAMBDA_FEATURES * feature_matching_loss(found, wanted),
+        }
+        if self._vgg is not None:
+            terms["G_VGG"] = LAMBDA_FEATURES * self._vgg(fake.float(), batch.ihc)
+        return terms
+
+    def _discriminator(self, config: TrainConfig) -> nn.Module:
+        return MultiscaleDiscriminator(width=config.ndf)
+
+    def _verdict(self, found: Any, *, real: bool) -> Tensor:
+        return multiscale_adversarial_loss(found, real=real)

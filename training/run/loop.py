@@ -1,0 +1,238 @@
+"""Training, from the first step to the last."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from training.data.batches import Batch
+from training.data.pairs import Dataset
+from training.devices import describe, make_fabric
+from training.errors import ConfigError, DivergedError
+from training.inference.checkpoints import BEST, CHECKPOINT, LAST, TrainedGenerator, save_generator
+from training.models.pix2pix import Model, build_model
+from training.run.averaging import Averaged, recalibrate
+from training.run.history import (
+    Listener,
+    Meter,
+    Scribe,
+    Silent,
+    StepRecord,
+    ValidationRecord,
+    broken_losses,
+)
+from training.run.preparation import Prepared, calibration_images, prepare
+from training.run.processes import Peers
+from training.run.report import ABOUT, CONFIG, SAMPLES, write_report
+from training.run.resume import Position, last_good, load_state, save_state
+from training.run.samples import write_sheet
+from training.run.stop import stop_on_signals
+from training.run.validation import validate
+from training.settings.config import TrainConfig
+from training.storage import write_json
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished run leaves."""
+
+    folder: Path
+    epochs: int
+    steps: int
+    scores: dict[str, float]
+    """Scores of the last validation, empty without one."""
+    best_psnr: float | None
+
+
+def train(
+    config: TrainConfig,
+    dataset: Dataset,
+    out: Path,
+    *,
+    resume: bool = False,
+    cache_parent: Path | None = None,
+    listener: Listener | None = None,
+) -> Outcome:
+    """Train a model on ``dataset`` and leave everything in the run folder ``out``.
+
+    A killed run goes on from its last checkpoint with ``resume`` and ends, on a CPU, with the same
+    weights as if it had never stopped. Raises :class:`DivergedError` when a loss becomes NaN, and
+    ``KeyboardInterrupt``, after a checkpoint, when a signal asks it to stop.
+    """
+    if not resume and (out / CONFIG).exists():
+        raise ConfigError(f"{out} holds a run already: add --resume, or give another folder")
+    fabric = make_fabric(config)
+    listener = listener if listener is not None and fabric.is_global_zero else Silent()
+    data = prepare(config, dataset, fabric, listener, cache_parent)
+    torch.manual_seed(config.seed)
+    model = build_model(config, fabric)
+    averaged = Averaged(model.generator, config.ema) if config.ema else None
+    torch.manual_seed(config.seed + 1 + fabric.global_rank)
+    peers = Peers(fabric)
+    position = load_state(out, config, model, averaged, peers) if resume else Position()
+    if fabric.is_global_zero:
+        write_json(out / CONFIG, config.as_dict())
+        write_json(out / ABOUT, data.about() | {"machine": describe(fabric)})
+    run = Run(config, out, peers, data, model, averaged, listener)
+    with closing(Scribe(out, config.tensorboard, position.total, fabric.is_global_zero)) as scribe:
+        return run_epochs(run, position, scribe)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What one run works with."""
+
+    config: TrainConfig
+    out: Path
+    peers: Peers
+    data: Prepared
+    model: Model
+    averaged: Averaged | None
+    listener: Listener
+
+    @property
+    def fabric(self) -> Fabric:
+        """Device, precision and processes."""
+        return self.peers.fabric
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of one epoch."""
+        return -(-len(self.data.batches) // self.config.accumulate)
+
+
+def run_epochs(run: Run, position: Position, scribe: Scribe) -> Outcome:
+    """Train from ``position`` to the end."""
+    config, model = run.config, run.model
+    scores: dict[str, float] = {}
+    meter, saved_at = Meter(), time.monotonic()
+    with stop_on_signals() as stop:
+        for epoch in range(position.epoch, config.total_epochs):
+            for player in model.players.values():
+                player.set_learning_rate(config.learning_rate(epoch))
+            first = position.step * config.accumulate
+            for batches in grouped(run.data.batches.epoch(epoch, first), config.accumulate):
+                losses = model.step(batches)
+                if run.averaged is not None:
+                    run.averaged.update(model.generator)
+                position = position.after_step()
+                meter.add(losses, sum(len(batch.he) for batch in batches) * run.fabric.world_size)
+                if position.total % config.log_every == 0:
+                    log(run, position, meter, scribe)
+                due = time.monotonic() - saved_at > 60 * config.save_minutes
+                stopping, saving = run.peers.any(stop.requested, due)
+                if stopping or saving:
+                    save(run, position, meter)
+                    saved_at = time.monotonic()
+                if stopping:
+                    raise KeyboardInterrupt
+            done = epoch + 1
+            if done % config.validate_every == 0 or done == config.total_epochs:
+                log(run, position, meter, scribe)
+                position, scores = score(run, position.after_epoch(), scribe)
+                save(run, position, meter)
+                meter.restart(run.data.batches.waited_s)
+                saved_at = time.monotonic()
+            else:
+                position = position.after_epoch()
+    return Outcome(run.out, position.epoch, position.total, scores, position.best)
+
+
+def grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+    """Yield lists of ``size`` batches; the last one may be shorter."""
+    group: list[Batch] = []
+    for batch in batches:
+        group.append(batch)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def log(run: Run, position: Position, meter: Meter, scribe: Scribe) -> None:
+    """Write down what the steps since the last time were like; stop where a loss is no number."""
+    if not meter.steps:
+        return
+    losses, images_per_s, waiting, step_s = meter.read(run.data.batches.waited_s)
+    check(run, position, losses)
+    total = run.config.total_epochs * run.steps_per_epoch
+    record = StepRecord(
+        position.epoch,
+        position.total,
+        total,
+        run.config.learning_rate(position.epoch),
+        losses,
+        images_per_s,
+        waiting,
+        step_s * (total - position.total),
+    )
+    scribe.stepped(record)
+    run.listener.stepped(record)
+
+
+def save(run: Run, position: Position, meter: Meter) -> None:
+    """Write a checkpoint, unless a loss since the last log is no number."""
+    check(run, position, meter.means())
+    save_state(run.out, run.config, position, run.model, run.averaged, run.peers)
+    run.fabric.barrier()
+
+
+def check(run: Run, position: Position, losses: dict[str, float]) -> None:
+    """Raise :class:`DivergedError` where a loss is NaN or infinite."""
+    broken = broken_losses(losses)
+    if broken:
+        raise DivergedError(
+            f"training diverged at step {position.total}, epoch {position.epoch}: {broken}. "
+            f"Stopped; {last_good(run.out / CHECKPOINT)}."
+        )
+
+
+def score(run: Run, position: Position, scribe: Scribe) -> tuple[Position, dict[str, float]]:
+    """Score the generator as it would be used, keep it, draw a sheet, renew the report."""
+    scores: dict[str, float] = {}
+    if run.fabric.is_global_zero:
+        network = deployed(run)
+        spec, data = run.model.spec, run.data
+        result = validate(
+            network,
+            spec,
+            data.cache,
+            data.held_out or (0,),
+            batch_statistics=run.config.statistics == "batch",
+        )
+        scores = result.scores if data.held_out else {}
+        trained = TrainedGenerator(
+            network, spec, run.out, data.mpp, run.config.as_dict(), position.epoch, scores
+        )
+        save_generator(run.out / LAST, trained)
+        best = not scores or position.best is None or scores["psnr"] > position.best
+        if best:
+            save_generator(run.out / BEST, trained)
+            position = replace(position, best=scores.get("psnr"))
+        write_sheet(run.out / SAMPLES / f"epoch_{position.epoch:04d}.png", result.sheet)
+        if scores:
+            record = ValidationRecord(position.epoch, position.total, scores, best)
+            scribe.validated(record)
+            run.listener.validated(record)
+        write_report(run.out)
+    run.fabric.barrier()
+    return position, scores
+
+
+def deployed(run: Run) -> nn.Module:
+    """Return a copy of the generator as it will be used: averaged, recalibrated, evaluating."""
+    source = run.model.generator if run.averaged is None else run.averaged.network
+    network = copy.deepcopy(source).requires_grad_(False).eval()
+    if run.config.recalibrate:
+        multiple_px = run.model.spec.multiple_px
+        recalibrate(network, calibration_images(run.data, run.config.recalibrate, multiple_px))
+    return network

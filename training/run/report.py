@@ -1,0 +1,155 @@
+"""``train.html``: how training went, in one file that needs no network."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from training.run.curves import Plot, draw_plot
+from training.run.history import HISTORY, VALIDATION, Table, read_numbers
+from training.storage import write_text
+
+REPORT = "train.html"
+CONFIG, ABOUT, SAMPLES = "config.json", "run.json", "samples"
+SHEETS_AT_MOST = 10
+JPEG_QUALITY = 88
+WAITING_TOO_MUCH = 0.05
+BEATEN_BELOW = 0.05
+"""Mean of the discriminator's two losses below which it tells every image."""
+OVERFITTED_DB = 0.5
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One sample sheet, as a data URI."""
+
+    epoch: int
+    uri: str
+
+
+def write_report(run: Path) -> None:
+    """Write the report of the run in ``run``, from the files that are there so far."""
+    config = json.loads((run / CONFIG).read_text(encoding="utf-8"))
+    about = json.loads((run / ABOUT).read_text(encoding="utf-8"))
+    history = read_numbers(Table(run / HISTORY).rows())
+    validation = read_numbers(Table(run / VALIDATION).rows())
+    environment = Environment(
+        loader=PackageLoader("training"), autoescape=True, undefined=StrictUndefined
+    )
+    html = environment.get_template("train.html").render(
+        config=config,
+        about=about,
+        headlines=headlines(config, about, history, validation),
+        scores=_plots(validation, "epoch", {"PSNR, dB": ["psnr"], "SSIM": ["ssim"]}),
+        losses=_plots(history, "step", _loss_groups(history)),
+        speed=_plots(
+            history, "step", {"images per second": ["images_per_s"], "learning rate": ["lr"]}
+        ),
+        sheets=_sheets(run / SAMPLES),
+    )
+    write_text(run / REPORT, html)
+
+
+def headlines(
+    config: Mapping[str, Any],
+    about: Mapping[str, Any],
+    history: Mapping[str, Sequence[float]],
+    validation: Mapping[str, Sequence[float]],
+) -> list[tuple[bool, str]]:
+    """Return what a reader should know first; ``True`` marks a warning."""
+    total = sum(config["epochs"])
+    lines = []
+    if validation:
+        scores = validation["psnr"]
+        best = max(range(len(scores)), key=scores.__getitem__)
+        lines.append(
+            (
+                False,
+                f"{validation['epoch'][-1]:.0f} of {total} epochs. Best validation PSNR "
+                f"{scores[best]:.2f} dB (SSIM {validation['ssim'][best]:.3f}) after epoch "
+                f"{validation['epoch'][best]:.0f}; that generator is best.pt.",
+            )
+        )
+        if scores[best] - scores[-1] > OVERFITTED_DB:
+            lines.append(
+                (True, f"The last generator is {scores[best] - scores[-1]:.1f} dB worse than it.")
+            )
+    if history:
+        lines += _about_steps(history)
+    lines += [(note.startswith("warning"), note) for note in about["notes"]]
+    return lines
+
+
+def _about_steps(history: Mapping[str, Sequence[float]]) -> list[tuple[bool, str]]:
+    """Return lines on speed, waiting and the balance of the game."""
+    waiting = sum(history["waiting"]) / len(history["waiting"])
+    speed = history["images_per_s"][-1]
+    lines = [
+        (
+            waiting > WAITING_TOO_MUCH,
+            f"{speed:.3g} images per second, {waiting:.1%} of the time spent waiting for images.",
+        )
+    ]
+    if "D_real" in history:
+        recent = [
+            (real + fake) / 2
+            for real, fake in list(zip(history["D_real"], history["D_fake"], strict=True))[-5:]
+        ]
+        if max(recent) < BEATEN_BELOW:
+            lines.append(
+                (
+                    True,
+                    "The discriminator tells real from generated images without fail, so that the "
+                    "generator learns little from it.",
+                )
+            )
+    return lines
+
+
+def _loss_groups(history: Mapping[str, Sequence[float]]) -> dict[str, list[str]]:
+    """Return the losses that share a plot."""
+    names = [name for name in history if re.match(r"[GD]_", name)]
+    adversarial = [name for name in names if name.startswith(("G_GAN", "D_"))]
+    return {
+        "image losses": [name for name in names if name not in adversarial],
+        "adversarial losses": adversarial,
+    }
+
+
+def _plots(
+    columns: Mapping[str, Sequence[float]], over: str, groups: Mapping[str, list[str]]
+) -> list[Plot]:
+    """Return the plots that have anything to show."""
+    if not columns:
+        return []
+    drawn = [
+        draw_plot(title, over, columns[over], {name: columns[name] for name in names})
+        for title, names in groups.items()
+    ]
+    return [plot for plot in drawn if plot is not None]
+
+
+def _sheets(folder: Path) -> list[Sheet]:
+    """Return the newest sheet and others spread over the run, oldest first, as JPEG."""
+    paths = sorted(folder.glob("epoch_*.png"))
+    stride = max(1, math.ceil(len(paths) / SHEETS_AT_MOST))
+    chosen = paths[::-1][::stride][::-1]
+    return [Sheet(int(path.stem.split("_")[1]), _as_uri(path)) for path in chosen]
+
+
+def _as_uri(path: Path) -> str:
+    """Return an image as a data URI."""
+    buffer = io.BytesIO()
+    with Image.open(path) as image:
+        image.save(buffer, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

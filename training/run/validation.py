@@ -1,0 +1,65 @@
+"""Scoring a generator on held-out pairs while training goes on."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor, nn
+
+from training.data.cache import PixelCache
+from training.data.images import Pixels, from_batch, to_batch
+from training.devices import random_state, set_random_state
+from training.inference.generate import generate
+from training.metrics.published import psnr, ssim
+from training.models.generators import GeneratorSpec
+
+SHEET_ROWS = 6
+LARGEST_PSNR = 100.0
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Mean scores, and the first few results."""
+
+    scores: dict[str, float]
+    sheet: list[tuple[Pixels, Pixels, Pixels]]
+
+
+def validate(
+    network: nn.Module,
+    spec: GeneratorSpec,
+    cache: PixelCache,
+    pairs: Sequence[int],
+    *,
+    batch_statistics: bool,
+) -> Validation:
+    """Score ``network`` on some pairs of a cache, whole images, one at a time.
+
+    ``batch_statistics`` leaves dropout and batch statistics on, as the released test script does.
+    ``network`` stays as it is, and so do random numbers.
+    """
+    device = next(network.parameters()).device
+    state = random_state(device)
+    if batch_statistics:
+        network = copy.deepcopy(network).train()
+    values: dict[str, list[float]] = {"psnr": [], "ssim": []}
+    sheet: list[tuple[Pixels, Pixels, Pixels]] = []
+    for he, ihc in _images(cache, pairs):
+        real = ihc.to(device)
+        fake = generate(network, spec, he)
+        values["psnr"].append(min(psnr(real, fake).item(), LARGEST_PSNR))
+        values["ssim"].append(ssim(real, fake).item())
+        if len(sheet) < SHEET_ROWS:
+            sheet.append((from_batch(he), from_batch(ihc), from_batch(fake)))
+    set_random_state(state, device)
+    return Validation({name: float(np.mean(found)) for name, found in values.items()}, sheet)
+
+
+def _images(cache: PixelCache, pairs: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield H&E and IHC as ``(1, 3, H, W)`` uint8."""
+    for pair in pairs:
+        he, ihc = cache.pair(pair)
+        yield to_batch(he), to_batch(ihc)

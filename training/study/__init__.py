@@ -1,0 +1,1 @@
+"""The reader study: sheets, scores, agreement."""
