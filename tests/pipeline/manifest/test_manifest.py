@@ -236,7 +236,7 @@ def test_places_of_nested_values(tmp_path: Path) -> None:
 
 
 def test_the_example_of_the_repository_is_right() -> None:
-    manifest = load_manifest(Path(__file__).parents[2] / "data_manifest.yaml")
+    manifest = load_manifest(Path(__file__).parents[3] / "data_manifest.yaml")
 
     assert [case.id for case in manifest.cases] == ["case01", "case02"]
     assert manifest.synthetic is not None
