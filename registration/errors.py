@@ -6,6 +6,7 @@
       ├── SlideError (also OSError)        a slide cannot be opened or read
       ├── LandmarkError (also ValueError)  a landmark file or a set of points is unusable
       ├── StartError                       no trustworthy initial alignment was found
+      ├── SettingsError (also ValueError)  a setting is unknown, or its value cannot be used
       ├── SynthError (also ValueError)     a synthetic slide cannot be made as asked for
       └── RunError                         a run folder is missing, foreign or incomplete
 
@@ -27,6 +28,10 @@ class LandmarkError(RegistrationError, ValueError):
 
 class StartError(RegistrationError):
     """No initial alignment could be found that an independent measure confirms."""
+
+
+class SettingsError(RegistrationError, ValueError):
+    """A setting is unknown, or its value cannot be used."""
 
 
 class SynthError(RegistrationError, ValueError):
