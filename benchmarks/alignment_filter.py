@@ -87,7 +87,7 @@ def measured(case: SynthCase, folder: Path, size: int, crew: Workers) -> list[Me
         grid = PatchGrid.on(slide.size, slide.mpp, size, size // 2, None)
         source = RunSource(run, registration.key)
         figures = measure_case(source, grid, run.parent, crew, no_progress)
-        candidates, _ = judged(figures, grid, "he", PatchSettings(size=size))
+        candidates = judged(figures, grid, "he", PatchSettings(size=size))
         usable = content_map(slide, TissueMap.of(slide), InProcess(), no_progress)
         for candidate in candidates:
             if candidate.null_percentile is None or candidate.shift_um is None:

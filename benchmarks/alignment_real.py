@@ -60,7 +60,7 @@ def _filtered(registration: Registration, every: Landmarks, crew: Workers) -> di
     grid = PatchGrid.on(slide.size, slide.mpp, settings.size, settings.step, None)
     source = RunSource(registration.folder.resolve(), registration.key)
     figures = measure_case(source, grid, registration.folder, crew, no_progress)
-    candidates, _ = judged(figures, grid, "he", settings)
+    candidates = judged(figures, grid, "he", settings)
     chosen = [item for item in candidates if item.null_percentile is not None]
     compared = [
         item

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.dataset.assemble import REPORT_NAME as DATASET_REPORT
+from pipeline.dataset.plan import REPORT_NAME as DATASET_REPORT
 from pipeline.errors import DatasetError, UsageError
 from pipeline.patches.settings import PatchSettings
 from pipeline.report.registration import REPORT_NAME

@@ -129,7 +129,7 @@ def _plan_text(plan: list[dict[str, object]]) -> str:
 
 def _summary(request: PatchRequest, record: dict[str, Any], failed: dict[str, str]) -> str:
     """Return the lines a person wants to see first."""
-    from pipeline.dataset.assemble import REPORT_NAME
+    from pipeline.dataset.plan import REPORT_NAME
 
     lines = [
         f"{step['left']:>8}  {step['label']}"

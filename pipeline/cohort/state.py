@@ -21,7 +21,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from pipeline.dataset.assemble import DatasetPlan, finished_dataset_key
+from pipeline.dataset.assemble import finished_dataset_key
+from pipeline.dataset.plan import DatasetPlan
 from pipeline.dataset.summary import DatasetCase
 from pipeline.errors import PipelineError, UsageError
 from pipeline.manifest.manifest import Case, Manifest, load_manifest

@@ -11,74 +11,24 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.dataset.card import write_card
 from pipeline.dataset.checksums import SUMS_NAME, write_checksums
-from pipeline.dataset.layouts import Layout, is_side_by_side, pair_files, pair_name
+from pipeline.dataset.layouts import pair_files, pair_name
 from pipeline.dataset.metadata import write_metadata
-from pipeline.dataset.summary import DatasetCase, Summary, summarise
-from pipeline.dataset.table import PatchRow, write_tables
+from pipeline.dataset.plan import FORMAT, FORMAT_VERSION, RECORD_NAME, Dataset, DatasetPlan
+from pipeline.dataset.report import write_report
+from pipeline.dataset.summary import DatasetCase, summarise
+from pipeline.dataset.table import COLUMNS, PatchRow, write_tables
 from pipeline.errors import DatasetError, UsageError
 from pipeline.patches.record import Candidate, CasePatches
-from pipeline.patches.settings import PatchSettings
 from pipeline.patches.writer import SUFFIXES
-from pipeline.split import Labelled, Split, SplitSettings, assign_splits, check_leakage
+from pipeline.split import Labelled, Split, assign_splits, check_leakage
 from registration.result import versions
-from registration.storage import settings_hash, write_json
-
-RECORD_NAME = "dataset.json"
-REPORT_NAME = "dataset.html"
-CARD_NAME = "README.md"
-FIGURES = "figures"
-FORMAT = "bci-pipeline dataset"
-FORMAT_VERSION = 1
-KEY_VERSION = 1
-"""Raised when a dataset would look different for equal inputs."""
-
-
-@dataclass(frozen=True)
-class DatasetPlan:
-    """All that a dataset is made from."""
-
-    name: str
-    cases: tuple[DatasetCase, ...]
-    settings: PatchSettings
-    layout: Layout = "bci"
-    split: SplitSettings = field(default_factory=SplitSettings)
-
-    def __post_init__(self) -> None:
-        if self.settings.side_by_side != is_side_by_side(self.layout):
-            raise UsageError(f"patches cut for another layout cannot be laid out as {self.layout}")
-
-    @property
-    def key(self) -> str:
-        """Hash of everything the dataset depends on."""
-        cases = [
-            [
-                case.name,
-                case.patient,
-                case.her2,
-                case.split,
-                case.excluded,
-                case.key,
-            ]
-            for case in sorted(self.cases, key=lambda case: case.name)
-        ]
-        return settings_hash(
-            KEY_VERSION, self.name, cases, self.settings.as_dict(), self.layout, asdict(self.split)
-        )
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A finished dataset."""
-
-    folder: Path
-    plan: DatasetPlan
-    rows: tuple[PatchRow, ...]
-    summary: Summary
+from registration.storage import write_json
 
 
 def assemble(plan: DatasetPlan, folder: Path) -> Dataset:
@@ -87,9 +37,6 @@ def assemble(plan: DatasetPlan, folder: Path) -> Dataset:
     Raises :class:`DatasetError` where no pair is left, a patient is in two splits, or the same
     slide would be in two; :class:`UsageError` where the folder holds something else.
     """
-    from pipeline.dataset.card import write_card
-    from pipeline.dataset.report import write_report
-
     plan = replace(plan, cases=tuple(sorted(plan.cases, key=lambda case: case.name)))
     rows, images = table_of(plan)
     check_leakage([asdict(row) for row in rows])
@@ -164,7 +111,7 @@ def table_of(plan: DatasetPlan) -> tuple[list[PatchRow], dict[str, Path]]:
                 files = pair_files(plan.layout, split, name, SUFFIXES[plan.settings.image])
                 sources = case.patches.images(candidate)
                 images |= dict(zip(files.both, sources, strict=True))
-                row = PatchRow(**{**asdict(row), "he_file": files.he, "ihc_file": files.ihc})
+                row = replace(row, he_file=files.he, ihc_file=files.ihc)
             rows.append(row)
     return rows, images
 
@@ -195,28 +142,18 @@ def _slides_record(case: DatasetCase) -> dict[str, Any]:
 
 
 def _row(case: DatasetCase, patches: CasePatches, candidate: Candidate, split: Split) -> PatchRow:
+    """Return a candidate's row; the columns that it knows itself are taken over by their names."""
     return PatchRow(
         pair_id=f"{case.name}_{candidate.x}_{candidate.y}",
         case=case.name,
         patient=case.patient,
         he_hash=patches.slides.he_hash,
         ihc_hash=patches.slides.ihc_hash,
-        x=candidate.x,
-        y=candidate.y,
         size=patches.settings.size,
         mpp=round(patches.mpp, 6),
         her2=case.her2,
         split=split,
-        he_tissue=candidate.he_tissue,
-        ihc_tissue=candidate.ihc_tissue,
-        filled=candidate.filled,
-        shift_um=candidate.shift_um,
-        similarity=candidate.similarity,
-        null_percentile=candidate.null_percentile,
-        fold=candidate.fold,
-        seam=candidate.seam,
-        kept=candidate.kept,
-        reason=candidate.reason,
+        **{name: getattr(candidate, name) for name in COLUMNS if hasattr(candidate, name)},
     )
 
 

@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pipeline.dataset.assemble import CARD_NAME, Dataset
+from pipeline.dataset.plan import CARD_NAME, Dataset
 from pipeline.patches.writer import SUFFIXES
 from registration.storage import write_text
 

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline.dataset.assemble import RECORD_NAME
 from pipeline.dataset.checksums import verify
+from pipeline.dataset.plan import RECORD_NAME
 from pipeline.dataset.table import read_table
 from pipeline.errors import DatasetError
 from pipeline.split import check_leakage

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.dataset.assemble import FIGURES, REPORT_NAME, Dataset
 from pipeline.dataset.figures import (
     REASON_COLOURS,
     chosen,
@@ -18,6 +17,7 @@ from pipeline.dataset.figures import (
     rejected_pictures,
 )
 from pipeline.dataset.layouts import UNKNOWN_HER2
+from pipeline.dataset.plan import FIGURES, REPORT_NAME, Dataset
 from pipeline.dataset.summary import SMALLEST_ODD_DENSITY, Summary, odd_mpp, odd_ones
 from pipeline.dataset.table import PatchRow
 from pipeline.her2 import Her2
@@ -60,6 +60,18 @@ class Sheet:
 
 
 @dataclass(frozen=True, slots=True)
+class ChanceLine:
+    """The candidates of a case that were ranked among mismatched pairs."""
+
+    case: str
+    compared: int
+    beyond: int
+    """Of those, alike beyond chance."""
+    similarity: float | None
+    """Median of the kept pairs."""
+
+
+@dataclass(frozen=True, slots=True)
 class Column:
     """One bin of a histogram, in per cent of the plot."""
 
@@ -91,7 +103,7 @@ def write_report(dataset: Dataset) -> None:
         shift_limit=min(100.0, 100 * limit / SHIFT_SHOWN_UM),
         shift_shown=SHIFT_SHOWN_UM,
         settings=dataset.plan.settings,
-        nulls=_null_lines(dataset),
+        chance=_chance_lines(dataset),
         sheets=sheets,
         maps=maps,
         map_legend=legend(0.0, limit, "residual shift, µm", "amount"),
@@ -217,18 +229,20 @@ def _split_finding(dataset: Dataset) -> Finding:
     return Finding("ok", "Checked: no patient and no slide is in two splits.")
 
 
-def _null_lines(dataset: Dataset) -> list[tuple[str, float | None, float | None]]:
-    """Return per case the similarity of its kept pairs and the 95th percentile by chance."""
-    null = {
-        case.name: case.patches.null_quantiles[95]
-        for case in dataset.plan.cases
-        if case.patches and case.patches.null_quantiles
-    }
-    return [
-        (line.name, line.similarity_median, null.get(line.name))
-        for line in dataset.summary.cases
-        if line.kept
-    ]
+def _chance_lines(dataset: Dataset) -> list[ChanceLine]:
+    """Return, per case with candidates that were compared, how many are alike beyond chance."""
+    least = dataset.plan.settings.min_percentile
+    lines = []
+    for case in dataset.summary.cases:
+        ranks = [
+            row.null_percentile
+            for row in dataset.rows
+            if row.case == case.name and row.null_percentile is not None
+        ]
+        if ranks:
+            beyond = sum(rank >= least for rank in ranks)
+            lines.append(ChanceLine(case.name, len(ranks), beyond, case.similarity_median))
+    return lines
 
 
 def _sheets(dataset: Dataset) -> list[Sheet]:

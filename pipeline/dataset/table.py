@@ -5,80 +5,116 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Annotated, Any, get_args, get_type_hints
 
 import pyarrow as pa
 from pyarrow import parquet
 
 from pipeline.errors import DatasetError
 from pipeline.her2 import Her2
+from pipeline.patches.selection import REASONS
 from pipeline.split import Split
 from registration.storage import write_text, written_whole
 
 PARQUET_NAME = "patches.parquet"
 CSV_NAME = "patches.csv"
 
-SCHEMA = pa.schema(
-    [
-        pa.field("pair_id", pa.string(), nullable=False),
-        pa.field("case", pa.string(), nullable=False),
-        pa.field("patient", pa.string(), nullable=False),
-        pa.field("he_hash", pa.string()),
-        pa.field("ihc_hash", pa.string()),
-        pa.field("x", pa.int64()),
-        pa.field("y", pa.int64()),
-        pa.field("size", pa.int32(), nullable=False),
-        pa.field("mpp", pa.float64()),
-        pa.field("her2", pa.string()),
-        pa.field("split", pa.string(), nullable=False),
-        pa.field("he_tissue", pa.float64()),
-        pa.field("ihc_tissue", pa.float64()),
-        pa.field("filled", pa.float64()),
-        pa.field("shift_um", pa.float64()),
-        pa.field("similarity", pa.float64()),
-        pa.field("null_percentile", pa.float64()),
-        pa.field("fold", pa.bool_(), nullable=False),
-        pa.field("seam", pa.bool_(), nullable=False),
-        pa.field("kept", pa.bool_(), nullable=False),
-        pa.field("reason", pa.string(), nullable=False),
-        pa.field("he_file", pa.string()),
-        pa.field("ihc_file", pa.string()),
-    ]
-)
+ARROW_TYPES = {int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+"""How values are stored; whatever else is text."""
+
+_REASON_WORDS = ", ".join(f"`{reason}`" for reason in REASONS)
 
 
 @dataclass(frozen=True, slots=True)
 class PatchRow:
-    """One candidate pair; the fields are the columns of the table, in their order."""
+    """One candidate pair. The fields are the columns of the table, in their order.
 
-    pair_id: str
-    case: str
-    patient: str
-    he_hash: str | None
-    ihc_hash: str | None
-    x: int | None
-    y: int | None
-    size: int
-    mpp: float | None
-    her2: Her2 | None
-    split: Split
-    he_tissue: float | None
-    ihc_tissue: float | None
-    filled: float | None
-    shift_um: float | None
-    similarity: float | None
-    null_percentile: float | None
-    fold: bool
-    seam: bool
-    kept: bool
-    reason: str
-    he_file: str | None = None
-    ihc_file: str | None = None
+    The schema, the table in ``docs/dataset.md`` and what is read and written come from here: a
+    column is its type, whether it may be null, and one sentence.
+    """
+
+    pair_id: Annotated[str, "`<case>_<x>_<y>`, unique in the dataset"]
+    case: Annotated[str, "name of the case (of the run folder, where no manifest names it)"]
+    patient: Annotated[str, "splits are made of whole patients"]
+    he_hash: Annotated[str | None, "content hash of the H&E slide"]
+    ihc_hash: Annotated[str | None, "content hash of the IHC slide"]
+    x: Annotated[
+        int | None,
+        "left edge, level-0 pixels of the fixed slide (the IHC slide, unless `--moving ihc`)",
+    ]
+    y: Annotated[int | None, "upper edge, likewise"]
+    size: Annotated[int, pa.int32(), "side of the patch in its own pixels"]
+    mpp: Annotated[float | None, "µm per pixel of the patch"]
+    her2: Annotated[Her2 | None, "`0`, `1+`, `2+`, `3+`"]
+    split: Annotated[Split, "`train`, `val`, `test`"]
+    he_tissue: Annotated[
+        float | None,
+        "share of the H&E patch that is tissue; pen, bubbles, folds and out-of-focus areas do not count",
+    ]
+    ihc_tissue: Annotated[float | None, "the same of the IHC patch"]
+    filled: Annotated[
+        float | None, "share of the warped patch that has no source on its slide and was filled"
+    ]
+    shift_um: Annotated[
+        float | None, "residual shift between the two images, µm; null where nothing was compared"
+    ]
+    similarity: Annotated[
+        float | None, "similarity of the two images in a stain-independent representation, -1 to 1"
+    ]
+    null_percentile: Annotated[
+        float | None,
+        "share (0 to 100) of the slide's own mismatched pairs that the pair beats, after what each "
+        "patch has in common with mismatched patches on average was subtracted",
+    ]
+    fold: Annotated[bool, "the transform folds inside the patch"]
+    seam: Annotated[
+        bool,
+        "the patch crosses a border of two blocks at which the transform jumps by more than half a pixel",
+    ]
+    kept: Annotated[bool, "whether the pair is in the dataset"]
+    reason: Annotated[str, f"why not: the first of {_REASON_WORDS} that holds; empty when kept"]
+    he_file: Annotated[
+        str | None,
+        "path of the H&E image inside the dataset, `/` between folders; null when not kept",
+    ] = None
+    ihc_file: Annotated[
+        str | None, "the same of the IHC image: the same file in the layout `pix2pix`"
+    ] = None
 
 
-COLUMNS = tuple(field.name for field in fields(PatchRow))
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column as it is stored and as it is documented."""
+
+    field: pa.Field
+    meaning: str
+
+
+def _column(name: str, hint: Any) -> Column:
+    """Return the column of one field of :class:`PatchRow`."""
+    kind, *notes = get_args(hint)
+    nullable = NoneType in get_args(kind)
+    stored = ARROW_TYPES.get(get_args(kind)[0] if nullable else kind, pa.string())
+    return Column(pa.field(name, notes[0] if notes[1:] else stored, nullable), notes[-1])
+
+
+COLUMN_RECORDS = tuple(
+    _column(name, hint) for name, hint in get_type_hints(PatchRow, include_extras=True).items()
+)
+COLUMNS = tuple(column.field.name for column in COLUMN_RECORDS)
+SCHEMA = pa.schema([column.field for column in COLUMN_RECORDS])
+
+
+def columns_in_markdown() -> str:
+    """Return the table of ``docs/dataset.md``."""
+    lines = ["| column | type | meaning |", "|---|---|---|"]
+    for column in COLUMN_RECORDS:
+        kind = f"{column.field.type}{', null' if column.field.nullable else ''}"
+        lines.append(f"| `{column.field.name}` | {kind} | {column.meaning} |")
+    return "\n".join(lines) + "\n"
 
 
 def write_tables(folder: Path, rows: Sequence[PatchRow]) -> None:

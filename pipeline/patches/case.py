@@ -11,9 +11,6 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipeline.patches.alignment import null_percentiles
 from pipeline.patches.examples import illustrate
 from pipeline.patches.geometry import PatchGeometry
@@ -72,10 +69,9 @@ def cut_case(
     check_unchanged(registration, pair)
     grid = grid_of(pair, settings)
     measured = measure_case(source, grid, folder, workers, progress)
-    candidates, null = judged(measured, grid, registration.moving, settings)
+    candidates = judged(measured, grid, registration.moving, settings)
     kept = [box for box, item in zip(measured.boxes, candidates, strict=True) if item.kept]
     _cut_images(source, grid, kept, folder / IMAGES, settings, workers, progress)
-    quantiles = np.percentile(null, np.arange(101)).tolist() if len(null) else []
     patches = CasePatches(
         folder=folder,
         key=key,
@@ -85,7 +81,6 @@ def cut_case(
         side=round(settings.size * grid.downsample),
         positions=grid.rows * grid.columns,
         candidates=tuple(candidates),
-        null_quantiles=tuple(round(value, 4) for value in quantiles),
     )
     illustrate(source, grid, patches)
     patches.write()
@@ -110,8 +105,8 @@ def check_unchanged(registration: Registration, pair: Pair) -> None:
 
 def judged(
     measured: Measurements, grid: PatchGrid, moving: str, settings: PatchSettings
-) -> tuple[list[Candidate], NDArray[np.float64]]:
-    """Decide on every candidate; return the similarities of mismatched pairs too.
+) -> list[Candidate]:
+    """Decide on every candidate.
 
     What chance gives is taken from the pairs that are not blank or broken; the others have no
     percentile.
@@ -127,14 +122,12 @@ def judged(
         )
     )
     ranks = [next(found) if good else None for good in whole]
-    candidates = [
+    return [
         _candidate(grid.level0(box), box, (geometry, item, rank), moving, settings)
         for box, geometry, item, rank in zip(
             measured.boxes, measured.geometry, measured.compared, ranks, strict=True
         )
     ]
-    null = [value for item in compared for value in item.null]
-    return candidates, np.asarray(null, np.float64)
 
 
 def _candidate(

@@ -100,8 +100,6 @@ class CasePatches:
     """Positions of the grid, glass included."""
     candidates: tuple[Candidate, ...]
     """Row by row."""
-    null_quantiles: tuple[float, ...]
-    """Similarity of mismatched pairs at 0, 1, ... 100 per cent; empty without any."""
 
     def images(self, candidate: Candidate) -> tuple[Path, ...]:
         """Return the image files of a kept candidate: H&E and IHC, or both in one."""
@@ -131,7 +129,6 @@ class CasePatches:
                 side=record["side"],
                 positions=record["positions"],
                 candidates=tuple(Candidate(**item) for item in record["candidates"]),
-                null_quantiles=tuple(record["null_quantiles"]),
             )
         except FileNotFoundError:
             raise DatasetError(
@@ -150,7 +147,6 @@ class CasePatches:
             "mpp": self.mpp,
             "side": self.side,
             "positions": self.positions,
-            "null_quantiles": self.null_quantiles,
             "candidates": [asdict(candidate) for candidate in self.candidates],
         }
         write_json(self.folder / RECORD_NAME, record)

@@ -10,14 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.dataset.assemble import (
-    RECORD_NAME,
-    DatasetPlan,
-    assemble,
-    check_ours,
-    finished_dataset_key,
-)
+from pipeline.dataset.assemble import assemble, check_ours, finished_dataset_key
 from pipeline.dataset.layouts import Layout
+from pipeline.dataset.plan import RECORD_NAME, DatasetPlan
 from pipeline.dataset.summary import DatasetCase
 from pipeline.errors import DatasetError, PipelineError, UsageError
 from pipeline.labels import Label, read_labels

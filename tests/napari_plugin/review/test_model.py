@@ -150,7 +150,6 @@ def test_patches_of_a_cohort_lie_beside_the_run(review: Review) -> None:
             )
             for (x, y), shift, reason in places
         ),
-        null_quantiles=(),
     )
     record.folder.mkdir()
     record.write()

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from pipeline.dataset.assemble import DatasetPlan, assemble, finished_dataset_key
+from pipeline.dataset.assemble import assemble, finished_dataset_key
 from pipeline.dataset.checksums import verify
 from pipeline.dataset.inspection import inspect_dataset
 from pipeline.dataset.layouts import Layout
+from pipeline.dataset.plan import DatasetPlan
 from pipeline.dataset.summary import DatasetCase, odd_ones
 from pipeline.dataset.table import read_table
 from pipeline.errors import DatasetError, UsageError

@@ -1,0 +1,66 @@
+"""What a dataset is made from, what a finished one is, and the names of its files."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from pipeline.dataset.layouts import Layout, is_side_by_side
+from pipeline.dataset.summary import DatasetCase, Summary
+from pipeline.dataset.table import PatchRow
+from pipeline.errors import UsageError
+from pipeline.patches.settings import PatchSettings
+from pipeline.split import SplitSettings
+from registration.storage import settings_hash
+
+RECORD_NAME = "dataset.json"
+REPORT_NAME = "dataset.html"
+CARD_NAME = "README.md"
+FIGURES = "figures"
+FORMAT = "bci-pipeline dataset"
+FORMAT_VERSION = 1
+KEY_VERSION = 1
+"""Raised when a dataset would look different for equal inputs."""
+
+
+@dataclass(frozen=True)
+class DatasetPlan:
+    """All that a dataset is made from."""
+
+    name: str
+    cases: tuple[DatasetCase, ...]
+    settings: PatchSettings
+    layout: Layout = "bci"
+    split: SplitSettings = field(default_factory=SplitSettings)
+
+    def __post_init__(self) -> None:
+        if self.settings.side_by_side != is_side_by_side(self.layout):
+            raise UsageError(f"patches cut for another layout cannot be laid out as {self.layout}")
+
+    @property
+    def key(self) -> str:
+        """Hash of everything the dataset depends on."""
+        cases = [
+            [
+                case.name,
+                case.patient,
+                case.her2,
+                case.split,
+                case.excluded,
+                case.key,
+            ]
+            for case in sorted(self.cases, key=lambda case: case.name)
+        ]
+        return settings_hash(
+            KEY_VERSION, self.name, cases, self.settings.as_dict(), self.layout, asdict(self.split)
+        )
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A finished dataset."""
+
+    folder: Path
+    plan: DatasetPlan
+    rows: tuple[PatchRow, ...]
+    summary: Summary
