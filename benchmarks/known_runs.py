@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from registration.files.storage import settings_hash
 from registration.geometry import Points, Size
 from registration.landmarks.landmarks import Landmarks
 from registration.nonrigid.recipes import RegistrationSettings
@@ -19,7 +20,6 @@ from registration.pair import Pair
 from registration.quality.quality import Folding, Quality
 from registration.result import Registration, SlideRecord, StartRecord, write_registration
 from registration.slides.slide import open_slide
-from registration.storage import settings_hash
 from registration.synth import SynthCase, load_truth
 from registration.transforms import Chain, DisplacementField
 

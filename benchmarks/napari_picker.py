@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 
 from benchmarks.slides import drawn_case
-from registration.storage import write_json
+from registration.files.storage import write_json
 from registration.synth import SynthCase, SynthSettings
 
 PLACES = 8

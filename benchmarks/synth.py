@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from registration.storage import write_json
+from registration.files.storage import write_json
 
 POLL_S = 0.25
 COMMAND = "import sys; from pipeline.cli.app import main; sys.exit(main())"

@@ -17,10 +17,10 @@ from pipeline.report.registration import REPORT_NAME
 from pipeline.stages.patch import PatchRequest, run_patch
 from pipeline.stages.register import Request, run_request
 from registration.execution import Progress, prefixed, usable_cores
+from registration.files.her2 import Her2
+from registration.files.storage import write_text
 from registration.result import Registration
-from registration.storage import write_text
 from registration.synth import CohortPlan, SynthCase, SynthSettings, write_cohort
-from registration.synth.settings import Her2
 
 SLIDES, RUNS, DATASET, LABELS = "slides", "registered", "dataset", "labels.csv"
 SEED = 7

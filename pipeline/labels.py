@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import UsageError
-from pipeline.her2 import Her2, parse_her2
 from pipeline.split import SPLITS, Split
+from registration.files.her2 import Her2, parse_her2
 
 COLUMNS = ("case", "patient", "her2", "split")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from pipeline.errors import DatasetError, UsageError
-from pipeline.her2 import Her2
+from registration.files.her2 import Her2
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)

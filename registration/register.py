@@ -19,6 +19,7 @@ import numpy as np
 
 from registration.bspline import BSpline
 from registration.execution import InProcess, Progress, Workers, no_progress
+from registration.files.storage import settings_hash, write_json, write_npz
 from registration.landmarks.landmarks import Landmarks
 from registration.nonrigid.block import (
     BlockRecord,
@@ -45,7 +46,6 @@ from registration.result import (
     write_registration,
 )
 from registration.start.choose import begin
-from registration.storage import settings_hash, write_json, write_npz
 from registration.tissue import TissueMap
 from registration.transforms import Chain, DisplacementField, Projective, SplicedField
 

@@ -17,6 +17,7 @@ from typing import Any, Self
 import numpy as np
 
 from registration.errors import RunError
+from registration.files.storage import content_hash, write_json
 from registration.geometry import Size
 from registration.landmarks.landmarks import Landmarks, Moving, read_landmarks, write_landmarks
 from registration.nonrigid.block import BlockRecord
@@ -25,7 +26,6 @@ from registration.pair import Pair
 from registration.quality.quality import ErrorSummary, Folding, Quality, Residual, Seams, Verdict
 from registration.quality.residual import ResidualMap
 from registration.slides.slide import Slide, open_slide
-from registration.storage import content_hash, write_json
 from registration.transforms import Chain, load_chain, save_chain
 
 FORMAT = "bci-pipeline registration"

@@ -23,8 +23,8 @@ from scipy import ndimage
 
 from registration.bspline import BSpline, cubic_weights
 from registration.errors import RunError
+from registration.files.storage import write_npz
 from registration.geometry import Box, Points, mesh, spaced, to_rows_columns
-from registration.storage import write_npz
 
 INVERSE_TOLERANCE_PX = 1e-4
 INVERSE_ITERATIONS = 60

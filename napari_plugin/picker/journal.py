@@ -18,6 +18,7 @@ from typing import Any
 
 from napari_plugin.picker.picks import PickedPair, Picks
 from napari_plugin.views import XY
+from registration.files.storage import write_json
 from registration.landmarks.landmarks import (
     COORDINATES,
     Landmarks,
@@ -25,7 +26,6 @@ from registration.landmarks.landmarks import (
     read_landmarks,
     write_landmarks,
 )
-from registration.storage import write_json
 
 FORMAT = "bci-pipeline picking session"
 SUFFIX = "_landmarks.csv"

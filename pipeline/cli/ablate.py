@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pipeline.cli.settings import assignments
+from registration.files.plain_json import json_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -77,7 +78,7 @@ def ablate(
 
         results = run_ablation(pairs, out, table, given, announced, cache)
     if as_json:
-        typer.echo(json.dumps(json.loads((out / f"table_{table}.json").read_text()), indent=2))
+        typer.echo(json_text(json.loads((out / f"table_{table}.json").read_text())))
         return
     Console(width=TABLE_WIDTH, highlight=False).print(_drawn(results, table))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +10,7 @@ import typer
 
 from pipeline.cli.options import AsJson, WorkerCount
 from pipeline.cli.progress import progress_on_stderr
+from registration.files.plain_json import json_text
 
 if TYPE_CHECKING:
     from pipeline.dataset.external import PairScore
@@ -71,7 +71,7 @@ def dataset(
             measured = score(pairs.pairs, pairs.mpp() or mpp, crew, progress)
         _write(scores, measured)
         facts["alignment"] = _alignment(measured)
-    typer.echo(json.dumps(facts, indent=2) if as_json else _text(facts))
+    typer.echo(json_text(facts) if as_json else _text(facts))
     if facts.get("problems"):
         sys.exit(1)
 
@@ -82,7 +82,7 @@ def _write(path: Path, measured: list[PairScore]) -> None:
     import io
     from dataclasses import asdict
 
-    from registration.storage import write_text
+    from registration.files.storage import write_text
 
     text = io.StringIO()
     writer = csv.DictWriter(text, list(asdict(measured[0])), lineterminator="\n")

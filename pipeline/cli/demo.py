@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +10,7 @@ import typer
 
 from pipeline.cli.options import AsJson
 from pipeline.cli.progress import progress_on_stderr
+from registration.files.plain_json import json_text
 
 if TYPE_CHECKING:
     from pipeline.demo import Demo
@@ -51,7 +51,7 @@ def demo(
         run_demo(work, progress, lambda title: notes.print(f"[bold]{title}[/]"))
     seconds = time.perf_counter() - begun
     if as_json:
-        typer.echo(json.dumps(_as_json(work, seconds), indent=2))
+        typer.echo(json_text(_as_json(work, seconds)))
     else:
         _print(work, seconds)
 

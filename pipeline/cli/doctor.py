@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from registration.files.plain_json import json_text
+
 if TYPE_CHECKING:
     from pipeline.doctor import Diagnosis
 
@@ -26,7 +28,6 @@ def doctor(
 
     Every part is tried for real. Ends with 1 where slides cannot be registered here, else with 0.
     """
-    import json
     from dataclasses import asdict
 
     from rich.console import Console
@@ -37,7 +38,7 @@ def doctor(
         diagnosis = diagnose(Path.cwd())
     if as_json:
         report = {**asdict(diagnosis), "can_register": diagnosis.can_register}
-        typer.echo(json.dumps(report, indent=2, default=str))
+        typer.echo(json_text(report))
     else:
         _show(diagnosis)
     raise typer.Exit(0 if diagnosis.can_register else 1)

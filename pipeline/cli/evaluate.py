@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,6 +10,7 @@ import typer
 from pipeline.cli.options import AsJson
 from pipeline.cli.progress import progress_on_stderr
 from pipeline.errors import UsageError
+from registration.files.plain_json import json_text
 
 if TYPE_CHECKING:
     from training.evaluation.run import EvaluationRequest
@@ -120,9 +120,7 @@ def evaluate(
         evaluation, about = run_evaluation(
             request, lambda done, total: report("images", done, total)
         )
-    typer.echo(
-        json.dumps(json_of(evaluation, about), indent=2) if as_json else _text(evaluation, request)
-    )
+    typer.echo(json_text(json_of(evaluation, about)) if as_json else _text(evaluation, request))
 
 
 def _told_apart(

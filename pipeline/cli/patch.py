@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,6 +10,7 @@ import typer
 
 from pipeline.cli.options import AsJson, DryRun, Scheduler, WorkerCount
 from pipeline.cli.progress import progress_on_stderr
+from registration.files.plain_json import json_text
 
 if TYPE_CHECKING:
     from pipeline.stages.patch import PatchRequest
@@ -109,13 +109,13 @@ def patch(
     )
     if dry_run:
         plan = plan_patches(request, workers)
-        typer.echo(json.dumps(plan, indent=2) if as_json else _plan_text(plan))
+        typer.echo(json_text(plan) if as_json else _plan_text(plan))
         return
     with progress_on_stderr() as progress:
         outcome = run_patch(request, workers, scheduler, progress)
     record = outcome.record
     typer.echo(
-        json.dumps({"folder": str(out), "failed": outcome.failed, **record}, indent=2)
+        json_text({"folder": str(out), "failed": outcome.failed, **record})
         if as_json
         else _summary(request, record, outcome.failed)
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -20,6 +19,7 @@ from pipeline.cli.options import (
     WorkerCount,
 )
 from pipeline.cli.progress import progress_on_stderr
+from registration.files.plain_json import json_text
 
 if TYPE_CHECKING:
     from registration.result import Registration
@@ -114,7 +114,7 @@ def register(
         overwrite=overwrite,
     )
     if dry_run:
-        typer.echo(json.dumps(plan(request), indent=2) if as_json else _plan_text(plan(request)))
+        typer.echo(json_text(plan(request)) if as_json else _plan_text(plan(request)))
         return
     with progress_on_stderr(STAGES) as progress:
         registration = run_request(request, workers, scheduler, progress)
@@ -132,7 +132,7 @@ def _json(registration: Registration) -> str:
     from registration.result import read_record
 
     record = read_record(registration.folder)
-    return json.dumps({"folder": str(registration.folder), **record}, indent=2)
+    return json_text({"folder": str(registration.folder), **record})
 
 
 def _summary(registration: Registration) -> str:

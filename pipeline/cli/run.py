@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 
 from pipeline.cli.options import AsJson, DryRun, Scheduler, WorkerCount
 from pipeline.cli.progress import progress_on_stderr
+from registration.files.plain_json import json_text
 
 if TYPE_CHECKING:
     from pipeline.cohort.run import Outcome, RunRequest
@@ -117,7 +117,7 @@ def _print_plan(request: RunRequest, as_json: bool) -> None:
 
     plan = plan_cohort(request)
     if as_json:
-        typer.echo(json.dumps(plan, indent=2))
+        typer.echo(json_text(plan))
         return
     for case in plan["cases"]:
         typer.echo(f"case {case['case']}")
@@ -132,7 +132,7 @@ def _print_plan(request: RunRequest, as_json: bool) -> None:
 def _json(outcome: Outcome) -> str:
     from dataclasses import asdict
 
-    return json.dumps(asdict(outcome), indent=2)
+    return json_text(asdict(outcome))
 
 
 def _summary(outcome: Outcome) -> str:

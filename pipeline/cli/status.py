@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from registration.files.plain_json import json_text
 
 if TYPE_CHECKING:
     from pipeline.cohort.state import Cohort, State
@@ -40,10 +41,7 @@ def status(
     states = _states(cohort)
     if as_json:
         typer.echo(
-            json.dumps(
-                {name: {k: str(v) for k, v in row.items()} for name, row in states.items()},
-                indent=2,
-            )
+            json_text({name: {k: str(v) for k, v in row.items()} for name, row in states.items()})
         )
         return
     _print(cohort, states)

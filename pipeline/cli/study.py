@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from pipeline.cli.options import AsJson
 from pipeline.cli.progress import progress_on_stderr
+from registration.files.plain_json import json_text
 
 if TYPE_CHECKING:
     from training.study.scores import Agreement
@@ -101,7 +101,7 @@ def score(
     agreement = score_study(opened, read)
     write_agreement(study, opened, read, agreement)
     if as_json:
-        typer.echo(json.dumps(json_of(opened, read, agreement), indent=2))
+        typer.echo(json_text(json_of(opened, read, agreement)))
     else:
         typer.echo(_text(agreement, study))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.errors import UsageError
+from registration.files.plain_json import json_text
 
 if TYPE_CHECKING:
     from registration.geometry import Size
@@ -119,9 +119,7 @@ def _report(out: Path, cases: list[SynthCase], as_json: bool) -> None:
             }
             for case in cases
         ]
-        typer.echo(
-            json.dumps({"manifest": str(out / "manifest.yaml"), "cases": described}, indent=2)
-        )
+        typer.echo(json_text({"manifest": str(out / "manifest.yaml"), "cases": described}))
         return
     console = Console(soft_wrap=True, highlight=False)
     for case in cases:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +9,7 @@ import typer
 
 from pipeline.cli.options import AsJson, DryRun
 from pipeline.cli.settings import assignments
+from registration.files.plain_json import json_text
 
 if TYPE_CHECKING:
     from training.data.pairs import Dataset
@@ -111,7 +111,7 @@ def train(
     pairs = open_dataset(dataset, he=he, ihc=ihc)
     if dry_run:
         planned = _plan(chosen, pairs)
-        typer.echo(json.dumps(planned, indent=2) if as_json else _as_lines(planned))
+        typer.echo(json_text(planned) if as_json else _as_lines(planned))
         return
     with training_progress() as listener:
         done = run(chosen, pairs, out, resume=resume, cache_parent=cache, listener=listener)
@@ -182,4 +182,4 @@ def _summary(done: Outcome) -> str:
 def _json(done: Outcome) -> str:
     """Return the outcome as JSON."""
     values = {"run": str(done.folder), "epochs": done.epochs, "steps": done.steps}
-    return json.dumps({**values, "scores": done.scores, "best_psnr": done.best_psnr}, indent=2)
+    return json_text({**values, "scores": done.scores, "best_psnr": done.best_psnr})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,6 +9,7 @@ import typer
 
 from pipeline.cli.options import AsJson
 from pipeline.cli.progress import progress_on_stderr
+from registration.files.plain_json import json_text
 
 if TYPE_CHECKING:
     from pipeline.stages.translate import Translated
@@ -86,7 +86,7 @@ def _folder(checkpoint: Path, folder: Path, out: Path, device: str, *, as_json: 
             trained, folder, out, lambda done, total: progress("translate", done, total)
         )
     values = {"folder": str(out), "images": len(written)}
-    typer.echo(json.dumps(values) if as_json else f"{out}: {len(written)} images")
+    typer.echo(json_text(values) if as_json else f"{out}: {len(written)} images")
 
 
 def _summary(done: Translated) -> str:
@@ -100,7 +100,7 @@ def _summary(done: Translated) -> str:
 
 def _json(done: Translated) -> str:
     """Return the result as JSON."""
-    return json.dumps(
+    return json_text(
         {
             "path": str(done.path),
             "width": done.size.width,
@@ -109,5 +109,4 @@ def _json(done: Translated) -> str:
             "translated": done.translated,
             "notes": list(done.notes),
         },
-        indent=2,
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from pipeline.cli.options import AsJson
+from registration.files.plain_json import json_text
 
 EXAMPLES = """
 Examples:
@@ -46,7 +46,7 @@ def warp_points(
     done = warping.warp_points(Registration.load(run), points, out, to)
     if as_json:
         result = {name: getattr(done, name) for name in ("to", "points", "off_slide", "unsolved")}
-        typer.echo(json.dumps({"out": str(done.out), **result}, indent=2))
+        typer.echo(json_text({"out": str(done.out), **result}))
         return
     slide = {"he": "H&E", "ihc": "IHC"}[done.to]
     typer.echo(f"{done.points} points in pixels of the {slide} slide: {done.out}")

@@ -30,9 +30,9 @@ from pipeline.patches.case import case_key, exclusion
 from pipeline.patches.record import CasePatches, finished_case_key
 from pipeline.stages.register import Request, expected_key
 from registration.errors import RegistrationError
+from registration.files.storage import settings_hash, write_json
 from registration.register import finished_key
 from registration.result import Registration
-from registration.storage import settings_hash, write_json
 
 Stage = Literal["register", "patch", "dataset", "train"]
 STAGES: tuple[Stage, ...] = get_args(Stage)

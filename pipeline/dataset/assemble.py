@@ -27,8 +27,8 @@ from pipeline.errors import DatasetError, UsageError
 from pipeline.patches.record import Candidate, CasePatches
 from pipeline.patches.writer import SUFFIXES
 from pipeline.split import Labelled, Split, assign_splits, check_leakage
+from registration.files.storage import write_json
 from registration.result import versions
-from registration.storage import write_json
 
 
 def assemble(plan: DatasetPlan, folder: Path) -> Dataset:

@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipeline.dataset.plan import CARD_NAME, Dataset
 from pipeline.patches.writer import SUFFIXES
-from registration.storage import write_text
+from registration.files.storage import write_text
 
 
 def write_card(dataset: Dataset) -> None:

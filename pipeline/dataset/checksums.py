@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import DatasetError
-from registration.storage import write_text
+from registration.files.storage import write_text
 
 SUMS_NAME = "SHA256SUMS"
 

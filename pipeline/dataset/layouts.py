@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from pipeline.her2 import Her2
 from pipeline.split import Split
+from registration.files.her2 import Her2
 
 Layout = Literal["bci", "pix2pix", "hf"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)

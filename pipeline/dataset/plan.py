@@ -11,7 +11,7 @@ from pipeline.dataset.table import PatchRow
 from pipeline.errors import UsageError
 from pipeline.patches.settings import PatchSettings
 from pipeline.split import SplitSettings
-from registration.storage import settings_hash
+from registration.files.storage import settings_hash
 
 RECORD_NAME = "dataset.json"
 REPORT_NAME = "dataset.html"

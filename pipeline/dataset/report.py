@@ -20,14 +20,15 @@ from pipeline.dataset.layouts import UNKNOWN_HER2
 from pipeline.dataset.plan import FIGURES, REPORT_NAME, Dataset
 from pipeline.dataset.summary import SMALLEST_ODD_DENSITY, Summary, odd_mpp, odd_ones
 from pipeline.dataset.table import PatchRow
-from pipeline.her2 import Her2
 from pipeline.patches.writer import write_image
-from pipeline.report.drawing import jpeg_uri, legend
+from pipeline.report.drawing import legend
 from pipeline.report.page import Finding, Tile, number, render
 from pipeline.split import Split
+from registration.files.her2 import Her2
+from registration.files.pictures import jpeg_uri
+from registration.files.storage import write_text
 from registration.geometry import Image
 from registration.result import versions
-from registration.storage import write_text
 
 SHEET_TITLES = {
     "best": "Best aligned",

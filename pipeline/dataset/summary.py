@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.dataset.table import PatchRow
-from pipeline.her2 import HER2_LEVELS, Her2
 from pipeline.patches.record import CasePatches
 from pipeline.patches.selection import REASONS
 from pipeline.split import SPLITS, Split
+from registration.files.her2 import HER2_LEVELS, Her2
 
 REMAINING = (
     "candidates with tissue",

@@ -14,10 +14,10 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from pipeline.errors import DatasetError
-from pipeline.her2 import Her2
 from pipeline.patches.selection import REASONS
 from pipeline.split import Split
-from registration.storage import write_text, written_whole
+from registration.files.her2 import Her2
+from registration.files.storage import write_text, written_whole
 
 PARQUET_NAME = "patches.parquet"
 CSV_NAME = "patches.csv"

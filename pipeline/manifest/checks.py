@@ -5,12 +5,12 @@ All of it looks at the manifest as it was read, so that one mistake does not hid
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pipeline.manifest.yaml_positions import Path_
+from registration.files.words import nearest_entry
 
 Problem = tuple[Path_, str]
 Cases = Mapping[int, Mapping[str, Any]]
@@ -47,9 +47,8 @@ def nearest_file(path: Path, base: Path) -> str:
     folder = path.parent
     if not folder.is_dir():
         return f" (there is no folder {_relative(folder, base)})"
-    lower = {entry.name.lower(): entry.name for entry in sorted(folder.iterdir())}
-    near = difflib.get_close_matches(path.name.lower(), lower, n=1)
-    return f". Nearest: {_relative(folder / lower[near[0]], base)}" if near else ""
+    near = nearest_entry(path)
+    return f". Nearest: {_relative(near, base)}" if near else ""
 
 
 def _same_ids(cases: Cases) -> Iterator[Problem]:

@@ -14,7 +14,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from pipeline.dataset.layouts import Layout
 from pipeline.errors import ManifestError, UsageError
-from pipeline.her2 import Her2, parse_her2
 from pipeline.manifest.checks import check_manifest
 from pipeline.manifest.messages import said
 from pipeline.manifest.yaml_positions import Located, Path_, read_located
@@ -26,6 +25,7 @@ from pipeline.patches.settings import (
 )
 from pipeline.split import Split, SplitSettings
 from pipeline.stages.register import MOST_BLOCKS
+from registration.files.her2 import Her2, parse_her2
 from registration.stain import Channel
 
 PATCH_DEFAULTS = PatchSettings()

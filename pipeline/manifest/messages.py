@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from pipeline.manifest.yaml_positions import Path_
+from registration.files.words import did_you_mean, excerpt
 
 EXPECTED = {
     "float_parsing": "a number",
@@ -46,15 +46,15 @@ def said(detail: ErrorDetails, value: Any, model: type[BaseModel]) -> tuple[Path
         return where, f"unknown key{_nearest(str(where[-1]), _names(model, where[:-1]))}"
     if kind == "literal_error":
         wanted = detail.get("ctx", {}).get("expected", "").replace("'", "")
-        return where, f"expected {wanted}, found {_shown(detail['input'])}"
+        return where, f"expected {wanted}, found {excerpt(detail['input'])}"
     if kind == "value_error":
         return where, detail["msg"].removeprefix("Value error, ")
     if kind in BOUNDS:
         words, key = BOUNDS[kind]
-        return where, f"expected {words} {detail['ctx'][key]:g}, found {_shown(detail['input'])}"
+        return where, f"expected {words} {detail['ctx'][key]:g}, found {excerpt(detail['input'])}"
     if kind in EXPECTED:
-        return where, f"expected {EXPECTED[kind]}, found {_shown(detail['input'])}"
-    return where, f"{detail['msg'][0].lower()}{detail['msg'][1:]}, found {_shown(detail['input'])}"
+        return where, f"expected {EXPECTED[kind]}, found {excerpt(detail['input'])}"
+    return where, f"{detail['msg'][0].lower()}{detail['msg'][1:]}, found {excerpt(detail['input'])}"
 
 
 def _is_in(part: str | int) -> bool:
@@ -96,12 +96,5 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def _nearest(name: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    if near:
-        return f". Did you mean {near[0]}?"
-    return f"; known here: {', '.join(names)}" if names else ""
-
-
-def _shown(value: object) -> str:
-    text = "nothing" if value is None else repr(value)
-    return text if len(text) < 60 else f"{text[:57]}..."
+    known = f"; known here: {', '.join(names)}" if names else ""
+    return did_you_mean(name, names) or known

@@ -22,10 +22,10 @@ from pipeline.patches.settings import PatchSettings
 from pipeline.patches.writer import CutTask, RunSource, cut, image_paths
 from registration.errors import RunError
 from registration.execution import Progress, Workers
+from registration.files.storage import content_hash, settings_hash, write_text
 from registration.geometry import Box
 from registration.pair import Pair
 from registration.result import Registration
-from registration.storage import content_hash, settings_hash, write_text
 
 KEY_NAME = "key.txt"
 KEY_VERSION = 1

@@ -15,8 +15,8 @@ from pipeline.patches.grid import PatchGrid
 from pipeline.patches.selection import Measured, measure_all
 from pipeline.patches.writer import RunSource
 from registration.execution import Progress, Workers
+from registration.files.storage import settings_hash, write_json
 from registration.geometry import Box
-from registration.storage import settings_hash, write_json
 from registration.tissue import TissueMap
 
 MEASURED_NAME = "measured.json"

@@ -10,9 +10,9 @@ from typing import Self
 from pipeline.errors import DatasetError
 from pipeline.patches.settings import PatchSettings
 from pipeline.patches.writer import image_paths
+from registration.files.storage import write_json
 from registration.geometry import Box
 from registration.result import Registration
-from registration.storage import write_json
 
 RECORD_NAME = "patches.json"
 IMAGES, EXAMPLES, THUMBNAIL = "images", "examples", "thumbnail.jpg"

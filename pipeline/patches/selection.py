@@ -23,9 +23,9 @@ from pipeline.patches.geometry import PatchGeometry
 from pipeline.patches.settings import PatchSettings
 from pipeline.patches.writer import RunSource
 from registration.execution import Progress, Workers
+from registration.files.storage import settings_hash, write_npz
 from registration.geometry import Box
 from registration.stain import Plane
-from registration.storage import settings_hash, write_npz
 from registration.warp import warp_box
 
 ROW_PATCHES = 8

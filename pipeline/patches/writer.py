@@ -10,10 +10,10 @@ import imagecodecs
 import numpy as np
 
 from pipeline.patches.settings import ImageKind
+from registration.files.storage import written_whole
 from registration.geometry import Box, Image
 from registration.pair import Pair
 from registration.result import Registration
-from registration.storage import written_whole
 from registration.warp import warp_box
 
 SUFFIXES: dict[ImageKind, str] = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}

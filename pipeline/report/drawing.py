@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 
 from registration.geometry import Image
 
-JPEG_QUALITY = 80
 PALENESS = 0.6
 Palette = Literal["amount", "change"]
 
@@ -31,13 +29,6 @@ class Legend:
     middle: str
     high: str
     unit: str
-
-
-def jpeg_uri(image: Image, quality: int = JPEG_QUALITY) -> str:
-    """Return an RGB image as a JPEG data URI."""
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
-    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
-    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
 
 
 def backdrop(image: Image) -> Image:

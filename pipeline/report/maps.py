@@ -14,10 +14,10 @@ from pipeline.report.drawing import (
     backdrop,
     colour_of,
     coloured,
-    jpeg_uri,
     laid_over,
     legend,
 )
+from registration.files.pictures import jpeg_uri
 from registration.geometry import Box, Image, Points, axis_positions, mesh
 from registration.nonrigid.block import jacobian_determinant
 from registration.pair import Pair

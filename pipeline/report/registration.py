@@ -21,10 +21,10 @@ from pipeline.report.places import choose_places, residual_of
 from pipeline.report.provenance import provenance
 from pipeline.report.seams import PLOT, seam_figure
 from pipeline.report.views import views
+from registration.files.storage import write_text
 from registration.pair import Pair
 from registration.quality.quality import VISIBLE_JUMP_PX
 from registration.result import Registration
-from registration.storage import write_text
 from registration.tissue import TissueMap
 
 REPORT_NAME = "report.html"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.report.drawing import jpeg_uri
+from registration.files.pictures import jpeg_uri
 from registration.geometry import Box, Image
 from registration.nonrigid.grid import BlockGrid
 from registration.pair import Pair

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from pipeline.report.drawing import jpeg_uri
 from pipeline.report.places import FIELD_UM, TITLES, Place, field_box
+from registration.files.pictures import jpeg_uri
 from registration.geometry import Box
 from registration.nonrigid.block import level_box
 from registration.pair import Pair

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import UsageError
+from registration.files.storage import content_hash, remove_unfinished, settings_hash, written_whole
 from registration.geometry import Box, Image, Size
 from registration.registered_slide import SUFFIXES, ImageFormat
 from registration.slides.pyramid import (
@@ -27,7 +28,6 @@ from registration.slides.pyramid import (
     write_pyramid,
 )
 from registration.slides.slide import Slide, open_slide
-from registration.storage import content_hash, remove_unfinished, settings_hash, written_whole
 from registration.tissue import TissueMap
 from training.data.images import Pixels
 from training.inference.checkpoints import TrainedGenerator, load_generator

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
 from registration.errors import LandmarkError
+from registration.files.storage import written_whole
 from registration.geometry import Box, Points, Size
 from registration.landmarks.geojson import (
     features,
@@ -31,7 +32,6 @@ from registration.landmarks.geojson import (
 from registration.landmarks.landmarks import Moving
 from registration.landmarks.tables import Row, read_utf8
 from registration.result import Registration
-from registration.storage import written_whole
 from registration.transforms import Transform
 
 FLAG = "on_slide"

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from registration.errors import LandmarkError
+from registration.files.storage import write_json
 from registration.geometry import Points
 from registration.landmarks.tables import read_utf8
-from registration.storage import write_json
 
 PIXEL_CENTER = 0.5
 GEOMETRY_KEYS = ("geometry", "nucleusGeometry")

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registration.errors import LandmarkError
+from registration.files.storage import write_text
 from registration.geometry import Box, Points, Size
 from registration.landmarks.geojson import read_named_points
 from registration.landmarks.tables import Row, Table, read_table
-from registration.storage import write_text
 
 MINIMUM_PAIRS = 4
 COORDINATES = ("he_x", "he_y", "ihc_x", "ihc_y")

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registration.bspline import BSpline
-from registration.storage import write_text
+from registration.files.storage import write_text
 
 Gray = NDArray[np.float32]
 

@@ -28,9 +28,9 @@ import imagecodecs
 import numpy as np
 import tifffile
 
+from registration.files.storage import folder_written_whole, written_whole
 from registration.geometry import Box, Image, Size
 from registration.slides.ngff import compress, create_store, write_chunk
-from registration.storage import folder_written_whole, written_whole
 
 UNIT_TILES = 4
 UNIT_LEVELS = 3

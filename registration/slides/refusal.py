@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 import tifffile
 
 from registration.errors import SlideError
+from registration.files.words import nearest_entry
 from registration.slides.tiff_walk import MAGIC, directories
 
 PLAIN_MAGIC = (b"\x89PNG", b"\xff\xd8\xff")
@@ -97,7 +97,5 @@ def _nearest(path: Path) -> str:
     folder = path.parent
     if not folder.is_dir():
         return f" (there is no folder {folder})"
-    names = [entry.name for entry in folder.iterdir()]
-    lower = {name.lower(): name for name in names}
-    close = difflib.get_close_matches(path.name.lower(), lower, n=1, cutoff=0.6)
-    return f". Nearest: {folder / lower[close[0]]}" if close else ""
+    near = nearest_entry(path)
+    return f". Nearest: {near}" if near else ""

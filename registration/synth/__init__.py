@@ -4,6 +4,7 @@
 >>> he, ihc, ihc_to_he = render_pair(SynthSettings(size=1024, seed=3, her2="3+"))
 """
 
+from registration.files.her2 import HER2_LEVELS
 from registration.synth.case import (
     Ground,
     SynthCase,
@@ -13,7 +14,7 @@ from registration.synth.case import (
     write_case,
 )
 from registration.synth.cohort import CohortPlan, write_cohort
-from registration.synth.settings import DAMAGE_KINDS, HER2_LEVELS, SynthSettings
+from registration.synth.settings import DAMAGE_KINDS, SynthSettings
 
 __all__ = [
     "DAMAGE_KINDS",

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from registration.errors import SynthError
+from registration.files.storage import write_json, write_text, written_whole
 from registration.geometry import Image, Points, Size, axis_positions, mesh
-from registration.storage import write_json, write_text, written_whole
 from registration.synth.cells import ADIPOCYTE, FAT_RADIUS_UM
 from registration.synth.damage import REMOVING, plan_damage
 from registration.synth.paint import Painter

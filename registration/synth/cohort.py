@@ -11,10 +11,11 @@ from pathlib import Path
 import yaml
 
 from registration.errors import SynthError
-from registration.storage import write_json, write_text
+from registration.files.her2 import HER2_LEVELS, Her2
+from registration.files.storage import write_json, write_text
 from registration.synth.case import SynthCase, write_truth
 from registration.synth.rendering import Progress, render_slides
-from registration.synth.settings import HER2_LEVELS, Her2, SynthSettings
+from registration.synth.settings import SynthSettings
 
 MANIFEST = "manifest.yaml"
 RECORD = "synth.json"

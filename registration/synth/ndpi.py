@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from registration.errors import SynthError
+from registration.files.storage import written_whole
 from registration.geometry import Image, Size
-from registration.storage import written_whole
 
 SIZE_STEP = 64
 """Width and height are multiples of this, so that at least two levels have whole JPEG units."""

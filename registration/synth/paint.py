@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from registration.files.her2 import Her2
 from registration.geometry import Box, Image
 from registration.synth import optics
 from registration.synth.damage import (
@@ -26,7 +27,7 @@ from registration.synth.damage import (
 from registration.synth.layers import Layers, Textures, evaluate
 from registration.synth.noise import Float32
 from registration.synth.section import Cut
-from registration.synth.settings import SECTIONS, Her2
+from registration.synth.settings import SECTIONS
 from registration.synth.view import View
 
 TILE_PX = 512

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from registration.errors import SynthError
+from registration.files.her2 import HER2_LEVELS, Her2
 from registration.geometry import Size
 from registration.synth.ndpi import SIZE_STEP, NdpiSpec
 
-Her2 = Literal["0", "1+", "2+", "3+"]
 Section = Literal["he", "ihc"]
 DamageKind = Literal["tear", "fold", "pen", "bubble", "missing", "blur"]
 
-HER2_LEVELS: tuple[Her2, ...] = get_args(Her2)
 SECTIONS: tuple[Section, ...] = get_args(Section)
 DAMAGE_KINDS: tuple[DamageKind, ...] = get_args(DamageKind)
 REFERENCE_SIDE_PX = 4096

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from registration.execution import InProcess, no_progress
+from registration.files.storage import write_npz
 from registration.geometry import Box, Image, Size
 from registration.landmarks.landmarks import Landmarks
 from registration.nonrigid.block import BlockRecord
@@ -25,7 +26,6 @@ from registration.result import (
     write_registration,
 )
 from registration.slides.slide import open_slide
-from registration.storage import write_npz
 from registration.tissue import TissueMap
 from registration.transforms import Chain, DisplacementField, Projective
 from registration.warp import warp_box

@@ -14,9 +14,9 @@ from pipeline.cli.demo import _print, add_to
 from pipeline.demo import SLIDES, Demo, Stage, make_slides, run_demo
 from pipeline.errors import UsageError
 from registration.execution import no_progress
+from registration.files.storage import content_hash
 from registration.landmarks.landmarks import read_landmarks
 from registration.slides.slide import open_slide
-from registration.storage import content_hash
 from registration.synth import SynthCase, SynthSettings
 
 

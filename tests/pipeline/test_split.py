@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import DatasetError, UsageError
-from pipeline.her2 import HER2_LEVELS, parse_her2
 from pipeline.labels import Label, read_labels
 from pipeline.split import Labelled, SplitSettings, assign_splits, check_leakage
+from registration.files.her2 import HER2_LEVELS, parse_her2
 
 
 def cohort(per_level: int) -> list[Labelled]:

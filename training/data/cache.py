@@ -23,10 +23,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from registration.files.storage import write_json
 from training.data.images import Pixels
 from training.data.pairs import Pair
 from training.errors import DataError
-from training.storage import write_json
 
 FOLDER = ".bci-pipeline-cache"
 INDEX = "index.json"

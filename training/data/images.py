@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from registration.files.storage import written_whole
 from training.errors import DataError
-from training.storage import written_whole
 
 Pixels = NDArray[np.uint8]
 """``(height, width, 3)`` RGB."""

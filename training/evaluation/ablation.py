@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 
+from registration.files.storage import write_json, write_text
 from training.data.images import to_batch
 from training.data.pairs import Dataset, Pair
 from training.errors import DataError
@@ -21,7 +22,6 @@ from training.metrics.published import psnr, ssim
 from training.run.history import Listener
 from training.run.loop import train
 from training.settings.sources import resolve
-from training.storage import write_json, write_text
 
 Table = Literal["1", "3"]
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
+from registration.files.pictures import jpeg_uri
 from training.data.images import Pixels, to_batch
 from training.data.pairs import Pair
 from training.evaluation.scoring import MODEL, Evaluation, Metric, Scoring
@@ -83,6 +82,4 @@ def data_uri(pixels: Pixels, shown_px: int = _SHOWN_PX, quality: int = 88) -> st
     """Return an image, reduced to at most ``shown_px`` a side, as a JPEG data URI."""
     image = Image.fromarray(pixels)
     image.thumbnail((shown_px, shown_px), Image.Resampling.BOX)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality, subsampling=0)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return jpeg_uri(np.asarray(image), quality)

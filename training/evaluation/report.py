@@ -12,13 +12,13 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from registration.files.storage import write_json, write_text
 from training.evaluation.cases import DIFFERENCE_RANGE, Case, case_metric
 from training.evaluation.charts import draw_chart
 from training.evaluation.paper import PAPER_ROWS
 from training.evaluation.scoring import ALL_LEVELS, MODEL, Evaluation, Metric, Protocol
 from training.metrics.intervals import CONFIDENCE, RESAMPLES, Interval
 from training.metrics.stain import DAB_MASK_DENSITY
-from training.storage import write_json, write_text
 
 FORMAT = "bci-pipeline evaluation"
 VERSION = 1
@@ -46,13 +46,13 @@ def write_evaluation(
 
 
 def as_json(evaluation: Evaluation, about: About) -> dict[str, Any]:
-    """Return everything but the single images' scores as plain values; NaN becomes ``None``."""
+    """Return everything but the single images' scores as plain values."""
     summary: dict[str, Any] = {candidate.key: {} for candidate in evaluation.candidates}
     for (key, level, metric), interval in evaluation.intervals.items():
-        summary[key].setdefault(level, {})[metric] = _plain(interval)
+        summary[key].setdefault(level, {})[metric] = asdict(interval)
     differences: dict[str, Any] = {}
     for (key, metric), interval in evaluation.differences.items():
-        differences.setdefault(key, {})[metric] = _plain(interval)
+        differences.setdefault(key, {})[metric] = asdict(interval)
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -178,11 +178,3 @@ def _image_metrics(evaluation: Evaluation) -> list[Metric]:
 def _count(evaluation: Evaluation, level: str) -> int:
     """Return the number of images of a level."""
     return sum(level in (ALL_LEVELS, pair.her2) for pair in evaluation.pairs)
-
-
-def _plain(interval: Interval) -> dict[str, Any]:
-    """Return an interval as JSON knows it."""
-    return {
-        key: value if isinstance(value, int) or math.isfinite(value) else None
-        for key, value in asdict(interval).items()
-    }

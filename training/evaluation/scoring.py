@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from registration.files.her2 import HER2_LEVELS
 from training.data.images import Pixels, to_batch
 from training.data.pairs import Pair
 from training.errors import DataError
@@ -34,7 +35,6 @@ from training.metrics.stain import stain_scores
 Protocol = Literal["official", "full"]
 MODEL = "model"
 ALL_LEVELS = "all"
-HER2_LEVELS = ("0", "1+", "2+", "3+")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from registration.files.storage import written_whole
 from training.errors import CheckpointError
 from training.inference.generate import generate
 from training.models.generators import GeneratorSpec, build_generator
 from training.models.official import load_official
-from training.storage import written_whole
 
 GENERATOR = "bci-pipeline generator 1"
 STATE = "bci-pipeline training state 1"

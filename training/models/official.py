@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from registration.files.storage import written_whole
 from training.errors import CheckpointError
 from training.models.generators import GeneratorSpec, build_generator
-from training.storage import written_whole
 
 State = dict[str, Tensor]
 

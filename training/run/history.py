@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from training.storage import write_text
+from registration.files.storage import write_text
 
 HISTORY, VALIDATION = "history.csv", "validation.csv"
 

@@ -13,6 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from registration.files.storage import write_json
 from training.data.batches import Batch
 from training.data.pairs import Dataset
 from training.devices import describe, make_fabric
@@ -37,7 +38,6 @@ from training.run.samples import write_sheet
 from training.run.stop import stop_on_signals
 from training.run.validation import validate
 from training.settings.config import TrainConfig
-from training.storage import write_json
 
 
 @dataclass(frozen=True)

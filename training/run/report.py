@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import math
 import re
@@ -12,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
+from registration.files.pictures import jpeg_uri
+from registration.files.storage import write_text
 from training.run.curves import Plot, draw_plot
 from training.run.history import HISTORY, VALIDATION, Table, read_numbers
-from training.storage import write_text
 
 REPORT = "train.html"
 CONFIG, ABOUT, SAMPLES = "config.json", "run.json", "samples"
@@ -149,7 +149,5 @@ def _sheets(folder: Path) -> list[Sheet]:
 
 def _as_uri(path: Path) -> str:
     """Return an image as a data URI."""
-    buffer = io.BytesIO()
     with Image.open(path) as image:
-        image.save(buffer, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+        return jpeg_uri(np.asarray(image), JPEG_QUALITY)

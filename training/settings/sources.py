@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import types
@@ -15,6 +14,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from registration.files.words import did_you_mean, excerpt
 from training.errors import ConfigError
 from training.settings.config import TrainConfig
 from training.settings.recipes import RECIPES
@@ -73,9 +73,9 @@ def parse(name: str, value: Any, source: str) -> Any:
     """Return ``value`` as the type that the setting ``name`` has; raises :class:`ConfigError`."""
     types_of = _types()
     if name not in types_of:
-        near = difflib.get_close_matches(name, types_of, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"{source}: unknown setting {name!r}{hint}")
+        raise ConfigError(
+            f"{source}: unknown setting {excerpt(name)}{did_you_mean(name, types_of)}"
+        )
     try:
         return _parser(types_of[name])(value)
     except (ValueError, TypeError) as error:

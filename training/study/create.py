@@ -18,12 +18,13 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from registration.files.her2 import HER2_LEVELS
+from registration.files.storage import write_json, write_text
 from training.data.images import Pixels, write_png
 from training.data.pairs import Pair
 from training.errors import DataError
 from training.evaluation.cases import data_uri
-from training.evaluation.scoring import HER2_LEVELS, her2_levels
-from training.storage import write_json, write_text
+from training.evaluation.scoring import her2_levels
 
 FORMAT = "bci-pipeline reader study"
 VERSION = 1

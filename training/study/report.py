@@ -10,9 +10,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from registration.files.her2 import HER2_LEVELS
+from registration.files.storage import write_json, write_text
 from training.evaluation.paper import PAPER_READER_ACCURACY
-from training.evaluation.scoring import HER2_LEVELS
-from training.storage import write_json, write_text
 from training.study.create import GENERATED, REAL
 from training.study.scores import Agreement, Kappa, Share
 from training.study.sheets import Sheet, Study
@@ -27,7 +27,7 @@ def write_agreement(folder: Path, study: Study, sheets: Sequence[Sheet], found: 
 
 
 def as_json(study: Study, sheets: Sequence[Sheet], found: Agreement) -> dict[str, Any]:
-    """Return all results as plain values; NaN becomes ``None``."""
+    """Return all results as plain values."""
     return {
         "format": "bci-pipeline reader agreement",
         "version": 1,
@@ -38,7 +38,7 @@ def as_json(study: Study, sheets: Sequence[Sheet], found: Agreement) -> dict[str
             {
                 "reader": reader.reader,
                 **{
-                    name: _plain({**asdict(value), "share": value.value})
+                    name: {**asdict(value), "share": value.value}
                     for name, value in (
                         ("generated_vs_dataset", reader.generated),
                         ("real_vs_dataset", reader.real),
@@ -49,7 +49,7 @@ def as_json(study: Study, sheets: Sequence[Sheet], found: Agreement) -> dict[str
             }
             for reader in found.readers
         ],
-        "kappas": [_plain(asdict(kappa)) for kappa in found.kappas],
+        "kappas": [asdict(kappa) for kappa in found.kappas],
         "paper_generated_vs_dataset": list(PAPER_READER_ACCURACY),
     }
 
@@ -86,11 +86,3 @@ def kappa_text(kappa: Kappa) -> str:
     if math.isnan(kappa.low):
         return f"{kappa.value:.2f}"
     return f"{kappa.value:.2f} ({kappa.low:.2f} to {kappa.high:.2f})"
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Return values with NaN as ``None``."""
-    return {
-        key: None if isinstance(value, float) and math.isnan(value) else value
-        for key, value in values.items()
-    }

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
 
-from training.evaluation.scoring import HER2_LEVELS
+from registration.files.her2 import HER2_LEVELS
 from training.metrics.intervals import CONFIDENCE, image_draws, percentiles
 from training.study.create import GENERATED, REAL, StudyImage
 from training.study.sheets import Sheet, Study

@@ -14,13 +14,14 @@ from scipy.spatial import cKDTree
 from skimage.color import rgb2hed
 from skimage.registration import phase_cross_correlation
 
+from registration.files.her2 import HER2_LEVELS
 from registration.geometry import Box, Image, Points, Size, axis_positions, pixel_centers
 from registration.synth.case import MASK_DOWNSAMPLE, Ground, ground_mask, render_pair
 from registration.synth.damage import REACH_PX, plan_damage
 from registration.synth.noise import TEXTURE_SIDE
 from registration.synth.paint import Painter
 from registration.synth.section import Cut, cut_sections
-from registration.synth.settings import DAMAGE_KINDS, HER2_LEVELS, DamageKind, SynthSettings
+from registration.synth.settings import DAMAGE_KINDS, DamageKind, SynthSettings
 from registration.synth.sprites import draw_nuclei
 from registration.synth.view import View
 from registration.transforms import Chain

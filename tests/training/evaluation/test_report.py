@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from registration.files.plain_json import json_text
 from training.data.images import ImageFile, Pixels, write_png
 from training.data.pairs import Pair
 from training.evaluation.cases import dab_difference, draw_cases, pick_cases
@@ -58,7 +59,7 @@ def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
 
 
 def test_json_holds_means_bounds_and_no_nan(evaluation: Evaluation) -> None:
-    found = json.loads(json.dumps(as_json(evaluation, ABOUT), allow_nan=False))
+    found = json.loads(json_text(as_json(evaluation, ABOUT)))
 
     psnr = found["summary"]["model"]["all"]["psnr"]
     assert psnr["mean"] == pytest.approx(evaluation.values[MODEL]["psnr"].mean())

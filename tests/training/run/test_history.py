@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from registration.files.storage import write_json, write_text, written_whole
 from training.data.confidence import scale_confidence
 from training.data.images import ImageFile
 from training.data.pairs import Pair
@@ -17,7 +18,6 @@ from training.run.curves import draw_plot, round_numbers
 from training.run.history import Meter, Table, broken_losses, read_numbers
 from training.run.report import headlines, write_report
 from training.run.samples import write_sheet
-from training.storage import write_json, write_text, written_whole
 
 
 def test_meter_gives_means_and_starts_anew() -> None:

@@ -83,7 +83,7 @@ def test_weights_per_scale() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"bacth": 3}, r"command line: unknown setting 'bacth'; did you mean batch\?"),
+        ({"bacth": 3}, r"command line: unknown setting 'bacth'\. Did you mean batch\?"),
         ({"batch": "many"}, "command line: batch: 'many' does not fit"),
         ({"batch": 2.5}, "expected a whole number"),
         ({"confidence": "perhaps"}, "expected true or false"),

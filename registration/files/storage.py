@@ -1,4 +1,8 @@
-"""Files that are whole or not there: written under a temporary name, renamed when complete."""
+"""Files that are whole or not there: written under a temporary name, renamed when complete.
+
+The content reaches the disk before the new name does, so that a power cut leaves the old file or
+the new one.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from registration.files.plain_json import json_text, plain
+
 HASH_EDGE_BYTES = 8 * 2**20
 
 
@@ -24,6 +30,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield part
+        _flush(part)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -38,6 +45,9 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
     part.mkdir()
     try:
         yield part
+        for file in part.rglob("*"):
+            if file.is_file():
+                _flush(file)
         if path.is_dir():
             shutil.rmtree(path)
         part.replace(path)
@@ -64,7 +74,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON, two spaces deep; NaN becomes ``null``."""
-    write_text(path, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+    write_text(path, json_text(value) + "\n")
 
 
 def write_npz(path: Path, **arrays: Any) -> None:
@@ -90,22 +100,11 @@ def content_hash(path: Path) -> str:
 
 def settings_hash(*values: Any) -> str:
     """Return a short hash of plain values, the same for equal values on every machine."""
-    text = json.dumps(_plain(values), sort_keys=True)
+    text = json.dumps(plain(values), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _plain(value: Any) -> Any:
-    """Turn NumPy values, paths and tuples into what JSON knows."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value
+def _flush(path: Path) -> None:
+    """Force a file's content to the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

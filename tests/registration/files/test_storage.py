@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registration.storage import (
+from registration.files.storage import (
     HASH_EDGE_BYTES,
     content_hash,
     folder_written_whole,
@@ -139,9 +139,8 @@ def test_hash_of_settings_ignores_the_order_of_keys(settings: dict[str, object])
 
 
 def test_hash_of_settings_is_the_same_in_another_process() -> None:
-    program = (
-        "from registration.storage import settings_hash; print(settings_hash({'b': 1, 'a': 2.5}))"
-    )
+    imported = "from registration.files.storage import settings_hash"
+    program = f"{imported}; print(settings_hash({{'b': 1, 'a': 2.5}}))"
     printed = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )

@@ -1,0 +1,36 @@
+"""Words of error messages that many modules need: the nearest name, and short excerpts."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+LONGEST_EXCERPT = 60
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """Return the name that resembles ``name`` most, whatever its case; ``None`` where none does."""
+    by_lower = {known.lower(): known for known in names}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return by_lower[close[0]] if close else None
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Return ``". Did you mean ...?"``, or nothing where no name is near."""
+    near = nearest(name, names)
+    return f". Did you mean {near}?" if near else ""
+
+
+def nearest_entry(path: Path) -> Path | None:
+    """Return the file or folder beside a missing one whose name resembles it."""
+    near = nearest(path.name, sorted(entry.name for entry in path.parent.iterdir()))
+    return None if near is None else path.parent / near
+
+
+def excerpt(value: object) -> str:
+    """Return a value as Python shows it, cut short: messages must not quote a whole file back."""
+    if value is None:
+        return "nothing"
+    text = repr(value[:LONGEST_EXCERPT] if isinstance(value, str | bytes) else value)
+    return text if len(text) < LONGEST_EXCERPT else f"{text[: LONGEST_EXCERPT - 3]}..."
