@@ -29,7 +29,7 @@ from benchmarks.alignment_real import landmark_rows, patch_rows
 from benchmarks.known_runs import Spoiling, error_field, known_run, lengths_um
 from benchmarks.slides import drawn_case
 from pipeline.patches.blank.filter import content_map
-from pipeline.patches.case import judged
+from pipeline.patches.case import select
 from pipeline.patches.grid import PatchGrid
 from pipeline.patches.measurement import measure_case
 from pipeline.patches.record import Candidate
@@ -87,7 +87,7 @@ def measured(case: SynthCase, folder: Path, size: int, crew: Workers) -> list[Me
         grid = PatchGrid.on(slide.size, slide.mpp, size, size // 2, None)
         source = RunSource(run, registration.key)
         figures = measure_case(source, grid, run.parent, crew, no_progress)
-        candidates = judged(figures, grid, "he", PatchSettings(size=size))
+        candidates = select(figures, grid, "he", PatchSettings(size=size))
         usable = content_map(slide, TissueMap.of(slide), InProcess(), no_progress)
         for candidate in candidates:
             if candidate.null_percentile is None or candidate.shift_um is None:

@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.real_pairs import SIX, pairs, spread
 from pipeline.dataset.external import score
 from pipeline.patches.alignment import null_percentiles
-from pipeline.patches.case import judged
+from pipeline.patches.case import select
 from pipeline.patches.grid import PatchGrid
 from pipeline.patches.measurement import measure_case
 from pipeline.patches.selection import Measured
@@ -60,7 +60,7 @@ def _filtered(registration: Registration, every: Landmarks, crew: Workers) -> di
     grid = PatchGrid.on(slide.size, slide.mpp, settings.size, settings.step, None)
     source = RunSource(registration.folder.resolve(), registration.key)
     figures = measure_case(source, grid, registration.folder, crew, no_progress)
-    candidates = judged(figures, grid, "he", settings)
+    candidates = select(figures, grid, "he", settings)
     chosen = [item for item in candidates if item.null_percentile is not None]
     compared = [
         item

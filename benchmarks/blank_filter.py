@@ -8,8 +8,8 @@ nothing was chosen. Slides with pen marks, bubbles, folds, tears, missing pieces
 focus are drawn once into FOLDER. A patch is worth having where at least half of it is whole tissue on
 both images, by the truth masks (lumens and fat are no tissue); it is kept where the filter says so.
 Precision and recall are those of kept patches, over all patches that show any tissue, the borderline
-ones included; the same is printed for the tissue of single cells of 15 µm, away from borders by one
-cell.
+ones included; the same is printed for the tissue of single bins of 15 µm, away from borders by one
+bin.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ def patch_shares(registration: Registration, ihc: Seen, he: Seen, size: int) -> 
     return np.array(columns).T
 
 
-def cells(slide: Seen) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return found and true of all cells whose neighbours are like them."""
+def bins(slide: Seen) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return found and true of all bins whose neighbours are like them."""
     true = slide.true.usable > 0
     height, width = (min(a, b) for a, b in zip(true.shape, slide.found.usable.shape, strict=True))
     true, found = true[:height, :width], slide.found.usable[:height, :width] > 0.5
@@ -105,7 +105,7 @@ def cells(slide: Seen) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
 
 
 def measured(cases: Sequence[SynthCase], work: Path, crew: Workers) -> list[Score]:
-    """Return the scores of patches of two sizes and of cells."""
+    """Return the scores of patches of two sizes and of bins."""
     limit = PatchSettings().min_tissue
     shares: dict[int, list[NDArray[np.float64]]] = {1024: [], 512: []}
     single: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]] = []
@@ -113,7 +113,7 @@ def measured(cases: Sequence[SynthCase], work: Path, crew: Workers) -> list[Scor
         registration = Registration.load(known_run(case, work / "runs" / case.name))
         pair = registration.open_pair()
         ihc, he = seen(case, pair.ihc, "ihc", crew), seen(case, pair.he, "he", crew)
-        single += [cells(ihc), cells(he)]
+        single += [bins(ihc), bins(he)]
         for size, found in shares.items():
             found.append(patch_shares(registration, ihc, he, size))
     scores = []
@@ -124,7 +124,7 @@ def measured(cases: Sequence[SynthCase], work: Path, crew: Workers) -> list[Scor
         name = f"  not within {BORDERLINE:g} of the limit"
         scores.append(Score.of(name, found[clear] >= limit, true[clear] >= limit))
     kept, worth = (np.concatenate(column) for column in zip(*single, strict=True))
-    return [*scores, Score.of("cells of 15 um", kept, worth)]
+    return [*scores, Score.of("bins of 15 um", kept, worth)]
 
 
 def drawn(work: Path, first_seed: int, size: int) -> list[SynthCase]:

@@ -3,7 +3,7 @@
 ::
 
     OUT/cases/<id>/registration    what `register` writes
-    OUT/cases/<id>/patches         judged and cut patches
+    OUT/cases/<id>/patches         selected and cut patches
     OUT/cases/<id>/failed.json     why the last attempt ended, if it did
     OUT/cases/<id>/log.txt         what the last attempt said
     OUT/dataset                    the dataset of all cases

@@ -24,7 +24,7 @@ from registration.stain import Plane
 if TYPE_CHECKING:
     from training.data.pairs import Dataset, Pair
 
-MOST_STRANGERS = 12
+MOST_MISMATCHED = 12
 """Other pairs' images that each image is compared with."""
 
 AT_ONCE = 4
@@ -49,7 +49,7 @@ class ScoreTask:
     """Some pairs, each with the pairs whose second image is no partner of its first."""
 
     pairs: tuple[Pair, ...]
-    strangers: tuple[tuple[Pair, ...], ...]
+    mismatched: tuple[tuple[Pair, ...], ...]
     mpp: float
 
 
@@ -74,13 +74,13 @@ def score(
 ) -> list[PairScore]:
     """Return the alignment of every pair; ``mpp`` is that of the images."""
     rng = np.random.default_rng(len(pairs))
-    strangers = []
+    mismatched = []
     for number in range(len(pairs)):
         others = [pair for k, pair in enumerate(pairs) if k != number]
-        chosen = rng.permutation(len(others))[:MOST_STRANGERS]
-        strangers.append(tuple(others[k] for k in chosen))
+        chosen = rng.permutation(len(others))[:MOST_MISMATCHED]
+        mismatched.append(tuple(others[k] for k in chosen))
     tasks = [
-        ScoreTask(tuple(pairs[k : k + AT_ONCE]), tuple(strangers[k : k + AT_ONCE]), mpp)
+        ScoreTask(tuple(pairs[k : k + AT_ONCE]), tuple(mismatched[k : k + AT_ONCE]), mpp)
         for k in range(0, len(pairs), AT_ONCE)
     ]
     measured: list[tuple[Alignment, list[float]]] = []
@@ -97,13 +97,13 @@ def score(
 
 
 def score_some(task: ScoreTask) -> list[tuple[Alignment, list[float]]]:
-    """Compare some pairs with their partners and with strangers."""
+    """Compare some pairs with their partners and with mismatched ones."""
     downsample = work_downsample(task.mpp)
     mpp = task.mpp * downsample
     found = []
-    for pair, strangers in zip(task.pairs, task.strangers, strict=True):
+    for pair, mismatched in zip(task.pairs, task.mismatched, strict=True):
         first, second = (_plane(image, downsample, mpp) for image in pair.read())
-        others = [_plane(stranger.read()[1], downsample, mpp) for stranger in strangers]
+        others = [_plane(other.read()[1], downsample, mpp) for other in mismatched]
         null = [
             align(other, first, mpp).similarity for other in others if other.shape == first.shape
         ]

@@ -1,1 +1,1 @@
-"""From a registered pair of slides to judged and cut patches, one case at a time."""
+"""From a registered pair of slides to selected and cut patches, one case at a time."""

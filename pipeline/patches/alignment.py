@@ -98,9 +98,9 @@ def null_percentiles(
 ) -> list[float | None]:
     """Return for each pair the share (0 to 100) of mismatched pairs that are less similar.
 
-    ``mismatched`` holds, per pair, the similarities of its moving patch to strangers. Some patches,
-    such as those with much of the section's edge, are similar to everything; so what a patch has in
-    common with its own strangers is taken out before all are pooled. ``None`` without strangers.
+    ``mismatched`` holds, per pair, the similarities of its moving patch to fixed patches of other
+    places. Some patches, such as those with much of the section's edge, are similar to everything;
+    so what a patch has in common with those is taken out before all are pooled. ``None`` without any.
     """
     usual = [float(np.mean(values)) if len(values) else 0.0 for values in mismatched]
     # A mean of n values lies nearer to each of them than the true mean does.

@@ -1,4 +1,4 @@
-"""All patches of one registered case: judged, cut, and recorded in a folder of their own.
+"""All patches of one registered case: selected, cut, and recorded in a folder of their own.
 
 The folder holds ``measured.json`` (what was measured of every candidate, whatever the thresholds),
 ``images/`` and, last, ``patches.json``. A killed run goes on; other thresholds measure nothing
@@ -35,7 +35,7 @@ CUT_AT_ONCE = 4
 
 
 def exclusion(registration: Registration) -> str | None:
-    """Return why a run may not enter a dataset; a person's judgement overrules the verdict."""
+    """Return why a run may not enter a dataset; a person's review overrules the verdict."""
     if registration.review == "rejected":
         return "rejected by a person"
     if registration.review == "needs landmarks":
@@ -47,14 +47,14 @@ def exclusion(registration: Registration) -> str | None:
 
 def case_key(registration: Registration, settings: PatchSettings) -> str:
     """Return the hash of all that a case's patches depend on."""
-    judgement = [registration.verdict, registration.review]
-    return settings_hash(KEY_VERSION, registration.key, judgement, settings.as_dict())
+    verdicts = [registration.verdict, registration.review]
+    return settings_hash(KEY_VERSION, registration.key, verdicts, settings.as_dict())
 
 
 def cut_case(
     run: Path, folder: Path, settings: PatchSettings, workers: Workers, progress: Progress
 ) -> CasePatches:
-    """Judge and cut all patches of one registration into ``folder``.
+    """Select and cut all patches of one registration into ``folder``.
 
     Raises :class:`RunError` where the slides are no longer those that were registered, and
     :class:`pipeline.errors.UsageError` where the slide holds no patch of this size.
@@ -69,7 +69,7 @@ def cut_case(
     check_unchanged(registration, pair)
     grid = grid_of(pair, settings)
     measured = measure_case(source, grid, folder, workers, progress)
-    candidates = judged(measured, grid, registration.moving, settings)
+    candidates = select(measured, grid, registration.moving, settings)
     kept = [box for box, item in zip(measured.boxes, candidates, strict=True) if item.kept]
     _cut_images(source, grid, kept, folder / IMAGES, settings, workers, progress)
     patches = CasePatches(
@@ -103,7 +103,7 @@ def check_unchanged(registration: Registration, pair: Pair) -> None:
             )
 
 
-def judged(
+def select(
     measured: Measurements, grid: PatchGrid, moving: str, settings: PatchSettings
 ) -> list[Candidate]:
     """Decide on every candidate.

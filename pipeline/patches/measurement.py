@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
 
-from pipeline.patches.alignment import Alignment
+from pydantic import TypeAdapter, ValidationError
+
 from pipeline.patches.blank.filter import content_map
 from pipeline.patches.geometry import PatchGeometry, Surveyor
 from pipeline.patches.grid import PatchGrid
@@ -40,22 +39,13 @@ class Measurements:
     compared: tuple[Measured | None, ...]
     """``None`` where there was too little to compare."""
 
-    def record(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {
-            "boxes": [(box.x, box.y, box.width, box.height) for box in self.boxes],
-            "geometry": [asdict(item) for item in self.geometry],
-            "compared": [None if item is None else asdict(item) for item in self.compared],
-        }
 
-    @classmethod
-    def of(cls, record: dict[str, Any]) -> Self:
-        """Read back what :meth:`record` gave."""
-        return cls(
-            tuple(Box(*box) for box in record["boxes"]),
-            tuple(PatchGeometry(**item) for item in record["geometry"]),
-            tuple(_compared(item) for item in record["compared"]),
-        )
+@dataclass(frozen=True)
+class Stored:
+    """Measurements with the hash of all that they depend on, as ``measured.json`` holds them."""
+
+    key: str
+    measurements: Measurements
 
 
 def measure_case(
@@ -64,10 +54,9 @@ def measure_case(
     """Measure every candidate, or take up from ``folder`` what an earlier run measured."""
     path = folder / MEASURED_NAME
     key = settings_hash(VERSION, source.key, asdict(grid))
-    if path.exists():
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        if stored["key"] == key:
-            return Measurements.of(stored)
+    stored = _read(path)
+    if stored is not None and stored.key == key:
+        return stored.measurements
     registration, pair = source.open()
     tissue = TissueMap.of(pair.fixed_slide)
     boxes = candidate_boxes(grid, tissue)
@@ -80,7 +69,7 @@ def measure_case(
     found = iter(measure_all(source, chosen, folder, workers, progress))
     compared = tuple(next(found) if good else None for good in worth)
     measurements = Measurements(tuple(boxes), tuple(geometry), compared)
-    write_json(path, {"key": key, **measurements.record()})
+    write_json(path, asdict(Stored(key, measurements)))
     return measurements
 
 
@@ -94,7 +83,9 @@ def _is_worth_comparing(geometry: PatchGeometry) -> bool:
     return tissue >= COMPARED_TISSUE and geometry.filled <= COMPARED_FILLED
 
 
-def _compared(record: dict[str, Any] | None) -> Measured | None:
-    if record is None:
+def _read(path: Path) -> Stored | None:
+    """Return what an earlier run measured; ``None`` where there is nothing, or it is damaged."""
+    try:
+        return TypeAdapter(Stored).validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
         return None
-    return Measured(Alignment(**record["alignment"]), tuple(record["null"]))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from pipeline.errors import DatasetError
 from pipeline.patches.settings import PatchSettings
@@ -21,7 +23,7 @@ FORMAT = "bci-pipeline case patches"
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One position of the grid with tissue, judged."""
+    """One position of the grid with tissue, its scores and its fate."""
 
     x: int
     """Level-0 pixels of the fixed slide, upper left corner."""
@@ -86,7 +88,7 @@ class CaseSlides:
 
 @dataclass(frozen=True)
 class CasePatches:
-    """The judged candidates of one case; the images of the kept ones lie in the folder."""
+    """The candidates of one case; the images of the kept ones lie in the folder."""
 
     folder: Path
     key: str
@@ -116,25 +118,18 @@ class CasePatches:
         """Read a case folder. Raises :class:`DatasetError` where it is missing or foreign."""
         path = folder / RECORD_NAME
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            if record["format"] != FORMAT:
+            record = from_json(path.read_bytes())
+            if not isinstance(record, dict) or record.get("format") != FORMAT:
                 raise DatasetError(f"{path} was not written by `bci-pipeline`")
-            slides = record["slides"]
-            return cls(
-                folder=folder,
-                key=record["key"],
-                settings=PatchSettings(**record["settings"]),
-                slides=CaseSlides(**{**slides, "reasons": tuple(slides["reasons"])}),
-                mpp=record["mpp"],
-                side=record["side"],
-                positions=record["positions"],
-                candidates=tuple(Candidate(**item) for item in record["candidates"]),
-            )
+            return TypeAdapter(cls).validate_python({**record, "folder": folder})
         except FileNotFoundError:
             raise DatasetError(
                 f"no finished patches in {folder}: {RECORD_NAME} is missing"
             ) from None
-        except (ValueError, KeyError, TypeError) as error:
+        except ValidationError as error:
+            where = ".".join(str(part) for part in error.errors()[0]["loc"])
+            raise DatasetError(f"{path} is damaged (at {where}). Cut the patches again.") from error
+        except ValueError as error:
             raise DatasetError(f"{path} is damaged ({error}). Cut the patches again.") from error
 
     def write(self) -> None:

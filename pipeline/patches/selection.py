@@ -31,7 +31,7 @@ from registration.warp import warp_box
 ROW_PATCHES = 8
 """Neighbours of a row that are read at once."""
 
-DECOYS = 48
+MISMATCHED_PLACES = 48
 """Fixed patches kept to be compared with moving patches of other places."""
 
 NULL_SIZE = 400
@@ -42,12 +42,12 @@ REASONS = ("no source", "folded", "blank HE", "blank IHC", "no match", "shifted"
 
 
 @dataclass(frozen=True)
-class JudgeTask:
+class AlignmentTask:
     """Neighbouring patches of one row, in level-0 pixels of the fixed slide."""
 
     source: RunSource
     boxes: tuple[Box, ...]
-    decoys: Path
+    mismatched: Path
     draws: int
 
 
@@ -60,15 +60,15 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class DecoyTask:
-    """Patches of the fixed slide to be kept as decoys."""
+class PlanesTask:
+    """Patches of the fixed slide to be compared with moving patches of other places."""
 
     source: RunSource
     boxes: tuple[Box, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Decoys:
+class MismatchedPlanes:
     """Fixed planes of other places."""
 
     boxes: tuple[Box, ...]
@@ -96,15 +96,15 @@ class Decoys:
 def measure_all(
     source: RunSource, boxes: Sequence[Box], folder: Path, workers: Workers, progress: Progress
 ) -> list[Measured]:
-    """Measure the alignment of all patches; ``folder`` holds the decoys meanwhile."""
+    """Measure the alignment of all patches; ``folder`` holds the mismatched ones meanwhile."""
     if not boxes:
         return []
     # Workers outlive a case and keep what they loaded by its path, so that no path may come twice.
     corners = [(box.x, box.y, box.width) for box in boxes]
-    path = folder / f"decoys_{settings_hash(source.key, corners)}.npz"
-    _keep_decoys(source, boxes, path, workers)
+    path = folder / f"mismatched_{settings_hash(source.key, corners)}.npz"
+    _write_mismatched(source, boxes, path, workers)
     draws = int(np.clip(round(NULL_SIZE / len(boxes)), FEWEST_DRAWS, MOST_DRAWS))
-    tasks = [JudgeTask(source, run, path, draws) for run in runs_of_neighbours(boxes)]
+    tasks = [AlignmentTask(source, run, path, draws) for run in runs_of_neighbours(boxes)]
     measured: list[Measured] = []
     for found in workers.map(measure_row, tasks):
         measured += found
@@ -113,7 +113,7 @@ def measure_all(
     return measured
 
 
-def measure_row(task: JudgeTask) -> list[Measured]:
+def measure_row(task: AlignmentTask) -> list[Measured]:
     """Compare neighbouring patches with their partners, and with partners from elsewhere."""
     registration, pair = task.source.open()
     fixed_slide, moving_slide = pair.fixed_slide, pair.moving_slide
@@ -126,7 +126,7 @@ def measure_row(task: JudgeTask) -> list[Measured]:
     fixed = fine_structure(fixed_slide.read_scaled(area.expanded(margin), downsample), mpp)
     warped = warp_box(moving_slide, registration.chain, area.expanded(margin), downsample)
     moving = fine_structure(warped.image, mpp)
-    decoys = _load_decoys(task.decoys)
+    mismatched = _load_mismatched(task.mismatched)
     reach = round(SEARCH_UM / fixed_slide.mpp)
     found = []
     for box, place in zip(task.boxes, places, strict=True):
@@ -134,7 +134,8 @@ def measure_row(task: JudgeTask) -> list[Measured]:
         own = moving[:, left : left + side + 2 * margin]
         partner = fixed[margin : margin + side, left + margin : left + margin + side]
         null = [
-            align(other, own, mpp).similarity for other in decoys.partners(box, reach, task.draws)
+            align(other, own, mpp).similarity
+            for other in mismatched.partners(box, reach, task.draws)
         ]
         found.append(Measured(align(partner, own, mpp), tuple(null)))
     return found
@@ -183,7 +184,7 @@ def runs_of_neighbours(boxes: Sequence[Box]) -> list[tuple[Box, ...]]:
     return [tuple(run) for run in runs]
 
 
-def fixed_planes(task: DecoyTask) -> NDArray[np.float16]:
+def fixed_planes(task: PlanesTask) -> NDArray[np.float16]:
     """Return the planes of some fixed patches, ``(K, n, n)``."""
     _, pair = task.source.open()
     slide = pair.fixed_slide
@@ -198,20 +199,22 @@ def fixed_planes(task: DecoyTask) -> NDArray[np.float16]:
     return np.stack(planes).astype(np.float16)
 
 
-def _keep_decoys(source: RunSource, boxes: Sequence[Box], path: Path, workers: Workers) -> None:
+def _write_mismatched(
+    source: RunSource, boxes: Sequence[Box], path: Path, workers: Workers
+) -> None:
     """Write the planes of patches spread over the slide."""
-    count = min(DECOYS, len(boxes))
+    count = min(MISMATCHED_PLACES, len(boxes))
     chosen = [boxes[round(i)] for i in np.linspace(0, len(boxes) - 1, count)]
-    tasks = [DecoyTask(source, tuple(chosen[i : i + 8])) for i in range(0, count, 8)]
+    tasks = [PlanesTask(source, tuple(chosen[i : i + 8])) for i in range(0, count, 8)]
     planes = np.concatenate(list(workers.map(fixed_planes, tasks)))
     write_npz(path, planes=planes, boxes=np.array([(b.x, b.y, b.width, b.height) for b in chosen]))
 
 
 @lru_cache(maxsize=1)
-def _load_decoys(path: Path) -> Decoys:
+def _load_mismatched(path: Path) -> MismatchedPlanes:
     with np.load(path, allow_pickle=False) as stored:
         boxes = tuple(Box(*(int(value) for value in box)) for box in stored["boxes"])
-        return Decoys(boxes, stored["planes"])
+        return MismatchedPlanes(boxes, stored["planes"])
 
 
 def _at_work(box: Box, downsample: float) -> Box:

@@ -14,112 +14,86 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.patches.blank.bins import CellFeatures, Colours, blurred, disc, ink_coloured
+from pipeline.patches.blank.bins import BinFeatures, Colours, blurred, disc, ink_coloured
 from pipeline.patches.blank.reference import sharpness
+from pipeline.patches.blank.settings import LIMITS
 from registration.stain import Mask, Plane
 
-STROKE_UM, STROKE_EDGE_UM = 45.0, 30.0
-"""A pen's stroke is wider than the first; within the second of it single pixels decide."""
 
-RIM_SHARE = 0.16
-RIM_BAND_UM, RIM_FILL = 60.0, 0.7
-"""A bubble's rim fills less than the second of a band this wide around what it surrounds."""
-
-SMALLEST_BUBBLE_UM2 = 120.0**2
-ROUND = 0.6
-"""Area of a bubble over that of a disc of its circumference, at least."""
-
-IN_FOCUS = 0.77
-"""Least fine over coarse detail of what is in focus."""
-
-FOCUS_UM, LEAST_STRUCTURE = 15.0, 0.1
-"""Deviation of the window over which focus is judged, and the least share of it that can tell."""
-
-FAR_UM = 300.0
-"""Farther than this from all structure nothing is in focus."""
-
-SMALLEST_BLUR_UM = 20.0
-HALFWAY_UM = 10.0
-"""A spot half out of focus still shows most of its detail: the area reaches this much further than
-its detail tells."""
-
-LEAST_CELLS = 200
-
-
-def inked(density: Colours, ink: Plane, cell_um: float) -> Plane:
-    """Return the share of each cell under a pen's stroke.
+def inked(density: Colours, ink: Plane, bin_um: float) -> Plane:
+    """Return the share of each bin under a pen's stroke.
 
     Strokes are found in ``density``, averaged over their width, since single nuclei may have the
     colour of ``ink``; their limits are those of the colour.
     """
-    side = _odd(STROKE_UM / cell_um)
+    side = _odd(LIMITS.stroke_um / bin_um)
     wide = ink_coloured(cv2.blur(density, (side, side))).astype(np.uint8)
     stroke = cv2.morphologyEx(wide, cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
-    near = cv2.dilate(stroke, disc(STROKE_EDGE_UM / cell_um)) > 0
-    core = cv2.erode(stroke, disc(STROKE_EDGE_UM / cell_um / 2)) > 0
+    near = cv2.dilate(stroke, disc(LIMITS.stroke_edge_um / bin_um)) > 0
+    core = cv2.erode(stroke, disc(LIMITS.stroke_edge_um / bin_um / 2)) > 0
     return np.asarray(np.where(near, np.maximum(ink, core), 0), np.float32)
 
 
-def inside_rims(rim: Mask, cell_um: float) -> Plane:
-    """Return the share of each cell that a thin, closed and roundish rim surrounds.
+def inside_rims(rim: Mask, bin_um: float) -> Plane:
+    """Return the share of each bin that a thin, closed and roundish rim surrounds.
 
     The border runs along the middle of the rim.
     """
     lines = cv2.morphologyEx(rim.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     inside = np.zeros(rim.shape, np.float32)
     _, labels, boxes, _ = cv2.connectedComponentsWithStats(1 - lines, connectivity=4)
-    margin = _odd(RIM_BAND_UM / cell_um) + 2
+    margin = _odd(LIMITS.rim_band_um / bin_um) + 2
     for number, (x, y, width, height, area) in enumerate(boxes[1:].tolist(), 1):
         touching = x == 0 or y == 0 or x + width == rim.shape[1] or y + height == rim.shape[0]
-        if touching or area * cell_um**2 < SMALLEST_BUBBLE_UM2:
+        if touching or area * bin_um**2 < LIMITS.smallest_bubble_um**2:
             continue
         rows = slice(max(0, y - margin), y + height + margin)
         columns = slice(max(0, x - margin), x + width + margin)
         filled = _filled_if_round(labels[rows, columns] == number)
-        band = cv2.dilate(filled, disc(RIM_BAND_UM / cell_um)) - filled
-        if not filled.any() or lines[rows, columns][band > 0].mean() > RIM_FILL:
+        band = cv2.dilate(filled, disc(LIMITS.rim_band_um / bin_um)) - filled
+        if not filled.any() or lines[rows, columns][band > 0].mean() > LIMITS.rim_fill:
             continue
-        own = cv2.dilate(filled, disc(RIM_BAND_UM / cell_um / 2)) * lines[rows, columns]
+        own = cv2.dilate(filled, disc(LIMITS.rim_band_um / bin_um / 2)) * lines[rows, columns]
         share = np.where(filled > 0, 1.0, 0.5 * own)
         inside[rows, columns] = np.maximum(inside[rows, columns], share)
     return inside
 
 
-def out_of_focus(features: CellFeatures, drawn: Mask, cell_um: float) -> Mask:
-    """Return which cells lack sharp structure; the lines ``drawn`` over the tissue do not count.
+def out_of_focus(features: BinFeatures, drawn: Mask, bin_um: float) -> Mask:
+    """Return which bins lack sharp structure; the lines ``drawn`` over the tissue do not count.
 
     Where there is too little structure to tell, as in secretion, the nearest that can be judged
     decides: focus is lost by degrees, so that around an area without focus there is blurred structure.
     """
     beside_lines = cv2.dilate(drawn.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     tissue = (features.cover > 0) & ~beside_lines
-    if tissue.sum() < LEAST_CELLS:
+    if tissue.sum() < LIMITS.focus_bins:
         return np.zeros(tissue.shape, np.bool_)
     ratio, structured = sharpness(features, tissue)
-    beyond = np.clip(ratio - math.log(IN_FOCUS), -1, 1)
-    window = FOCUS_UM / cell_um
+    beyond = np.clip(ratio - math.log(LIMITS.in_focus), -1, 1)
+    window = LIMITS.focus_um / bin_um
     verdict = blurred(np.asarray(beyond * structured, np.float32), window)
-    known = blurred(structured.astype(np.float32), window) > LEAST_STRUCTURE
+    known = blurred(structured.astype(np.float32), window) > LIMITS.focus_structure
     area = cv2.morphologyEx(
-        _from_nearest(verdict <= 0, known, FAR_UM / cell_um).astype(np.uint8),
+        _from_nearest(verdict <= 0, known, LIMITS.focus_far_um / bin_um).astype(np.uint8),
         cv2.MORPH_OPEN,
-        disc(SMALLEST_BLUR_UM / cell_um),
+        disc(LIMITS.smallest_blur_um / bin_um),
     )
-    return np.asarray(cv2.dilate(area, disc(HALFWAY_UM / cell_um)), bool)
+    return np.asarray(cv2.dilate(area, disc(LIMITS.blur_halfway_um / bin_um)), bool)
 
 
-def _from_nearest(spoilt: Mask, known: Mask, most: float) -> Mask:
-    """Return ``spoilt`` where it is ``known``, elsewhere that of the nearest such cell.
+def _from_nearest(lost: Mask, known: Mask, most: float) -> Mask:
+    """Return ``lost`` where it is ``known``, elsewhere that of the nearest such bin.
 
-    Farther away than ``most`` cells everything is spoilt.
+    Farther away than ``most`` bins everything is.
     """
     if not known.any():
-        return np.ones_like(spoilt)
+        return np.ones_like(lost)
     distance, labels = cv2.distanceTransformWithLabels(
         (~known).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
     of_label = np.zeros(labels.max() + 1, np.bool_)
-    of_label[labels[known]] = spoilt[known]
+    of_label[labels[known]] = lost[known]
     return np.asarray(of_label[labels] | (distance > most))
 
 
@@ -130,7 +104,7 @@ def _filled_if_round(hollow: Mask) -> NDArray[np.uint8]:
     outline = max(outlines, key=cv2.contourArea)
     around = cv2.arcLength(outline, closed=True)
     filled = np.zeros(padded.shape, np.uint8)
-    if 4 * math.pi * cv2.contourArea(outline) > ROUND * around**2:
+    if 4 * math.pi * cv2.contourArea(outline) > LIMITS.roundness * around**2:
         cv2.drawContours(filled, [outline], -1, 1, cv2.FILLED)
     return filled[1:-1, 1:-1]
 

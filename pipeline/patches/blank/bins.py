@@ -1,6 +1,6 @@
-"""What is measured of each small cell of a slide, tile by tile, before anything is decided.
+"""What is measured of each small bin of a slide, tile by tile, before anything is decided.
 
-A slide is looked at near 1.84 µm per pixel and described on cells of about 7 µm. Tissue is told pixel
+A slide is looked at near 1.84 µm per pixel and described on bins of about 7 µm. Tissue is told pixel
 by pixel: its limit lies where half of the light absorbed just inside it is absorbed, so that neither
 dense nor faint tissue comes out too large.
 """
@@ -13,44 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.patches.blank.settings import LIMITS
 from registration.geometry import Box, Size
 from registration.slides.slide import Slide
 from registration.stain import Mask, Plane
-
-CELL_PX = 4
-"""Side of a cell in pixels of the working resolution."""
-
-TILE_PX = 128 * CELL_PX
-MARGIN_PX = 8 * CELL_PX
-
-STAINED = 0.04
-"""Optical density beyond the glass's from which a spot is tissue, however thin ..."""
-
-HALF, INSIDE_UM = 0.5, 4.0
-"""... and at an edge: this share of what the tissue within 4 µm absorbs."""
-
-DETAILED = 4.5e-3
-"""Amplitude of detail from which a spot is tissue even where all around is faint ..."""
-
-FAINT, FAINT_UM = 0.12, 15.0
-"""... that is, nothing within 15 µm is denser than this beyond the glass."""
-
-SPOT_UM, DETAIL_UM = 0.7, 3.0
-GAP_UM, WALL_UM = 6.0, 5.0
-"""Gaps up to twice the first are closed; then what is thinner than twice the second is removed:
-the walls of fat cells."""
-
-PALE_SPOT_UM, PALE_UM, HALO_UM = 2.0, 8.0, 6.0
-"""What is hardly stained is tissue where a disc of the second radius fits in: secretion in a lumen.
-The blur that shows it puts a halo around whatever is denser, up to the third; it is no tissue."""
-
-FINE_UM, COARSE_UM = 1.5, 3.0
-FOCUS_MPP_LIMIT = 2.6
-"""Coarser slides hold no detail to judge focus by."""
-
-LAYER_UM = 9.0
-RIM_DENSITY, RIM_SPREAD = 0.9, 0.45
-"""The rim of a bubble absorbs every colour at least this much, and all of them alike."""
 
 Colours = NDArray[np.float32]
 """``(rows, columns, 3)`` optical density in red, green and blue."""
@@ -64,21 +30,21 @@ class TileTask:
     box: Box
     downsample: float
     glass: Plane
-    """Optical density of bare glass at the tile's cells."""
+    """Optical density of bare glass at the tile's bins."""
     pale: float
     """Optical density beyond it that bare glass of the slide does not show."""
 
 
 @dataclass(frozen=True, eq=False)
-class CellFeatures:
-    """What is measured of each cell; float32 ``(rows, columns)``."""
+class BinFeatures:
+    """What is measured of each bin; float32 ``(rows, columns)``."""
 
     cover: Plane
-    """Share of the cell that is tissue."""
+    """Share of the bin that is tissue."""
     density: Colours
     """Mean optical density."""
     ink: Plane
-    """Share of the cell that has the colour of ink."""
+    """Share of the bin that has the colour of ink."""
     fine: Plane
     """Energy of detail up to 1.5 µm."""
     coarse: Plane
@@ -87,10 +53,10 @@ class CellFeatures:
     """Optical density beyond the glass's that every spot of about 9 µm has at least: what lies
     between nuclei. Folds stand out."""
     rim: Plane
-    """Share of the cell that is dark and colourless."""
+    """Share of the bin that is dark and colourless."""
 
     @classmethod
-    def empty(cls, size: Size) -> CellFeatures:
+    def empty(cls, size: Size) -> BinFeatures:
         """Return features of nothing but glass."""
         cover, ink, fine, coarse, rim = (np.zeros(size.shape, np.float32) for _ in range(5))
         density, layer = (np.zeros((*size.shape, 3), np.float32) for _ in range(2))
@@ -101,32 +67,32 @@ class CellFeatures:
         return self.cover, self.density, self.ink, self.fine, self.coarse, self.layer, self.rim
 
 
-def look_at(task: TileTask) -> CellFeatures:
-    """Describe the cells of one tile."""
+def look_at(task: TileTask) -> BinFeatures:
+    """Describe the bins of one tile."""
     mpp = task.slide.mpp * task.downsample
-    image = task.slide.read_scaled(task.box.expanded(MARGIN_PX), task.downsample)
+    image = task.slide.read_scaled(task.box.expanded(LIMITS.margin_px), task.downsample)
     density = np.asarray(cv2.LUT(image, density_table()), np.float32)
     red, green, blue = cv2.split(density)
     mean = averaged(density)
-    smooth, smoother = blurred(mean, FINE_UM / mpp), blurred(mean, COARSE_UM / mpp)
+    smooth, smoother = blurred(mean, LIMITS.fine_um / mpp), blurred(mean, LIMITS.coarse_um / mpp)
     detail = smooth - smoother
     coarse = detail * detail
     glass = _with_margin(task.glass, task.box.size)
     halved = cv2.resize(density, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    layer = cv2.morphologyEx(halved, cv2.MORPH_OPEN, disc(LAYER_UM / mpp / 4))
+    layer = cv2.morphologyEx(halved, cv2.MORPH_OPEN, disc(LIMITS.layer_um / mpp / 4))
     inside = cv2.resize(averaged(layer), mean.shape[::-1]) - glass
     lightest = cv2.min(cv2.min(red, green), blue)
     darkest = cv2.max(cv2.max(red, green), blue)
-    rim = (lightest > RIM_DENSITY) & (darkest - lightest < RIM_SPREAD * darkest)
+    rim = (lightest > LIMITS.rim_density) & (darkest - lightest < LIMITS.rim_spread * darkest)
     cover = _stained(mean - glass, detail, inside, mpp)
     cover = _opened(
-        cover | _pale(blurred(mean, PALE_SPOT_UM / mpp) - glass > task.pale, cover, mpp), mpp
+        cover | _pale(blurred(mean, LIMITS.pale_spot_um / mpp) - glass > task.pale, cover, mpp), mpp
     )
-    return CellFeatures(
+    return BinFeatures(
         _pooled(cover.astype(np.float32)),
         _pooled(density),
         _pooled(ink_coloured(halved).astype(np.float32), 2),
-        _pooled((mean - smooth) ** 2) if mpp < FOCUS_MPP_LIMIT else _pooled(coarse),
+        _pooled((mean - smooth) ** 2) if mpp < LIMITS.focus_mpp else _pooled(coarse),
         _pooled(coarse),
         np.maximum(_pooled(layer, 2) - task.glass[..., None], 0),
         _pooled(rim.astype(np.float32)),
@@ -141,8 +107,9 @@ def ink_coloured(density: Colours) -> Mask:
     """
     red, green, blue = cv2.split(density)
     largest, smallest = cv2.max(cv2.max(red, green), blue), cv2.min(cv2.min(red, green), blue)
-    coloured = (red > 0.9) & (green < 0.87 * red)
-    return np.asarray(coloured | ((smallest > 0.85) & (largest - smallest < 0.35 * largest)))
+    coloured = (red > LIMITS.ink_red) & (green < LIMITS.ink_green * red)
+    alike = largest - smallest < LIMITS.ink_spread * largest
+    return np.asarray(coloured | ((smallest > LIMITS.ink_black) & alike))
 
 
 def averaged(density: Colours) -> Plane:
@@ -172,39 +139,41 @@ def _stained(density: Plane, detail: Plane, inside: Plane, mpp: float) -> Mask:
 
     ``inside`` is the density of what is wide enough not to be a nucleus.
     """
-    limit = np.maximum(HALF * cv2.dilate(inside, disc(INSIDE_UM / mpp)), STAINED)
-    spots = blurred(density, SPOT_UM / mpp) > limit
-    dense = cv2.dilate((density > FAINT).astype(np.uint8), disc(FAINT_UM / mpp)) > 0
-    spots |= ~dense & (blurred(np.abs(detail), DETAIL_UM / mpp) > DETAILED)
-    closed = cv2.morphologyEx(spots.astype(np.uint8), cv2.MORPH_CLOSE, disc(GAP_UM / mpp))
+    limit = np.maximum(
+        LIMITS.half * cv2.dilate(inside, disc(LIMITS.inside_um / mpp)), LIMITS.stained
+    )
+    spots = blurred(density, LIMITS.spot_um / mpp) > limit
+    dense = cv2.dilate((density > LIMITS.faint).astype(np.uint8), disc(LIMITS.faint_um / mpp)) > 0
+    spots |= ~dense & (blurred(np.abs(detail), LIMITS.detail_um / mpp) > LIMITS.detailed)
+    closed = cv2.morphologyEx(spots.astype(np.uint8), cv2.MORPH_CLOSE, disc(LIMITS.gap_um / mpp))
     return np.asarray(closed, bool)
 
 
 def _pale(shown: Mask, cover: Mask, mpp: float) -> Mask:
     """Return where something hardly stained is ``shown`` that is no halo of the ``cover``."""
-    halo = cv2.dilate(cover.astype(np.uint8), disc(HALO_UM / mpp)) > 0
-    wide = disc(PALE_UM / mpp)
+    halo = cv2.dilate(cover.astype(np.uint8), disc(LIMITS.halo_um / mpp)) > 0
+    wide = disc(LIMITS.pale_um / mpp)
     apart = cv2.morphologyEx((shown & ~halo).astype(np.uint8), cv2.MORPH_OPEN, wide)
     apart = cv2.morphologyEx(apart, cv2.MORPH_CLOSE, wide)
-    reach = cv2.dilate(apart, disc((HALO_UM + PALE_SPOT_UM) / mpp)) > 0
+    reach = cv2.dilate(apart, disc((LIMITS.halo_um + LIMITS.pale_spot_um) / mpp)) > 0
     return np.asarray((reach & shown) | (apart > 0))
 
 
 def _opened(cover: Mask, mpp: float) -> Mask:
     """Return the cover without seams between its two kinds, and without thin walls."""
-    whole = cv2.morphologyEx(cover.astype(np.uint8), cv2.MORPH_CLOSE, disc(GAP_UM / mpp / 2))
-    return np.asarray(cv2.morphologyEx(whole, cv2.MORPH_OPEN, disc(WALL_UM / mpp)), bool)
+    whole = cv2.morphologyEx(cover.astype(np.uint8), cv2.MORPH_CLOSE, disc(LIMITS.gap_um / mpp / 2))
+    return np.asarray(cv2.morphologyEx(whole, cv2.MORPH_OPEN, disc(LIMITS.wall_um / mpp)), bool)
 
 
-def _with_margin(cells: Plane, size: Size) -> Plane:
-    """Return a plane on a tile's cells at each of its pixels, continued into the margin."""
-    pixels = cv2.resize(cells, (size.width, size.height))
-    return np.asarray(np.pad(pixels, MARGIN_PX, mode="edge"), np.float32)
+def _with_margin(bins: Plane, size: Size) -> Plane:
+    """Return a plane on a tile's bins at each of its pixels, continued into the margin."""
+    pixels = cv2.resize(bins, (size.width, size.height))
+    return np.asarray(np.pad(pixels, LIMITS.margin_px, mode="edge"), np.float32)
 
 
 def _pooled(plane: NDArray[np.float32], halvings: int = 1) -> NDArray[np.float32]:
-    """Return the mean over each cell, without the margin; ``halvings`` is the plane's downsample."""
-    margin, side = MARGIN_PX // halvings, CELL_PX // halvings
+    """Return the mean over each bin, without the margin; ``halvings`` is the plane's downsample."""
+    margin, side = LIMITS.margin_px // halvings, LIMITS.bin_px // halvings
     inner = plane[margin:-margin, margin:-margin]
     size = (inner.shape[1] // side, inner.shape[0] // side)
     return np.asarray(cv2.resize(inner, size, interpolation=cv2.INTER_AREA), np.float32)

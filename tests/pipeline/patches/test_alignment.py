@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.patches.alignment import align, fine_structure, margin_px, null_percentiles, turned
-from pipeline.patches.selection import Decoys, runs_of_neighbours
+from pipeline.patches.selection import MismatchedPlanes, runs_of_neighbours
 from registration.geometry import Box
 
 MPP = 1.84
@@ -115,23 +115,23 @@ def test_the_eight_orientations_differ() -> None:
     assert len({turned(plane, way).tobytes() for way in range(8)}) == 8
 
 
-def test_decoys_never_show_the_patch_or_what_is_near_it() -> None:
+def test_mismatched_never_show_the_patch_or_what_is_near_it() -> None:
     boxes = tuple(Box(x, y, 100, 100) for y in (0, 100, 200) for x in (0, 100, 200, 300))
     planes = np.stack([np.full((4, 4), k, np.float16) for k in range(len(boxes))])
-    decoys = Decoys(boxes, planes)
+    mismatched = MismatchedPlanes(boxes, planes)
 
-    shown = {int(p[0, 0]) for p in decoys.partners(boxes[0], reach=30, draws=24)}
+    shown = {int(p[0, 0]) for p in mismatched.partners(boxes[0], reach=30, draws=24)}
 
     # Farther than 30 px from box 0 lie all but its three neighbours and itself.
     assert shown == {2, 3, 6, 7, 8, 9, 10, 11}
-    first = [p.tobytes() for p in decoys.partners(boxes[5], 30, 6)]
-    assert first == [p.tobytes() for p in decoys.partners(boxes[5], 30, 6)]
+    first = [p.tobytes() for p in mismatched.partners(boxes[5], 30, 6)]
+    assert first == [p.tobytes() for p in mismatched.partners(boxes[5], 30, 6)]
 
 
 def test_a_lonely_patch_is_compared_with_itself_turned() -> None:
     plane = np.arange(16, dtype=np.float16).reshape(1, 4, 4)
 
-    partners = list(Decoys((Box(0, 0, 9, 9),), plane).partners(Box(0, 0, 9, 9), 5, 24))
+    partners = list(MismatchedPlanes((Box(0, 0, 9, 9),), plane).partners(Box(0, 0, 9, 9), 5, 24))
 
     assert len(partners) == 7
     assert not any(np.array_equal(partner, plane[0]) for partner in partners)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.patches.blank.artefacts import inked, inside_rims, out_of_focus
-from pipeline.patches.blank.bins import CellFeatures, ink_coloured
+from pipeline.patches.blank.bins import BinFeatures, ink_coloured
 from pipeline.patches.blank.filter import ContentMap, bare_glass, content_map, work_downsample
 from pipeline.patches.blank.folds import folded
 from registration.execution import InProcess, no_progress
@@ -29,7 +29,7 @@ SETTINGS = SynthSettings(size=Size(3072, 2560), seed=31, her2="2+", damage=DAMAG
 
 @pytest.fixture(scope="module", params=["he", "ihc"])
 def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
-    """The content map of one damaged section, and the truth on the same cells."""
+    """The content map of one damaged section, and the truth on the same bins."""
     cut = next(cut for cut in cut_sections(SETTINGS)[:2] if cut.section == request.param)
     path = tmp_path_factory.mktemp("damaged") / f"{request.param}.ndpi"
     write_ndpi(path, NdpiSpec(cut.size, cut.mpp), Painter(cut).bands())
@@ -156,9 +156,9 @@ def test_a_crooked_dark_line_around_tissue_is_no_bubble() -> None:
     assert not inside_rims(picture > 0, 7.5).any()
 
 
-def tissue_features(size: Size) -> CellFeatures:
+def tissue_features(size: Size) -> BinFeatures:
     """Tissue in focus, stained all alike but for some noise."""
-    features = CellFeatures.empty(size)
+    features = BinFeatures.empty(size)
     features.cover[:] = 1
     noise = np.random.default_rng(3).normal(0, 0.05, (*size.shape, 3))
     features.layer[:] = (0.2, 0.3, 0.25) * np.exp(noise)
@@ -249,7 +249,7 @@ def drawn_slide(path: Path, image: np.ndarray) -> Slide:
 
 
 def usable_share(slide: Slide, box: Box) -> float:
-    """The usable share of a box of the slide's 32 px cells; the margin around tissue is glass."""
+    """The usable share of a box of the slide's 32 px bins; the margin around tissue is glass."""
     everywhere = TissueMap.of(slide).grown(100)
     usable = content_map(slide, everywhere, InProcess(), no_progress).usable
     rows, columns = box.slices()

@@ -290,9 +290,16 @@ def test_impossible_settings_are_refused(change: dict[str, float], message: str)
 def test_a_folder_of_something_else_is_no_case(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"patches\.json is missing"):
         CasePatches.load(tmp_path)
-    (tmp_path / "patches.json").write_text("{}")
-    with pytest.raises(DatasetError, match="damaged"):
-        CasePatches.load(tmp_path)
+    for text, message in (
+        ("{}", "not written by"),
+        ("[]", "not written by"),
+        ('{"format": "bci-pipeline case patches", "key": 3}', r"damaged \(at key\)"),
+        ('{"format": ', "damaged"),
+        ("\x00" * 9, "damaged"),
+    ):
+        (tmp_path / "patches.json").write_text(text)
+        with pytest.raises(DatasetError, match=message):
+            CasePatches.load(tmp_path)
 
 
 def test_png_and_webp_keep_every_pixel_and_jpeg_nearly() -> None:
