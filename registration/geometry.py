@@ -93,6 +93,15 @@ class Box:
         bottom = max(min(self.bottom, size.height), y)
         return Box(x, y, right - x, bottom - y)
 
+    def overlaps(self, other: Box) -> bool:
+        """Return whether the two boxes share a pixel."""
+        return (
+            self.x < other.right
+            and other.x < self.right
+            and self.y < other.bottom
+            and other.y < self.bottom
+        )
+
     def contains(self, points: Points) -> NDArray[np.bool_]:
         """Return which of the ``(N, 2)`` points lie on the box's pixels."""
         x, y = points[:, 0], points[:, 1]

@@ -13,7 +13,8 @@ from registration.files.plain_json import json_text
 
 if TYPE_CHECKING:
     from registration.geometry import Size
-    from registration.synth import CohortPlan, SynthCase
+    from registration.synth import CohortPlan, GlassSettings, SynthCase
+    from registration.synth.settings import Outline
 
 MIRROR = "mirror"
 STAGE = "synth"
@@ -23,6 +24,8 @@ EXAMPLES = """
   bci-pipeline synth slides --cases 4 --her2 0,1+,2+,3+
 
   bci-pipeline synth hard --rotation 140 --damage tear,pen,mirror
+
+  bci-pipeline synth cores --pieces 4 --shape cores --arrangement permuted --control
 
   bci-pipeline synth large --size 20480 --cases 1 --rotation 17
 """
@@ -37,7 +40,10 @@ def synth(
     out: Annotated[
         Path, typer.Argument(metavar="OUT", help="Folder for the cases and their manifest.")
     ],
-    size: Annotated[str, typer.Option(help="Pixels a side, or WIDTHxHEIGHT.")] = "4096",
+    size: Annotated[
+        str,
+        typer.Option(help="Pixels a side, or WIDTHxHEIGHT; with --pieces of the largest piece."),
+    ] = "4096",
     cases: Annotated[int, typer.Option(min=1, help="How many slide pairs.")] = 2,
     cases_per_patient: Annotated[int, typer.Option(min=1, help="Pairs that share a patient.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first case.")] = 0,
@@ -59,7 +65,18 @@ def synth(
     ] = "",
     mpp_he: Annotated[float, typer.Option(help="µm per pixel of the HE slides.")] = 0.46,
     mpp_ihc: Annotated[float, typer.Option(help="µm per pixel of the IHC slides.")] = 0.46,
-    picks: Annotated[int, typer.Option(min=4, help="Picked landmark pairs.")] = 4,
+    pieces: Annotated[
+        int | None, typer.Option(min=1, help="Pieces on a glass, each turned and bent on its own.")
+    ] = None,
+    shape: Annotated[str, typer.Option(help="Of the pieces: section or cores.")] = "section",
+    arrangement: Annotated[
+        str, typer.Option(help="Of the pieces on the IHC glass: same or permuted.")
+    ] = "same",
+    control: Annotated[
+        bool, typer.Option("--control", help="Control tissue on the IHC glass.")
+    ] = False,
+    lost: Annotated[bool, typer.Option("--lost", help="A piece on the H&E glass only.")] = False,
+    picks: Annotated[int, typer.Option(min=4, help="Picked landmark pairs, of each piece.")] = 4,
     pick_noise_px: Annotated[float, typer.Option(min=0, help="Deviation of a pick.")] = 4.0,
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one per core, at most 4.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace older cases.")] = False,
@@ -81,6 +98,8 @@ def synth(
         mpp_ihc=mpp_ihc,
         picks=picks,
         pick_noise_px=pick_noise_px,
+        outline=_outline(shape),
+        glass=_glass(pieces, arrangement, control, lost),
     )
     plan = CohortPlan(settings, cases, tuple(_words(her2)), cases_per_patient)  # type: ignore[arg-type]
     _report(out, _write(out, plan, workers or min(os.cpu_count() or 1, 4), overwrite), as_json)
@@ -129,6 +148,25 @@ def _report(out: Path, cases: list[SynthCase], as_json: bool) -> None:
 
 def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _outline(shape: str) -> Outline:
+    """Return the outline of a piece."""
+    outlines: dict[str, Outline] = {"section": "section", "cores": "core"}
+    if shape not in outlines:
+        raise UsageError(f"--shape {shape!r} is neither section nor cores")
+    return outlines[shape]
+
+
+def _glass(pieces: int | None, arrangement: str, control: bool, lost: bool) -> GlassSettings | None:
+    """Return what lies on a glass; ``None`` for one section that fills it."""
+    from registration.synth import GlassSettings
+
+    if pieces is None:
+        if arrangement != "same" or control or lost:
+            raise UsageError("--arrangement, --control and --lost need --pieces")
+        return None
+    return GlassSettings(pieces, arrangement, control, lost)  # type: ignore[arg-type]
 
 
 def _size(text: str) -> Size:

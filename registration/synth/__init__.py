@@ -8,21 +8,24 @@ from registration.files.her2 import HER2_LEVELS
 from registration.synth.case import (
     Ground,
     SynthCase,
+    load_piece_truths,
     load_truth,
     render_pair,
     truth_pairs,
     write_case,
 )
 from registration.synth.cohort import CohortPlan, write_cohort
-from registration.synth.settings import DAMAGE_KINDS, SynthSettings
+from registration.synth.settings import DAMAGE_KINDS, GlassSettings, SynthSettings
 
 __all__ = [
     "DAMAGE_KINDS",
     "HER2_LEVELS",
     "CohortPlan",
+    "GlassSettings",
     "Ground",
     "SynthCase",
     "SynthSettings",
+    "load_piece_truths",
     "load_truth",
     "render_pair",
     "truth_pairs",

@@ -8,6 +8,10 @@ A case folder holds::
     truth/truth.json              settings, the map IHC -> HE, damage outlines, meaning of the masks
     truth/field_0.npz             the non-rigid part of the map
     truth/mask_he.png, mask_ihc.png   what lies where, bit flags at downsample 32
+
+With several pieces on a glass, both tables have a column ``piece``, ``truth.json`` holds the pieces
+with the map of each, whose field lies in ``truth/piece_<number>``, and ``truth/pieces_he.png`` and
+``truth/pieces_ihc.png`` hold the number of the piece at every pixel of the masks.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import IntFlag
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,10 +33,11 @@ from registration.files.storage import write_json, write_text, written_whole
 from registration.geometry import Image, Points, Size, axis_positions, mesh
 from registration.synth.cells import ADIPOCYTE, FAT_RADIUS_UM
 from registration.synth.damage import REMOVING, plan_damage
+from registration.synth.glass import GlassPiece, PlacedPiece, piece_truth, plan_glass
 from registration.synth.paint import Painter
 from registration.synth.rendering import Progress, SlideJob, render_slides
 from registration.synth.section import Cut, cut_sections
-from registration.synth.settings import DamageKind, SynthSettings
+from registration.synth.settings import SECTIONS, DamageKind, Section, SynthSettings
 from registration.transforms import Chain, load_chain, save_chain
 
 MASK_DOWNSAMPLE = 32
@@ -126,7 +132,7 @@ def write_case(
 
 
 def render_pair(settings: SynthSettings) -> tuple[Image, Image, Chain]:
-    """Return HE pixels, IHC pixels and the exact map IHC -> HE, without files."""
+    """Return HE pixels, IHC pixels and the exact map IHC -> HE of one section, without files."""
     he, ihc, truth = cut_sections(settings)
     return Painter(he).image(), Painter(ihc).image(), truth
 
@@ -148,6 +154,36 @@ def _pairs_of(he: Cut, ihc: Cut) -> tuple[Points, Points]:
     return on_he[chosen], on_ihc[chosen]
 
 
+@dataclass(frozen=True, eq=False)
+class _PieceTruth:
+    """One piece of a glass: its two sections and what is known of them."""
+
+    piece: GlassPiece
+    he: Cut
+    ihc: Cut
+    ihc_to_he: Chain
+    """Between the piece's own cells."""
+
+    @classmethod
+    def of(cls, piece: GlassPiece) -> _PieceTruth:
+        return cls(piece, *cut_sections(piece.settings))
+
+    def pairs(self) -> tuple[Points, Points]:
+        """Return the exact pairs in pixels of the glasses; none for a piece on one glass only."""
+        if self.piece.he is None or self.piece.ihc is None:
+            return np.zeros((0, 2)), np.zeros((0, 2))
+        on_he, on_ihc = _pairs_of(self.he, self.ihc)
+        on_he += (self.piece.he.x, self.piece.he.y)
+        on_ihc += (self.piece.ihc.x, self.piece.ihc.y)
+        return on_he, on_ihc
+
+    def placed(self, section: Section) -> PlacedPiece | None:
+        """Return the piece on one glass, if it lies there."""
+        cell = self.piece.cell(section)
+        cut = self.he if section == "he" else self.ihc
+        return None if cell is None else PlacedPiece(self.piece, cell, cut)
+
+
 def load_truth(folder: Path) -> Chain:
     """Read the exact map IHC -> HE of a case from its folder.
 
@@ -160,36 +196,117 @@ def load_truth(folder: Path) -> Chain:
     return load_chain(described, stored.parent)
 
 
+def load_piece_truths(folder: Path) -> dict[int, Chain]:
+    """Read the exact maps IHC -> HE of the pieces on both glasses of a case, by number.
+
+    Raises :class:`SynthError` when the folder holds no case with several pieces.
+    """
+    stored = folder / "truth" / "truth.json"
+    described = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else {}
+    if "pieces" not in described:
+        raise SynthError(f"no synthetic case with several pieces in {folder}")
+    return {
+        piece["number"]: load_chain(piece["ihc_to_he"], _piece_folder(stored.parent, piece))
+        for piece in described["pieces"]
+        if piece["ihc_to_he"] is not None
+    }
+
+
 def write_truth(case: SynthCase) -> None:
     """Write everything of a case except its slides; ``truth.json`` comes last."""
-    settings = case.settings
     case.truth_folder.mkdir(parents=True, exist_ok=True)
-    he, ihc, truth = cut_sections(settings)
+    facts = {
+        "settings": asdict(case.settings),
+        "mask_downsample": MASK_DOWNSAMPLE,
+        "mask_flags": {flag.name: flag.value for flag in Ground},
+    }
+    write = _write_section if case.settings.glass is None else _write_glass
+    write_json(case.truth_folder / "truth.json", facts | write(case))
+
+
+def _write_section(case: SynthCase) -> dict[str, Any]:
+    """Write tables and masks of a single section and return the rest of its record."""
+    he, ihc, truth = cut_sections(case.settings)
     on_he, on_ihc = _pairs_of(he, ihc)
     _write_pairs(case.truth, on_he, on_ihc)
-    _write_landmarks(case.landmarks, on_he, on_ihc, settings)
+    _write_landmarks(case.landmarks, [(on_he, on_ihc)], case.settings)
     for cut in (he, ihc):
         _write_mask(case.truth_folder / f"mask_{cut.section}.png", ground_mask(cut))
-    write_json(
-        case.truth_folder / "truth.json",
-        {
-            "settings": asdict(settings),
-            "ihc_to_he": save_chain(truth, case.truth_folder),
-            "damage": [
-                {"slide": cut.section, "kind": item.kind, "outline": item.shape.outline()}
-                for cut in (he, ihc)
-                for item in plan_damage(cut)
-            ],
-            "mask_downsample": MASK_DOWNSAMPLE,
-            "mask_flags": {flag.name: flag.value for flag in Ground},
-        },
-    )
+    return {
+        "ihc_to_he": save_chain(truth, case.truth_folder),
+        "damage": [entry for cut in (he, ihc) for entry in _damage_entries(cut, (0, 0))],
+    }
+
+
+def _write_glass(case: SynthCase) -> dict[str, Any]:
+    """Write tables and masks of several pieces and return the rest of their record."""
+    plan = plan_glass(case.settings)
+    pieces = [_PieceTruth.of(piece) for piece in plan.pieces]
+    pairs = [piece.pairs() for piece in pieces]
+    numbers = np.repeat([p.piece.number for p in pieces], [len(he) for he, _ in pairs])
+    on_he, on_ihc = (np.concatenate(points) for points in zip(*pairs, strict=True))
+    _write_pairs(case.truth, on_he, on_ihc, numbers)
+    _write_landmarks(case.landmarks, pairs, case.settings)
+    damage = []
+    for section in SECTIONS:
+        placed = [place for piece in pieces if (place := piece.placed(section)) is not None]
+        flags, labels = _glass_masks(plan.size_of(section), placed)
+        _write_mask(case.truth_folder / f"mask_{section}.png", flags)
+        _write_mask(case.truth_folder / f"pieces_{section}.png", labels)
+        for place in placed:
+            damage += _damage_entries(place.cut, (place.cell.x, place.cell.y))
+    return {"pieces": [_piece_entry(piece, case) for piece in pieces], "damage": damage}
+
+
+def _piece_entry(known: _PieceTruth, case: SynthCase) -> dict[str, Any]:
+    """Return the record of one piece and write the field of its map."""
+    piece = known.piece
+    entry: dict[str, Any] = {"number": piece.number, "kind": piece.kind, "ihc_to_he": None}
+    for section in SECTIONS:
+        cell = piece.cell(section)
+        entry[section] = cell and [cell.x, cell.y, cell.width, cell.height]
+    if piece.kind == "both":
+        folder = _piece_folder(case.truth_folder, entry)
+        folder.mkdir(exist_ok=True)
+        entry["ihc_to_he"] = save_chain(piece_truth(piece, known.ihc_to_he), folder)
+    return entry
+
+
+def _piece_folder(truth: Path, entry: dict[str, Any]) -> Path:
+    return truth / f"piece_{entry['number']}"
+
+
+def _damage_entries(cut: Cut, corner: tuple[int, int]) -> list[dict[str, Any]]:
+    """Return the damage of a section whose cell begins at ``corner`` of the slide."""
+    return [
+        {"slide": cut.section, "kind": item.kind, "outline": item.shape.outline() + corner}
+        for item in plan_damage(cut)
+    ]
 
 
 def ground_mask(cut: Cut) -> NDArray[np.uint8]:
     """Return :class:`Ground` flags of a slide at :data:`MASK_DOWNSAMPLE`."""
     size = cut.size.downsampled(MASK_DOWNSAMPLE)
     xs, ys = (axis_positions(0, side, MASK_DOWNSAMPLE) for side in (size.width, size.height))
+    return _ground_at(cut, xs, ys)
+
+
+def _glass_masks(
+    size: Size, placed: Sequence[PlacedPiece]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return :class:`Ground` flags of a glass, and the number of the piece whose tissue lies there."""
+    small = size.downsampled(MASK_DOWNSAMPLE)
+    xs, ys = (axis_positions(0, side, MASK_DOWNSAMPLE) for side in (small.width, small.height))
+    flags, labels = np.zeros(small.shape, np.uint8), np.zeros(small.shape, np.uint8)
+    for place in placed:
+        own = _ground_at(place.cut, xs - place.cell.x, ys - place.cell.y)
+        flags |= own
+        labels[own & Ground.TISSUE > 0] = place.piece.number
+    return flags, labels
+
+
+def _ground_at(cut: Cut, xs: NDArray[np.float64], ys: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Return :class:`Ground` flags at the crossings of a grid of a section's pixels."""
     points = cut.scene_grid(xs, ys).reshape(-1, 2)
     outline = cut.scene.at(cut.scene.tissue, points) > 0
     tissue = outline.copy()
@@ -204,7 +321,7 @@ def ground_mask(cut: Cut) -> NDArray[np.uint8]:
     empty = _empty(cut, points)
     flags[tissue] |= np.uint8(Ground.TISSUE)
     flags[tissue & empty] |= np.uint8(Ground.EMPTY)
-    return flags.reshape(size.shape)
+    return flags.reshape(len(ys), len(xs))
 
 
 def _empty(cut: Cut, points: Points) -> NDArray[np.bool_]:
@@ -242,21 +359,31 @@ def _spread(points: Points, count: int, rng: np.random.Generator) -> NDArray[np.
     return np.sort(order[np.argsort(rank, kind="stable")[:count]])
 
 
-def _write_pairs(path: Path, he: Points, ihc: Points) -> None:
-    lines = ["id,he_x,he_y,ihc_x,ihc_y"]
-    for number, (a, b) in enumerate(zip(he, ihc, strict=True), 1):
-        lines.append(f"t{number},{a[0]:.4f},{a[1]:.4f},{b[0]:.4f},{b[1]:.4f}")
+def _write_pairs(
+    path: Path, he: Points, ihc: Points, pieces: NDArray[np.int64] | None = None
+) -> None:
+    """Write exact pairs, with the number of the piece of each where there are several."""
+    lines = ["id,he_x,he_y,ihc_x,ihc_y" + ("" if pieces is None else ",piece")]
+    for index, (a, b) in enumerate(zip(he, ihc, strict=True)):
+        piece = "" if pieces is None else f",{pieces[index]}"
+        lines.append(f"t{index + 1},{a[0]:.4f},{a[1]:.4f},{b[0]:.4f},{b[1]:.4f}{piece}")
     write_text(path, "\n".join(lines) + "\n")
 
 
-def _write_landmarks(path: Path, he: Points, ihc: Points, settings: SynthSettings) -> None:
-    """Write a few pairs far from each other, each clicked with some noise."""
+def _write_landmarks(
+    path: Path, pairs: Sequence[tuple[Points, Points]], settings: SynthSettings
+) -> None:
+    """Write a few pairs of each piece far from each other, each clicked with some noise."""
     rng = np.random.default_rng([settings.seed, 702])
-    lines = ["id,he_x,he_y,ihc_x,ihc_y,enabled"]
-    for number, index in enumerate(_far_apart(he, settings.picks), 1):
-        a = he[index] + rng.normal(0, settings.pick_noise_px, 2)
-        b = ihc[index] + rng.normal(0, settings.pick_noise_px, 2)
-        lines.append(f"p{number},{a[0]:.1f},{a[1]:.1f},{b[0]:.1f},{b[1]:.1f},true")
+    several = settings.glass is not None
+    lines = ["id,he_x,he_y,ihc_x,ihc_y,enabled" + (",piece" if several else "")]
+    for piece, (he, ihc) in enumerate(pairs, 1):
+        for index in _far_apart(he, settings.picks) if len(he) else ():
+            a = he[index] + rng.normal(0, settings.pick_noise_px, 2)
+            b = ihc[index] + rng.normal(0, settings.pick_noise_px, 2)
+            end = f",{piece}" if several else ""
+            numbers = f"{a[0]:.1f},{a[1]:.1f},{b[0]:.1f},{b[1]:.1f}"
+            lines.append(f"p{len(lines)},{numbers},true{end}")
     write_text(path, "\n".join(lines) + "\n")
 
 

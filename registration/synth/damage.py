@@ -123,8 +123,7 @@ class Damage:
 
     def touches(self, box: Box) -> bool:
         """Whether the damage may change pixels of ``box``."""
-        own = self.bounds
-        return own.x < box.right and box.x < own.right and own.y < box.bottom and box.y < own.bottom
+        return self.bounds.overlaps(box)
 
 
 def plan_damage(cut: Cut) -> tuple[Damage, ...]:

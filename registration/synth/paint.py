@@ -7,13 +7,14 @@ order and by any process. Slowly varying maps are evaluated on every eighth pixe
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from registration.files.her2 import Her2
-from registration.geometry import Box, Image
+from registration.geometry import Box, Image, Size
 from registration.synth import optics
 from registration.synth.damage import (
     REACH_PX,
@@ -27,7 +28,7 @@ from registration.synth.damage import (
 from registration.synth.layers import Layers, Textures, evaluate
 from registration.synth.noise import Float32
 from registration.synth.section import Cut
-from registration.synth.settings import SECTIONS
+from registration.synth.settings import SECTIONS, Section
 from registration.synth.view import View
 
 TILE_PX = 512
@@ -39,14 +40,17 @@ Dyes = tuple[Float32, Float32]
 """Amounts of a section's two dyes, ``(h, w)`` each."""
 
 
-class Painter:
-    """Paints one section; holds what all its tiles share."""
+class SlidePainter(ABC):
+    """Paints one slide tile by tile: light through whatever lies there, uneven, then digitised."""
 
-    def __init__(self, cut: Cut) -> None:
-        self.cut = cut
-        self.textures = Textures(cut.settings.seed, cut.section)
-        self.sensor = optics.Sensor(cut.settings.seed, cut.section)
-        self.damage = plan_damage(cut)
+    def __init__(self, size: Size, section: Section, seed: int) -> None:
+        self.size = size
+        self.sensor = optics.Sensor(seed, section)
+        self._light_seed = [seed, SECTIONS.index(section)]
+
+    @abstractmethod
+    def transmitted(self, box: Box) -> Float32:
+        """Return the light that even illumination sends through the slide, ``(h, w, 3)``."""
 
     def tile(self, box: Box) -> Image:
         """Return the pixels of one tile."""
@@ -54,21 +58,11 @@ class Painter:
 
     def light(self, box: Box) -> Float32:
         """Return the light that reaches the sensor, ``(h, w, 3)`` in grey levels."""
-        cut, number = self.cut, SECTIONS.index(self.cut.section)
-        damage = [item for item in self.damage if item.touches(box)]
-        halo = REACH_PX if damage else HALO_PX
-        view = View(cut, box.expanded(halo))
-        depths = [view.inside(item.shape) for item in damage]
-        light = optics.transmitted(cut.section, self._dyes(view, damage, depths))
-        light = optics.focused(light, cut.mpp)
-        for item, depth in zip(damage, depths, strict=True):
-            light = spoil_light(light, item, depth, cut.mpp)
-        light = light[halo:-halo, halo:-halo]
-        return light * optics.illumination(box, cut.size, [cut.settings.seed, number])
+        return self.transmitted(box) * optics.illumination(box, self.size, self._light_seed)
 
     def bands(self) -> Iterator[Image]:
         """Yield the slide from top to bottom, a row of tiles at a time."""
-        width, height = self.cut.size.width, self.cut.size.height
+        width, height = self.size.width, self.size.height
         for y in range(0, height, TILE_PX):
             row = Box(0, y, width, min(TILE_PX, height - y))
             band = np.empty((row.height, width, 3), np.uint8)
@@ -79,6 +73,29 @@ class Painter:
     def image(self) -> Image:
         """Return the whole slide."""
         return np.concatenate(list(self.bands()))
+
+
+class Painter(SlidePainter):
+    """Paints one section; holds what all its tiles share."""
+
+    def __init__(self, cut: Cut) -> None:
+        super().__init__(cut.size, cut.section, cut.settings.seed)
+        self.cut = cut
+        self.textures = Textures(cut.settings.seed, cut.section)
+        self.damage = plan_damage(cut)
+
+    def transmitted(self, box: Box) -> Float32:
+        """Return the light that even illumination sends through the section."""
+        cut = self.cut
+        damage = [item for item in self.damage if item.touches(box)]
+        halo = REACH_PX if damage else HALO_PX
+        view = View(cut, box.expanded(halo))
+        depths = [view.inside(item.shape) for item in damage]
+        light = optics.transmitted(cut.section, self._dyes(view, damage, depths))
+        light = optics.focused(light, cut.mpp)
+        for item, depth in zip(damage, depths, strict=True):
+            light = spoil_light(light, item, depth, cut.mpp)
+        return light[halo:-halo, halo:-halo]
 
     def _dyes(self, view: View, damage: Sequence[Damage], depths: Sequence[Float32]) -> Dyes:
         """Return the amounts of both dyes, tissue torn, lost or folded included."""

@@ -17,9 +17,8 @@ import numpy as np
 
 from registration.errors import SynthError
 from registration.geometry import Image
+from registration.synth.glass import painter_of, slide_size
 from registration.synth.ndpi import NdpiSpec, write_ndpi
-from registration.synth.paint import Painter
-from registration.synth.section import cut_sections
 from registration.synth.settings import Section, SynthSettings
 
 Progress = Callable[[int], None]
@@ -41,7 +40,7 @@ class SlideJob:
     @property
     def pixels(self) -> int:
         """Level-0 pixels of the slide."""
-        size = self.settings.size_of(self.section)
+        size = slide_size(self.settings, self.section)
         return size.width * size.height
 
 
@@ -87,9 +86,7 @@ def _render_in_processes(jobs: Sequence[SlideJob], workers: int, report: Progres
 
 def render_slide(job: SlideJob, progress: Progress) -> None:
     """Write one slide as NDPI."""
-    cuts = cut_sections(job.settings)
-    painter = Painter(cuts[0] if job.section == "he" else cuts[1])
-    cut = painter.cut
+    painter = painter_of(job.settings, job.section)
 
     def bands() -> Iterator[Image]:
         for band in painter.bands():
@@ -97,7 +94,8 @@ def render_slide(job: SlideJob, progress: Progress) -> None:
             progress(band.shape[0] * band.shape[1])
 
     label = "H&E" if job.section == "he" else "HER2"
-    write_ndpi(job.path, NdpiSpec(cut.size, cut.mpp), bands(), lambda small: macro_of(small, label))
+    spec = NdpiSpec(painter.size, job.settings.mpp_of(job.section))
+    write_ndpi(job.path, spec, bands(), lambda small: macro_of(small, label))
 
 
 def macro_of(slide: Image, label: str) -> Image:

@@ -20,6 +20,8 @@ from registration.synth.noise import Float32, MapNoise
 from registration.synth.settings import SynthSettings
 
 TISSUE_SHARE = 0.415
+CORE_RADIUS_SHARE = 0.36
+CORE_BEND = 0.8
 FAT_LEVEL = 0.85
 NEST_LEVEL = 0.35
 INFLAMED_LEVEL = 1.25
@@ -90,7 +92,7 @@ def build_scene(settings: SynthSettings) -> Scene:
     It is drawn in strips, so that the peak is little more than the maps themselves.
     """
     canvas = Canvas.of(settings)
-    draft = _Draft.of(canvas)
+    draft = _Draft.of(canvas, settings.outline == "core")
     rows, columns = canvas.shape
     maps = {name: np.empty((rows, columns), np.float16) for name in _Draft.NAMES}
     for first in range(0, rows, STRIP_ROWS):
@@ -126,6 +128,7 @@ class _Draft:
     canvas: Canvas
     outline: NDArray[np.float64]
     """``(K, 2)`` amplitude and phase of the outline's harmonics from the second on."""
+    is_core: bool
     edge: Mixture
     fat: Mixture
     tumour: Mixture
@@ -137,7 +140,7 @@ class _Draft:
     swirl_y: MapNoise
 
     @classmethod
-    def of(cls, canvas: Canvas) -> _Draft:
+    def of(cls, canvas: Canvas, is_core: bool = False) -> _Draft:
         """Throw the dice for a scene."""
         region = float(np.clip(0.3 * min(canvas.extent), 150, 1300))
         rough = 0.02 * TISSUE_SHARE * min(canvas.extent)
@@ -146,6 +149,7 @@ class _Draft:
         return cls(
             canvas,
             np.array(waves),
+            is_core,
             edge=tuple((min(h, rough), canvas.noise(w)) for w, h in EDGE_WAVES_UM),
             fat=_mixture(canvas, ((1.0, region), (0.4, region / 3), (0.12, 120))),
             tumour=_mixture(canvas, ((1.0, region), (0.4, region / 3))),
@@ -175,6 +179,26 @@ class _Draft:
 
     def _tissue(self, first: int, last: int) -> Float32:
         """Return the distance to an irregular outline that stays well inside the slide."""
+        inside = self._core(first, last) if self.is_core else self._section(first, last)
+        return np.asarray(inside + _mixed(self.edge, first, last), np.float32)
+
+    def _core(self, first: int, last: int) -> Float32:
+        """Return the distance to a bent strip with round ends along the longer side."""
+        length, width = max(self.canvas.extent), min(self.canvas.extent)
+        x = self.canvas.xs[None] - self.canvas.extent[0] / 2
+        y = self.canvas.ys[first:last, None] - self.canvas.extent[1] / 2
+        along, across = (x, y) if self.canvas.extent[0] > self.canvas.extent[1] else (y, x)
+        turn = 2 * np.pi * along / length
+        for k, (amplitude, phase) in enumerate(self.outline[:3].tolist(), 1):
+            across = across - CORE_BEND * amplitude * width * np.cos(k * turn + phase)
+        radius = CORE_RADIUS_SHARE * width
+        for k, (amplitude, phase) in enumerate(self.outline[3:].tolist(), 5):
+            radius = radius + CORE_RADIUS_SHARE * width * amplitude * np.cos(k * turn + phase)
+        beyond = np.maximum(np.abs(along) - TISSUE_SHARE * length + CORE_RADIUS_SHARE * width, 0)
+        return np.asarray(radius - np.hypot(across, beyond), np.float32)
+
+    def _section(self, first: int, last: int) -> Float32:
+        """Return the distance to a roundish outline with a few waves."""
         width, height = self.canvas.extent
         x = (self.canvas.xs[None] - width / 2) / (TISSUE_SHARE * width)
         y = (self.canvas.ys[first:last, None] - height / 2) / (TISSUE_SHARE * height)
@@ -183,7 +207,7 @@ class _Draft:
         for k, (amplitude, phase) in enumerate(self.outline.tolist(), 2):
             border += amplitude * np.cos(k * angle + phase)
         distance = (np.minimum(border, 0.97) - np.hypot(x, y)) * TISSUE_SHARE * min(width, height)
-        return np.asarray(distance + _mixed(self.edge, first, last), np.float32)
+        return np.asarray(distance, np.float32)
 
     def _nests(self, first: int, last: int) -> Float32:
         """Return the distance to invasive nests and cords, dense where ``tumour`` is high.

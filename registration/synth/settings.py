@@ -13,11 +13,40 @@ from registration.synth.ndpi import SIZE_STEP, NdpiSpec
 
 Section = Literal["he", "ihc"]
 DamageKind = Literal["tear", "fold", "pen", "bubble", "missing", "blur"]
+Outline = Literal["section", "core"]
+Arrangement = Literal["same", "permuted"]
 
 SECTIONS: tuple[Section, ...] = get_args(Section)
 DAMAGE_KINDS: tuple[DamageKind, ...] = get_args(DamageKind)
+OUTLINES: tuple[Outline, ...] = get_args(Outline)
+ARRANGEMENTS: tuple[Arrangement, ...] = get_args(Arrangement)
+MOST_PIECES = 12
 REFERENCE_SIDE_PX = 4096
 REFERENCE_WARP_PX = 40.0
+
+
+@dataclass(frozen=True, slots=True)
+class GlassSettings:
+    """Several pieces of tissue on one glass.
+
+    Raises :class:`SynthError` for values that cannot be met.
+    """
+
+    pieces: int = 2
+    """Pieces that lie on both slides."""
+    arrangement: Arrangement = "same"
+    control: bool = False
+    """Whether the IHC slide carries a piece of control tissue besides."""
+    lost: bool = False
+    """Whether the H&E slide carries a piece that the IHC slide lost."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.pieces <= MOST_PIECES:
+            raise SynthError(f"{self.pieces} pieces on a glass; use 1 to {MOST_PIECES}")
+        if self.arrangement not in ARRANGEMENTS:
+            raise SynthError(
+                f"arrangement {self.arrangement!r} is not one of {', '.join(ARRANGEMENTS)}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +77,14 @@ class SynthSettings:
     pick_noise_px: float = 4.0
     """Standard deviation of a pick along each axis, in level-0 px of each slide."""
     truth_points: int = 400
+    outline: Outline = "section"
+    """A broad section, or a thin core from a biopsy needle along the longer side."""
+    glass: GlassSettings | None = None
+    """Several pieces on a glass, each of at most ``size``; ``None`` for one section that fills it."""
 
     def __post_init__(self) -> None:
+        if self.outline not in OUTLINES:
+            raise SynthError(f"outline {self.outline!r} is not one of {', '.join(OUTLINES)}")
         for mpp in (self.mpp_he, self.mpp_ihc):
             if not 0.1 <= mpp <= 2.0:
                 raise SynthError(f"{mpp} µm per pixel is not that of a slide scanner (0.1 to 2)")
