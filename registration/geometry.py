@@ -141,6 +141,13 @@ def from_level0(points: Points, downsample: float) -> Points:
     return (np.asarray(points, np.float64) + 0.5) / downsample - 0.5
 
 
+def level_box(box: Box, downsample: float) -> Box:
+    """Return the pixels of a level with ``downsample`` that cover a level-0 box."""
+    x, y = math.floor(box.x / downsample), math.floor(box.y / downsample)
+    right, bottom = math.ceil(box.right / downsample), math.ceil(box.bottom / downsample)
+    return Box(x, y, right - x, bottom - y)
+
+
 def axis_positions(start: int, count: int, downsample: float = 1.0) -> NDArray[np.float64]:
     """Return the level-0 coordinates of ``count`` consecutive pixels of a level, along one axis."""
     return (start + np.arange(count, dtype=np.float64) + 0.5) * downsample - 0.5

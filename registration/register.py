@@ -22,10 +22,8 @@ from registration.execution import InProcess, Progress, Workers, no_progress
 from registration.files.storage import settings_hash, write_json, write_npz
 from registration.landmarks.landmarks import Landmarks
 from registration.nonrigid.block import (
-    BlockRecord,
     BlockResult,
     BlockTask,
-    PassSettings,
     blended,
     composed,
     node_spacing,
@@ -34,13 +32,15 @@ from registration.nonrigid.block import (
 from registration.nonrigid.coarse_pass import coarse_field
 from registration.nonrigid.elastix import warm_up, write_transform_file
 from registration.nonrigid.grid import BlockGrid
-from registration.nonrigid.recipes import RegistrationSettings, coarse_downsample, fine_pass
 from registration.pair import Pair
-from registration.quality.quality import Stages, judge, measure
+from registration.quality.quality import Stages, measure
+from registration.quality.verdict import verdict_of
+from registration.recipes import PassSettings, RegistrationSettings, coarse_downsample, fine_pass
 from registration.registered_slide import SUFFIXES, ImageFormat, write_image
 from registration.result import (
     RECORD_NAME,
     RESIDUAL_NAME,
+    BlockRecord,
     Registration,
     SlideRecord,
     write_registration,
@@ -168,7 +168,7 @@ def _register(job: _Job) -> Registration:
         stages = Stages(pair, start.transform, chain, grid, tissue)
         quality, places = measure(stages, job.options.truth, job.workers, job.progress)
         write_npz(job.folder / RESIDUAL_NAME, **places.arrays())
-    verdict, reasons = judge(quality, records, start.record.verified)
+    verdict, reasons = verdict_of(quality, records, start.record.verified)
     image = None
     if job.options.image is not None:
         with job.timed("image"):

@@ -21,7 +21,8 @@ from registration.slides.pyramid import (
     write_pyramid,
 )
 from registration.slides.slide import Slide
-from registration.transforms import Chain, SplicedField, load_chain, save_chain
+from registration.stored_chain import load_chain, save_chain
+from registration.transforms import Chain, SplicedField
 from registration.warp import warp_box
 
 ImageFormat = Literal["tiff", "ome-tiff", "ome-zarr"]

@@ -2,31 +2,32 @@
 
 ``registration.json`` holds inputs with hashes, settings, versions, the start, the chain, one record
 per block, the quality and the verdict. Fields lie beside it as NPZ, landmarks as CSV, the registered
-slide as a pyramid. The JSON is written last: a folder with it is complete.
+slide as a pyramid. The JSON is written last: a folder with it is complete. Everything here is plain
+records; reading a run loads nothing that could make one.
 """
 
 from __future__ import annotations
 
 import json
 import platform
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
-import numpy as np
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
+from registration.arrays import REMEDY, first_mistake
 from registration.errors import RunError
 from registration.files.storage import content_hash, write_json
 from registration.geometry import Size
 from registration.landmarks.landmarks import Landmarks, Moving, read_landmarks, write_landmarks
-from registration.nonrigid.block import BlockRecord
-from registration.nonrigid.recipes import RegistrationSettings
 from registration.pair import Pair
-from registration.quality.quality import ErrorSummary, Folding, Quality, Residual, Seams, Verdict
-from registration.quality.residual import ResidualMap
+from registration.recipes import RegistrationSettings
+from registration.residual_map import ResidualMap
 from registration.slides.slide import Slide, open_slide
-from registration.transforms import Chain, load_chain, save_chain
+from registration.stored_chain import load_chain, save_chain
+from registration.transforms import Chain
 
 FORMAT = "bci-pipeline registration"
 FORMAT_VERSION = 1
@@ -42,6 +43,16 @@ PACKAGES = (
     "scikit-image",
 )
 
+Verdict = Literal["pass", "review", "fail"]
+Review = Literal["accepted", "rejected", "needs landmarks"]
+Status = Literal["registered", "blank", "fallback"]
+
+Number = Annotated[float, BeforeValidator(lambda value: float("nan") if value is None else value)]
+"""A measured number; ``null`` in the JSON is "not a number"."""
+
+FileName = Annotated[str, Field(pattern=r"^[^/\\]+$")]
+"""Of a file in the run folder itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class SlideRecord:
@@ -49,9 +60,9 @@ class SlideRecord:
 
     path: str
     hash: str
-    width: int
-    height: int
-    mpp: float
+    width: Annotated[int, Field(gt=0)]
+    height: Annotated[int, Field(gt=0)]
+    mpp: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
     @classmethod
     def of(cls, slide: Slide) -> SlideRecord:
@@ -80,14 +91,94 @@ class SlideRecord:
 class StartRecord:
     """How the initial alignment came about."""
 
-    source: str
-    """``landmarks`` (given) or ``automatic``."""
+    source: Literal["landmarks", "automatic"]
+    """Whether landmarks were given."""
     verified: bool
     mirrored: bool
     reasons: tuple[str, ...]
-    evidence: dict[str, float]
-    leave_one_out_um: tuple[float, ...] = ()
+    evidence: dict[str, Number]
+    leave_one_out_um: tuple[Number, ...] = ()
     """Per enabled landmark pair, where landmarks were given and there are five or more."""
+
+
+@dataclass(frozen=True)
+class BlockRecord:
+    """What happened to one block; its box in level-0 pixels of the fixed slide."""
+
+    name: str
+    x: int
+    y: int
+    width: Annotated[int, Field(gt=0)]
+    height: Annotated[int, Field(gt=0)]
+    status: Status
+    reason: str
+    tissue: Number
+    """Share of the block that is tissue."""
+    similarity_before: float | None = None
+    similarity_after: float | None = None
+    jacobian_min: float | None = None
+    shift_max_um: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorSummary:
+    """Distribution of landmark errors in moving level-0 pixels, and in µm."""
+
+    count: int
+    median_px: Number
+    mean_px: Number
+    p90_px: Number
+    p99_px: Number
+    max_px: Number
+    median_um: Number
+    p90_um: Number
+    max_um: Number
+    median_rtre: Number
+    max_rtre: Number
+
+
+@dataclass(frozen=True, slots=True)
+class Folding:
+    """Jacobian determinant of the non-rigid field over the slide; negative where tissue folds."""
+
+    jacobian_min: Number
+    jacobian_p01: Number
+    jacobian_p99: Number
+    jacobian_max: Number
+    folded_fraction: Number
+
+
+@dataclass(frozen=True, slots=True)
+class Seams:
+    """Jump of the field across the borders of blocks, beyond what its slope explains, in px."""
+
+    jump_median_px: Number
+    jump_p95_px: Number
+    jump_max_px: Number
+
+
+@dataclass(frozen=True, slots=True)
+class Residual:
+    """Local shift that is left, measured by matching patches on a grid over the tissue."""
+
+    points: int
+    matched_fraction: Number
+    """Share of points whose patches match better than patches of other places do."""
+    median_um: Number
+    p90_um: Number
+
+
+@dataclass(frozen=True)
+class Quality:
+    """All that is measured of one registration."""
+
+    folding: Folding
+    seams: Seams | None
+    residual: Residual | None
+    filled_fraction: Number
+    """Share of the fixed slide's tissue that has no source on the moving slide."""
+    tre: dict[str, ErrorSummary]
+    """Landmark errors ``before``, ``after_projective`` and ``after_all``, where truth was given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,8 +200,8 @@ class Registration:
     reasons: tuple[str, ...]
     image: str | None
     """File name of the registered slide in the folder."""
-    review: str | None = None
-    """A person's judgement: ``accepted``, ``rejected`` or ``needs landmarks``."""
+    review: Review | None = None
+    """A person's judgement."""
 
     @property
     def fixed(self) -> SlideRecord:
@@ -130,41 +221,65 @@ class Registration:
     @property
     def residual_map(self) -> ResidualMap:
         """The residual shift place by place. Raises :class:`RunError` where the file is gone."""
-        path = self.folder / RESIDUAL_NAME
-        if not path.exists():
-            raise RunError(f"residual map not found: {path}. Register this pair again.")
-        with np.load(path, allow_pickle=False) as stored:
-            return ResidualMap(**stored)
+        return ResidualMap.read(self.folder / RESIDUAL_NAME)
 
     def open_pair(self) -> Pair:
         """Open both slides. Raises :class:`registration.errors.SlideError` where one is gone."""
         return Pair(self.he.open(self.folder), self.ihc.open(self.folder), self.moving)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read a run folder. Raises :class:`RunError` for a missing, foreign or newer one."""
-        record = read_record(folder)
+    def load(cls, folder: Path | str) -> Self:
+        """Read a run folder. Raises :class:`RunError` for a missing, foreign or damaged one."""
+        folder = Path(folder)
+        path = folder / RECORD_NAME
+        read_record(folder)
         try:
-            return cls(
-                folder=folder,
-                key=record["key"],
-                he=SlideRecord(**record["inputs"]["he"]),
-                ihc=SlideRecord(**record["inputs"]["ihc"]),
-                moving=record["moving"],
-                settings=RegistrationSettings(**record["settings"]),
-                start=_start_from(record["start"]),
-                chain=load_chain(record["chain"], folder),
-                blocks=tuple(BlockRecord(**block) for block in record["blocks"]),
-                quality=_quality_from(record["quality"]),
-                verdict=record["verdict"],
-                reasons=tuple(record["reasons"]),
-                image=record["image"],
-                review=record.get("review"),
-            )
-        except (KeyError, TypeError) as error:
-            raise RunError(
-                f"{folder / RECORD_NAME} is damaged ({error}). Register again."
-            ) from error
+            stored = _STORED.validate_json(path.read_bytes(), strict=True)
+        except ValidationError as error:
+            raise RunError(f"{path} is damaged ({first_mistake(error)}). {REMEDY}") from error
+        return cls(
+            folder=folder,
+            key=stored.key,
+            he=stored.inputs.he,
+            ihc=stored.inputs.ihc,
+            moving=stored.moving,
+            settings=stored.settings,
+            start=stored.start,
+            chain=load_chain(stored.chain, folder),
+            blocks=stored.blocks,
+            quality=stored.quality,
+            verdict=stored.verdict,
+            reasons=stored.reasons,
+            image=stored.image,
+            review=stored.review,
+        )
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    he: SlideRecord
+    ihc: SlideRecord
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """``registration.json`` as it lies on the disk."""
+
+    key: str
+    inputs: _Inputs
+    moving: Moving
+    settings: RegistrationSettings
+    start: StartRecord
+    chain: list[dict[str, Any]]
+    blocks: tuple[BlockRecord, ...]
+    quality: Quality
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    image: FileName | None
+    review: Review | None = None
+
+
+_STORED = TypeAdapter(_Stored)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -176,12 +291,17 @@ def read_record(folder: Path) -> dict[str, Any]:
             f"Run `bci-pipeline register HE IHC --out {folder}` (it goes on where it stopped)."
         )
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RunError(f"{path} is damaged: {error}. Register again with --overwrite.") from error
+        record = json.loads(path.read_bytes())
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path} is damaged ({error}). {REMEDY}") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise RunError(f"{path} was not written by `bci-pipeline register`")
-    if record["format_version"] > FORMAT_VERSION:
+    format_version = record.get("format_version")
+    if not isinstance(format_version, int):
+        raise RunError(f"{path} is damaged (no format_version). {REMEDY}")
+    if format_version > FORMAT_VERSION:
         raise RunError(f"{path} was written by a newer bci-pipeline; update this one")
     return record
 
@@ -210,7 +330,7 @@ def write_registration(registration: Registration, landmarks: Landmarks) -> None
     write_json(folder / RECORD_NAME, record)
 
 
-def write_review(folder: Path, judgement: str | None) -> None:
+def write_review(folder: Path, judgement: Review | None) -> None:
     """Write a person's judgement into a finished run, which later stages respect."""
     record = read_record(folder)
     record["review"] = judgement
@@ -224,29 +344,3 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},
     }
-
-
-def _start_from(record: dict[str, Any]) -> StartRecord:
-    tuples = {"reasons", "leave_one_out_um"}
-    values: dict[str, Any] = {
-        key: tuple(value) if key in tuples else value for key, value in record.items()
-    }
-    return StartRecord(**values)
-
-
-def _quality_from(record: dict[str, Any]) -> Quality:
-    return Quality(
-        folding=_numbers(Folding, record["folding"]),
-        seams=_numbers(Seams, record["seams"]),
-        residual=_numbers(Residual, record["residual"]),
-        filled_fraction=record["filled_fraction"],
-        tre={stage: _numbers(ErrorSummary, value) for stage, value in record["tre"].items()},
-    )
-
-
-def _numbers(kind: Any, record: dict[str, Any] | None) -> Any:
-    """Return a value type of numbers; ``null`` in the JSON is "not a number"."""
-    if record is None:
-        return None
-    values = {item.name: record[item.name] for item in fields(kind)}
-    return kind(**{key: float("nan") if value is None else value for key, value in values.items()})

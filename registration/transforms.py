@@ -11,19 +11,15 @@ array([[10., 10.]])
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from registration.bspline import BSpline, cubic_weights
-from registration.errors import RunError
-from registration.files.storage import write_npz
 from registration.geometry import Box, Points, mesh, spaced, to_rows_columns
 
 INVERSE_TOLERANCE_PX = 1e-4
@@ -262,74 +258,12 @@ class Chain:
         return Chain(tuple(step.inverse for step in reversed(self.steps)))
 
 
-def save_chain(chain: Chain, folder: Path) -> list[dict[str, Any]]:
-    """Write the fields of ``chain`` under ``folder`` and return its JSON description."""
-    described: list[dict[str, Any]] = []
-    for number, step in enumerate(chain.steps):
-        name = f"field_{number}.npz"
-        if isinstance(step, Projective):
-            described.append({"type": "projective", "matrix": step.matrix.tolist()})
-        elif isinstance(step, DisplacementField):
-            write_npz(
-                folder / name,
-                origin=np.array(step.origin),
-                spacing=np.array(step.spacing),
-                coefficients=step.coefficients,
-            )
-            described.append({"type": "displacement_field", "file": name})
-        elif isinstance(step, SplicedField):
-            write_npz(folder / name, **_spliced_arrays(step))
-            described.append({"type": "spliced_field", "file": name})
-        else:
-            raise TypeError(f"a {type(step).__name__} is not stored")
-    return described
-
-
-def load_chain(described: Sequence[dict[str, Any]], folder: Path) -> Chain:
-    """Read back what :func:`save_chain` wrote.
-
-    Raises :class:`RunError` for an unknown kind of transform or a missing field file.
-    """
-    return Chain(tuple(_load_step(entry, folder) for entry in described))
-
-
-def _load_step(entry: dict[str, Any], folder: Path) -> Transform:
-    if entry["type"] == "projective":
-        return Projective(np.array(entry["matrix"], np.float64))
-    if entry["type"] not in ("displacement_field", "spliced_field"):
-        raise RunError(f"unknown transform {entry['type']!r} in {folder}")
-    path = folder / entry["file"]
-    if not path.exists():
-        raise RunError(f"displacement field not found: {path}. Register this pair again.")
-    with np.load(path, allow_pickle=False) as stored:
-        if entry["type"] == "spliced_field":
-            return _spliced_from(stored)
-        x, y = stored["origin"].tolist()
-        return DisplacementField((x, y), float(stored["spacing"]), stored["coefficients"])
-
-
-def _spliced_arrays(field: SplicedField) -> dict[str, NDArray[Any]]:
-    """Return the arrays that describe a spliced field; blocks without a spline store none."""
-    arrays: dict[str, NDArray[Any]] = {
-        "cores": np.array([(core.x, core.y, core.width, core.height) for core in field.cores])
-    }
-    for number, spline in enumerate(field.splines):
-        if spline is not None:
-            arrays[f"frame_{number}"] = np.array([*spline.origin, *spline.spacing])
-            arrays[f"coefficients_{number}"] = spline.coefficients
-    return arrays
-
-
-def _spliced_from(stored: Mapping[str, NDArray[Any]]) -> SplicedField:
-    cores = tuple(Box(*(int(value) for value in core)) for core in stored["cores"])
-    splines: list[BSpline | None] = []
-    for number in range(len(cores)):
-        if f"frame_{number}" not in stored:
-            splines.append(None)
-            continue
-        x, y, spacing_x, spacing_y = stored[f"frame_{number}"].tolist()
-        splines.append(BSpline((x, y), (spacing_x, spacing_y), stored[f"coefficients_{number}"]))
-    return SplicedField(cores, tuple(splines))
+def jacobian_determinant(shift: NDArray[np.float64], step: float) -> NDArray[np.float64]:
+    """Return ``det(I + grad u)`` of displacements ``(rows, columns, 2)`` on a grid of ``step`` px."""
+    along_y: NDArray[np.float64] = np.asarray(np.gradient(shift, step, axis=0))
+    along_x: NDArray[np.float64] = np.asarray(np.gradient(shift, step, axis=1))
+    crossed = along_x[..., 1] * along_y[..., 0]
+    return (1 + along_x[..., 0]) * (1 + along_y[..., 1]) - crossed
 
 
 def _level_matrix(downsample: float) -> NDArray[np.float64]:

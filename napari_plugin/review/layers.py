@@ -13,7 +13,8 @@ from napari_plugin.review.model import FieldMap, PlaceMap, Review
 from napari_plugin.review.patches import Patch
 from napari_plugin.views import STAIN
 from registration.geometry import Box
-from registration.quality.quality import LARGE_RESIDUAL_UM, VISIBLE_JUMP_PX
+from registration.quality.seams import VISIBLE_JUMP_PX
+from registration.quality.verdict import LARGE_RESIDUAL_UM
 
 LayerTuple = tuple[Any, dict[str, Any], str]
 

@@ -16,13 +16,14 @@ from napari_plugin.review.patches import Patch, read_patches, recorded_beside
 from napari_plugin.views import XY
 from registration.errors import RunError, SlideError
 from registration.geometry import Box, Points, axis_positions, mesh
-from registration.nonrigid.block import jacobian_determinant
 from registration.nonrigid.grid import BlockGrid
 from registration.pair import Pair
-from registration.quality.quality import LARGE_RESIDUAL_UM, border_jumps
-from registration.quality.residual import ResidualMap
+from registration.quality.seams import border_jumps
+from registration.quality.verdict import LARGE_RESIDUAL_UM
+from registration.residual_map import ResidualMap
 from registration.result import Registration, write_review
 from registration.slides.slide import open_slide
+from registration.transforms import jacobian_determinant
 
 Judgement = Literal["accepted", "rejected", "needs landmarks"]
 JUDGEMENTS: tuple[Judgement, ...] = ("accepted", "rejected", "needs landmarks")

@@ -9,14 +9,12 @@ from numpy.typing import NDArray
 
 from pipeline.patches.blank.filter import ContentMap
 from registration.geometry import Box, Points, mesh
+from registration.quality.seams import VISIBLE_JUMP_PX, jumps_within
 from registration.result import Registration
 from registration.transforms import Chain
 
 PROBES = 32
 """A patch is probed at this many places along each side."""
-
-SEAM_JUMP_PX = 0.5
-SEAM_STEP_PX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +59,8 @@ class Surveyor:
 
     def _crosses_seam(self, chain: Chain, box: Box) -> bool:
         """Return whether the transform jumps where blocks meet inside the patch."""
-        along_x = np.arange(box.x, box.right, SEAM_STEP_PX, dtype=np.float64)
-        along_y = np.arange(box.y, box.bottom, SEAM_STEP_PX, dtype=np.float64)
-        across = np.array([-2.0, -1.0, 0.0, 1.0])
-        jumps = [
-            largest_jump(chain.on_grid(column + across, along_y), axis=1)
-            for column in self._columns
-            if box.x < column < box.right
-        ]
-        jumps += [
-            largest_jump(chain.on_grid(along_x, row + across), axis=0)
-            for row in self._rows
-            if box.y < row < box.bottom
-        ]
-        return max(jumps, default=0.0) > SEAM_JUMP_PX
+        jumps = jumps_within(chain, box, self._columns, self._rows)
+        return any(border.jump_px.max() > VISIBLE_JUMP_PX for border in jumps)
 
 
 def folds(mapped: NDArray[np.float64], mirrored: bool) -> bool:
@@ -82,10 +68,3 @@ def folds(mapped: NDArray[np.float64], mirrored: bool) -> bool:
     right, down = np.diff(mapped, axis=1)[:-1], np.diff(mapped, axis=0)[:, :-1]
     area = right[..., 0] * down[..., 1] - right[..., 1] * down[..., 0]
     return bool((area >= 0).any() if mirrored else (area <= 0).any())
-
-
-def largest_jump(mapped: NDArray[np.float64], axis: int) -> float:
-    """Return the largest step across the middle of four positions beyond what its slope explains."""
-    steps = np.moveaxis(np.diff(mapped, axis=axis), axis, 0)
-    beyond = steps[1] - (steps[0] + steps[2]) / 2
-    return float(np.hypot(beyond[..., 0], beyond[..., 1]).max())

@@ -8,16 +8,9 @@ import numpy as np
 
 from pipeline.report.page import Finding, Mark, Tile, number, significant
 from registration.landmarks.projective import leave_one_out
-from registration.nonrigid.block import BlockRecord
-from registration.quality.quality import (
-    FEW_MATCHED,
-    FEWEST_MATCHED,
-    LARGE_RESIDUAL_UM,
-    MUCH_FILLED,
-    VISIBLE_JUMP_PX,
-    ErrorSummary,
-)
-from registration.result import Registration
+from registration.quality.seams import VISIBLE_JUMP_PX
+from registration.quality.verdict import FEW_MATCHED, FEWEST_MATCHED, LARGE_RESIDUAL_UM, MUCH_FILLED
+from registration.result import BlockRecord, ErrorSummary, Registration
 
 TRE_STAGES = {
     "before": "as scanned",

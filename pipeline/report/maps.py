@@ -19,11 +19,11 @@ from pipeline.report.drawing import (
 )
 from registration.files.pictures import jpeg_uri
 from registration.geometry import Box, Image, Points, axis_positions, mesh
-from registration.nonrigid.block import jacobian_determinant
 from registration.pair import Pair
-from registration.quality.residual import ResidualMap
+from registration.residual_map import ResidualMap
 from registration.result import Registration
 from registration.tissue import TissueMap
+from registration.transforms import jacobian_determinant
 
 MAP_PX = 720
 FIELD_NODES = 240

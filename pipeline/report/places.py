@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from registration.errors import RunError
 from registration.geometry import Box, Points
 from registration.pair import Pair
-from registration.quality.residual import SEARCH_PX, ResidualMap, match_downsample
+from registration.quality.residual import SEARCH_PX, match_downsample
+from registration.residual_map import ResidualMap
 from registration.result import Registration
 from registration.tissue import TissueMap
 

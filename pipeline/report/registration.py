@@ -23,7 +23,7 @@ from pipeline.report.seams import PLOT, seam_figure
 from pipeline.report.views import views
 from registration.files.storage import write_text
 from registration.pair import Pair
-from registration.quality.quality import VISIBLE_JUMP_PX
+from registration.quality.seams import VISIBLE_JUMP_PX
 from registration.result import Registration
 from registration.tissue import TissueMap
 

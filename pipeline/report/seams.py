@@ -11,7 +11,7 @@ from registration.files.pictures import jpeg_uri
 from registration.geometry import Box, Image
 from registration.nonrigid.grid import BlockGrid
 from registration.pair import Pair
-from registration.quality.quality import BorderJumps, border_jumps
+from registration.quality.seams import BorderJumps, border_jumps
 from registration.result import Registration
 from registration.tissue import TissueMap
 from registration.warp import warp_box

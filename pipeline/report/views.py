@@ -7,8 +7,7 @@ from functools import partial
 
 from pipeline.report.places import FIELD_UM, TITLES, Place, field_box
 from registration.files.pictures import jpeg_uri
-from registration.geometry import Box
-from registration.nonrigid.block import level_box
+from registration.geometry import Box, level_box
 from registration.pair import Pair
 from registration.quality.quality import unregistered
 from registration.result import Registration

@@ -12,8 +12,8 @@ from pathlib import Path
 from pipeline.errors import UsageError
 from registration.execution import Progress, usable_cores, workers
 from registration.landmarks.landmarks import Landmarks, Moving, parse_landmark_argument
-from registration.nonrigid.recipes import Recipe, RegistrationSettings, fine_pass
 from registration.pair import Pair
+from registration.recipes import Recipe, RegistrationSettings, fine_pass
 from registration.register import RunOptions, finished_key, register_pair, run_key
 from registration.registered_slide import ImageFormat
 from registration.result import RECORD_NAME, Registration

@@ -10,20 +10,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from registration.bspline import BSpline
-from registration.geometry import Box, Size, axis_positions, spaced
+from registration.geometry import Box, Size, axis_positions, level_box, spaced
 from registration.nonrigid.elastix import ElastixSettings, Gray, register_bspline
 from registration.nonrigid.grid import Block, BlockGrid
+from registration.recipes import PassSettings
+from registration.result import BlockRecord, Status
 from registration.slides.slide import Slide
 from registration.stain import Channel, Mask, extract_channel
 from registration.tissue import TissueMap
-from registration.transforms import Chain, DisplacementField
+from registration.transforms import Chain, DisplacementField, jacobian_determinant
 from registration.warp import warp_box
 
 NODES_PER_GRID_STEP = 4
@@ -46,24 +48,6 @@ WORSE_BY = 0.005
 """A block whose similarity falls by more than this got worse."""
 
 
-@dataclass(frozen=True, slots=True)
-class PassSettings:
-    """One non-rigid pass. Lengths in micrometres, so that they hold at any resolution."""
-
-    rows: int
-    columns: int
-    mpp: float
-    """Resolution of the images that are registered."""
-    grid_um: float
-    """Distance of the B-spline's control points at the finest resolution."""
-    halo_um: float
-    iterations: int
-    samples: int
-    resolutions: int
-    bending_weight: float = 0.0
-    metric: str = "AdvancedNormalizedCorrelation"
-
-
 @dataclass(frozen=True)
 class BlockTask:
     """All a worker needs to register one block."""
@@ -75,29 +59,6 @@ class BlockTask:
     tissue: TissueMap
     channel: Channel
     settings: PassSettings
-
-
-@dataclass(frozen=True)
-class BlockRecord:
-    """What happened to one block."""
-
-    name: str
-    x: int
-    y: int
-    width: int
-    height: int
-    status: str
-    """``registered``, ``blank`` or ``fallback``."""
-    reason: str
-    tissue: float
-    similarity_before: float | None = None
-    similarity_after: float | None = None
-    jacobian_min: float | None = None
-    shift_max_um: float | None = None
-
-    def as_json(self) -> dict[str, object]:
-        """Return plain values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,13 +142,6 @@ def node_spacing(settings: PassSettings, mpp: float) -> float:
     return max(1.0, settings.grid_um / mpp / NODES_PER_GRID_STEP)
 
 
-def level_box(box: Box, downsample: float) -> Box:
-    """Return the pixels of a level with ``downsample`` that cover a level-0 box."""
-    x, y = math.floor(box.x / downsample), math.floor(box.y / downsample)
-    right, bottom = math.ceil(box.right / downsample), math.ceil(box.bottom / downsample)
-    return Box(x, y, right - x, bottom - y)
-
-
 @dataclass(frozen=True, eq=False)
 class _Evidence:
     """The images of a block, to judge its result on."""
@@ -236,14 +190,6 @@ def _judged(
     return BlockResult(task.block, record, kept, parameters)
 
 
-def jacobian_determinant(shift: NDArray[np.float64], step: float) -> NDArray[np.float64]:
-    """Return ``det(I + grad u)`` of displacements ``(rows, columns, 2)`` on a grid of ``step`` px."""
-    along_y: NDArray[np.float64] = np.asarray(np.gradient(shift, step, axis=0))
-    along_x: NDArray[np.float64] = np.asarray(np.gradient(shift, step, axis=1))
-    crossed = along_x[..., 1] * along_y[..., 0]
-    return (1 + along_x[..., 0]) * (1 + along_y[..., 1]) - crossed
-
-
 def correlation(a: Gray, b: Gray, mask: Mask) -> float:
     """Return Pearson's correlation of two channels inside a mask."""
     a, b = a[mask], b[mask]
@@ -259,7 +205,6 @@ def _elastix_settings(settings: PassSettings, mpp: float) -> ElastixSettings:
         samples=settings.samples,
         resolutions=settings.resolutions,
         metric=settings.metric,
-        bending_weight=settings.bending_weight,
     )
 
 
@@ -291,7 +236,7 @@ def _support(weight: NDArray[np.float64]) -> tuple[slice, slice]:
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
-def _without(block: Block, status: str, reason: str, tissue: float) -> BlockResult:
+def _without(block: Block, status: Status, reason: str, tissue: float) -> BlockResult:
     core = block.core
     record = BlockRecord(
         block.name, core.x, core.y, core.width, core.height, status, reason, tissue

@@ -40,8 +40,6 @@ class ElastixSettings:
     resolutions: int = 3
     metric: str = "AdvancedNormalizedCorrelation"
     """Similarity measure; ``AdvancedMattesMutualInformation`` is the other that was measured."""
-    bending_weight: float = 0.0
-    """Weight of the bending-energy penalty beside the similarity's 1."""
     seed: int = 121212
 
 
@@ -159,20 +157,13 @@ def _itk() -> SimpleNamespace:
 
 def _parameter_map(itk: SimpleNamespace, settings: ElastixSettings) -> Any:
     """Return elastix's own parameter map for ``settings``."""
-    metrics = [settings.metric]
-    extra: dict[str, tuple[str, ...]] = {}
-    if settings.bending_weight > 0:
-        metrics.append("TransformBendingEnergyPenalty")
-        extra = {"Metric0Weight": ("1",), "Metric1Weight": (repr(settings.bending_weight),)}
     # At a single resolution the images come smoothed, and shrinking by one leaves them as they are:
     # elastix's own smoothing of whole images takes as long as 150 iterations.
     pyramid = "Shrinking" if settings.resolutions == 1 else "Smoothing"
-    kind = "MultiMetricMultiResolutionRegistration" if extra else "MultiResolutionRegistration"
     schedule = [2.0**level for level in reversed(range(settings.resolutions))]
     values: dict[str, tuple[str, ...]] = {
-        "Registration": (kind,),
-        "Metric": tuple(metrics),
-        **extra,
+        "Registration": ("MultiResolutionRegistration",),
+        "Metric": (settings.metric,),
         "FixedInternalImagePixelType": ("float",),
         "MovingInternalImagePixelType": ("float",),
         "FixedImagePyramid": (f"Fixed{pyramid}ImagePyramid",),

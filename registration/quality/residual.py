@@ -7,14 +7,13 @@ a match is worth is judged against chance: the same patches looked for in the mo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from registration.geometry import Box, Points, from_level0, mesh, spaced, to_level0
+from registration.geometry import Box, from_level0, level_box, mesh, spaced, to_level0
 from registration.matching import Matches, match_points, structure
-from registration.nonrigid.block import level_box
+from registration.residual_map import ResidualMap
 from registration.slides.slide import Slide
 from registration.tissue import TissueMap
 from registration.transforms import Chain
@@ -29,9 +28,6 @@ SMALLEST_SIDE_PX = 1200
 PATCH_PX, SEARCH_PX, STEP_PX = 48, 20, 75
 """In pixels of that resolution: on whole slides 96, 40 and 150 µm."""
 
-CHANCE = 95.0
-"""A match counts when its score lies above this percentile of the scores by chance."""
-
 
 @dataclass(frozen=True)
 class ResidualTask:
@@ -42,41 +38,6 @@ class ResidualTask:
     chain: Chain
     box: Box
     tissue: TissueMap
-
-
-@dataclass(frozen=True, eq=False)
-class ResidualMap:
-    """Residual shifts at ``N`` places of the fixed slide."""
-
-    points: Points
-    """``(N, 2)`` level-0 pixels."""
-    shift_um: NDArray[np.float64]
-    """``(N, 2)``."""
-    score: NDArray[np.float64]
-    """``(N,)`` correlation of the best place."""
-    chance: NDArray[np.float64]
-    """``(N,)`` correlation of the best place where nothing corresponds."""
-
-    @classmethod
-    def joined(cls, parts: list[ResidualMap]) -> ResidualMap:
-        """Return one map of several parts."""
-        return cls(
-            np.concatenate([np.zeros((0, 2)), *(part.points for part in parts)]),
-            np.concatenate([np.zeros((0, 2)), *(part.shift_um for part in parts)]),
-            np.concatenate([np.zeros(0), *(part.score for part in parts)]),
-            np.concatenate([np.zeros(0), *(part.chance for part in parts)]),
-        )
-
-    def arrays(self) -> dict[str, NDArray[np.float64]]:
-        """Return the arrays to store, by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    @property
-    def matched(self) -> NDArray[np.bool_]:
-        """``(N,)`` whether a place matches better than chance."""
-        if not len(self.score):
-            return np.zeros(0, bool)
-        return np.asarray(self.score > np.percentile(self.chance, CHANCE))
 
 
 def match_downsample(fixed: Slide) -> float:

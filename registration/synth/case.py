@@ -31,6 +31,7 @@ from scipy.spatial import cKDTree
 from registration.errors import SynthError
 from registration.files.storage import write_json, write_text, written_whole
 from registration.geometry import Image, Points, Size, axis_positions, mesh
+from registration.stored_chain import load_chain, save_chain
 from registration.synth.cells import ADIPOCYTE, FAT_RADIUS_UM
 from registration.synth.damage import REMOVING, plan_damage
 from registration.synth.glass import GlassPiece, PlacedPiece, piece_truth, plan_glass
@@ -38,7 +39,7 @@ from registration.synth.paint import Painter
 from registration.synth.rendering import Progress, SlideJob, render_slides
 from registration.synth.section import Cut, cut_sections
 from registration.synth.settings import SECTIONS, DamageKind, Section, SynthSettings
-from registration.transforms import Chain, load_chain, save_chain
+from registration.transforms import Chain
 
 MASK_DOWNSAMPLE = 32
 TRUTH_MARGIN_PX = 24

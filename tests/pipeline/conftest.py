@@ -13,13 +13,13 @@ from registration.execution import InProcess, no_progress
 from registration.files.storage import write_npz
 from registration.geometry import Box, Image, Size
 from registration.landmarks.landmarks import Landmarks
-from registration.nonrigid.block import BlockRecord
 from registration.nonrigid.grid import BlockGrid
-from registration.nonrigid.recipes import RegistrationSettings
 from registration.pair import Pair
 from registration.quality.quality import Stages, measure
+from registration.recipes import RegistrationSettings
 from registration.result import (
     RESIDUAL_NAME,
+    BlockRecord,
     Registration,
     SlideRecord,
     StartRecord,

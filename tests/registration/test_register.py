@@ -13,9 +13,9 @@ from registration import register as run_module
 from registration.errors import RunError
 from registration.execution import InProcess, workers
 from registration.landmarks.landmarks import Landmarks, read_landmarks
-from registration.nonrigid.recipes import RegistrationSettings
 from registration.pair import Pair
 from registration.quality.quality import target_errors
+from registration.recipes import RegistrationSettings
 from registration.register import RunOptions, register_pair, run_key
 from registration.result import Registration, write_review
 from registration.slides.slide import open_slide

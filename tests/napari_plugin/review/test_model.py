@@ -16,10 +16,17 @@ from pipeline.patches.settings import PatchSettings
 from registration.errors import RunError
 from registration.geometry import Box
 from registration.landmarks.landmarks import Landmarks
-from registration.nonrigid.block import BlockRecord
-from registration.nonrigid.recipes import RegistrationSettings
-from registration.quality.quality import LARGE_RESIDUAL_UM, Folding, Quality
-from registration.result import Registration, SlideRecord, StartRecord, write_registration
+from registration.quality.verdict import LARGE_RESIDUAL_UM
+from registration.recipes import RegistrationSettings
+from registration.result import (
+    BlockRecord,
+    Folding,
+    Quality,
+    Registration,
+    SlideRecord,
+    StartRecord,
+    write_registration,
+)
 from registration.slides.slide import open_slide
 from registration.synth import SynthCase, load_truth
 from registration.transforms import Chain, DisplacementField

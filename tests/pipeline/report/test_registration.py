@@ -29,7 +29,7 @@ from registration.bspline import BSpline
 from registration.files.storage import write_npz
 from registration.geometry import Box
 from registration.landmarks.landmarks import write_landmarks
-from registration.quality.residual import ResidualMap
+from registration.residual_map import ResidualMap
 from registration.result import RESIDUAL_NAME, Registration
 from registration.tissue import TissueMap
 from registration.transforms import Chain, DisplacementField, SplicedField

@@ -10,23 +10,21 @@ import numpy as np
 import pytest
 
 from registration.bspline import BSpline
-from registration.geometry import Box, Size
+from registration.geometry import Box, Size, level_box
 from registration.nonrigid.block import (
-    BlockRecord,
     BlockResult,
     BlockTask,
-    PassSettings,
     blended,
     composed,
     correlation,
-    jacobian_determinant,
-    level_box,
     register_block,
 )
 from registration.nonrigid.grid import Block, BlockGrid
+from registration.recipes import PassSettings
+from registration.result import BlockRecord
 from registration.slides.slide import Slide, open_slide
 from registration.tissue import TissueMap
-from registration.transforms import Chain, DisplacementField, Projective
+from registration.transforms import Chain, DisplacementField, Projective, jacobian_determinant
 
 SIZE = Size(1200, 800)
 SETTINGS = PassSettings(

@@ -10,10 +10,12 @@ import pytest
 
 from registration.bspline import BSpline
 from registration.geometry import Size
-from registration.nonrigid.block import BlockRecord
 from registration.nonrigid.grid import BlockGrid
-from registration.quality.quality import Folding, Quality, Residual, Seams, folding, judge, seams
+from registration.quality.quality import folding
 from registration.quality.quality import target_errors as errors_of
+from registration.quality.seams import seams
+from registration.quality.verdict import verdict_of
+from registration.result import BlockRecord, Folding, Quality, Residual, Seams
 from registration.transforms import DisplacementField, Projective, SplicedField
 
 SIZE = Size(1400, 900)
@@ -94,7 +96,7 @@ def test_errors_are_distances_on_the_moving_slide() -> None:
 
 
 def test_a_good_registration_passes() -> None:
-    assert judge(GOOD, BLOCKS, start_verified=True) == ("pass", ["all checks passed"])
+    assert verdict_of(GOOD, BLOCKS, start_verified=True) == ("pass", ["all checks passed"])
 
 
 @pytest.mark.parametrize(
@@ -111,14 +113,14 @@ def test_a_good_registration_passes() -> None:
     ],
 )
 def test_what_leads_to_which_verdict(change: dict[str, Any], verdict: str, words: str) -> None:
-    found, reasons = judge(replace(GOOD, **change), BLOCKS, start_verified=True)
+    found, reasons = verdict_of(replace(GOOD, **change), BLOCKS, start_verified=True)
 
     assert found == verdict
     assert words in " ".join(reasons)
 
 
 def test_an_unconfirmed_start_is_for_a_person_to_see() -> None:
-    verdict, reasons = judge(GOOD, BLOCKS, start_verified=False)
+    verdict, reasons = verdict_of(GOOD, BLOCKS, start_verified=False)
 
     assert verdict == "review"
     assert "could not be confirmed" in reasons[0]
@@ -131,7 +133,7 @@ def test_an_unconfirmed_start_is_for_a_person_to_see() -> None:
 def test_blocks_that_fell_back_count_by_their_tissue(tissue: float, verdict: str) -> None:
     blocks = [*BLOCKS, block("2-1", "fallback", tissue)]
 
-    found, reasons = judge(GOOD, blocks[1:], start_verified=True)
+    found, reasons = verdict_of(GOOD, blocks[1:], start_verified=True)
 
     assert found == verdict
     assert verdict == "pass" or "fell back" in reasons[0]

@@ -7,12 +7,8 @@ import pytest
 
 from registration.geometry import Box
 from registration.pair import Pair
-from registration.quality.residual import (
-    ResidualMap,
-    ResidualTask,
-    match_downsample,
-    measure_residual,
-)
+from registration.quality.residual import ResidualTask, match_downsample, measure_residual
+from registration.residual_map import ResidualMap
 from registration.slides.slide import open_slide
 from registration.synth import SynthSettings, load_truth, write_case
 from registration.tissue import TissueMap

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from registration.geometry import Size
-from registration.nonrigid.block import PassSettings
 from registration.stain import Channel
 
 Recipe = Literal["default", "paper"]
@@ -34,6 +33,23 @@ class RegistrationSettings:
     channel: Channel = "hematoxylin"
     rows: int = 4
     columns: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PassSettings:
+    """One non-rigid pass. Lengths in micrometres, so that they hold at any resolution."""
+
+    rows: int
+    columns: int
+    mpp: float
+    """Resolution of the images that are registered."""
+    grid_um: float
+    """Distance of the B-spline's control points at the finest resolution."""
+    halo_um: float
+    iterations: int
+    samples: int
+    resolutions: int
+    metric: str = "AdvancedNormalizedCorrelation"
 
 
 def fine_pass(settings: RegistrationSettings, size: Size, mpp: float) -> PassSettings:
