@@ -15,7 +15,7 @@ from pipeline.errors import DatasetError, UsageError
 from pipeline.patches.settings import PatchSettings
 from pipeline.report.registration import REPORT_NAME
 from pipeline.stages.patch import PatchRequest, run_patch
-from pipeline.stages.register import Request, run_request
+from pipeline.stages.register import RegisterRequest, run_request
 from registration.execution import Progress, prefixed, usable_cores
 from registration.files.her2 import Her2
 from registration.files.storage import write_text
@@ -79,7 +79,7 @@ def make_slides(demo: Demo, progress: Progress) -> None:
 def register_cases(demo: Demo, progress: Progress) -> None:
     """Register every pair, and score it with the truth."""
     for number, case in enumerate(demo.cases):
-        request = Request(
+        request = RegisterRequest(
             he=case.he,
             ihc=case.ihc,
             out=demo.out / RUNS / case.name,

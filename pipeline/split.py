@@ -6,29 +6,33 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
-from pipeline.errors import DatasetError, UsageError
+from pydantic import model_validator
+
+from pipeline.errors import DatasetError
 from registration.files.her2 import Her2
+from registration.settings import Settings, setting
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 
-@dataclass(frozen=True, slots=True)
-class SplitSettings:
+class SplitSettings(Settings):
     """Shares of the patients that are held out, and the seed of the draw."""
 
-    test: float = 0.2
-    val: float = 0.0
-    seed: int = 0
+    test: float = setting(0.2, "Share of the patients held out for test.", ge=0, lt=1)
+    val: float = setting(0.0, "Share of the patients held out for validation.", ge=0, lt=1)
+    seed: int = setting(0, "Seed of the draw of patients.")
 
-    def __post_init__(self) -> None:
-        if min(self.test, self.val) < 0 or self.test + self.val >= 1:
-            raise UsageError(
+    @model_validator(mode="after")
+    def _leaves_somebody(self) -> Self:
+        if self.test + self.val >= 1:
+            raise ValueError(
                 f"a share of {self.test:g} for test and {self.val:g} for val leaves nobody to train "
-                "on; both are shares of the patients, together less than 1"
+                "on; together they must be less than 1"
             )
+        return self
 
     @property
     def shares(self) -> dict[Split, float]:

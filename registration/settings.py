@@ -1,7 +1,7 @@
 """Settings of a stage as one frozen model: every field has a default, a unit, limits and one sentence.
 
 Command-line options, manifest sections, ``config.json`` and the reference page are made from the
-fields, so that nothing is said twice. A leaf module: it imports pydantic and the errors alone.
+fields, so that nothing is said twice. A leaf module, which training imports too.
 
 >>> class Cut(Settings):
 ...     size: int = setting(1024, "Side of a patch.", unit="px", ge=64, le=8192)
@@ -15,7 +15,6 @@ registration.errors.SettingsError: patch: size: expected 64 to 8192 px, found 3
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self, get_args
@@ -26,6 +25,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from registration.errors import SettingsError
+from registration.files.words import did_you_mean, excerpt
 
 Place = tuple[str | int, ...]
 """Where a value stands: names of fields and numbers of list items, from the outside in."""
@@ -37,15 +37,18 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @classmethod
-    def of(cls, values: Mapping[str, Any], source: str = "") -> Self:
+    def of(cls, values: Mapping[str, Any], source: str = "", *, options: bool = False) -> Self:
         """Return the settings with ``values``, which may still be text.
 
-        Raises :class:`SettingsError` with one sentence per mistake; ``source`` stands before each.
+        Raises :class:`SettingsError` with one sentence per mistake; ``source`` stands before each,
+        and with ``options`` settings are named as on the command line.
         """
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
             found = [problem(detail, cls) for detail in error.errors()]
+            if options:
+                found = [(_as_option(cls, where), message) for where, message in found]
             raise SettingsError("\n".join(source + _sentence(*each) for each in found)) from error
 
     def as_dict(self) -> dict[str, Any]:
@@ -98,11 +101,11 @@ def setting_infos(model: type[BaseModel]) -> list[SettingInfo]:
 def problem(detail: ErrorDetails, model: type[BaseModel]) -> tuple[Place, str]:
     """Return the place and the message of one error of pydantic, in words of the user."""
     where = tuple(part for part in detail["loc"] if isinstance(part, int) or "[" not in part)
-    kind, found = detail["type"], shown(detail["input"])
+    kind, found = detail["type"], excerpt(detail["input"])
     if kind == "missing":
         return where[:-1], f"{where[-1]} is missing"
     if kind == "extra_forbidden":
-        return where, f"unknown name{_nearest(str(where[-1]), _names(model, where[:-1]))}"
+        return where, f"unknown key{_nearest(str(where[-1]), _names(model, where[:-1]))}"
     if kind == "literal_error":
         wanted = detail["ctx"]["expected"].replace("'", "")
         return where, f"expected {wanted}, found {found}"
@@ -116,12 +119,6 @@ def problem(detail: ErrorDetails, model: type[BaseModel]) -> tuple[Place, str]:
     return where, f"{detail['msg'][0].lower()}{detail['msg'][1:]}, found {found}"
 
 
-def shown(value: object) -> str:
-    """Return a value as a message quotes it: text in quotes, long ones cut."""
-    text = "nothing" if value is None else repr(value)
-    return text if len(text) < 60 else f"{text[:57]}..."
-
-
 _EXPECTED = {
     **dict.fromkeys(("float_parsing", "float_type", "finite_number"), "a number"),
     **dict.fromkeys(
@@ -133,7 +130,7 @@ _EXPECTED = {
     "string_type": "a text",
     "path_type": "a path",
     "string_too_short": "something here",
-    "too_short": "at least one",
+    "too_short": "at least one entry",
 }
 
 _BOUNDS = frozenset({"greater_than_equal", "greater_than", "less_than_equal", "less_than"})
@@ -220,10 +217,13 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def _nearest(name: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    if near:
-        return f". Did you mean {near[0]}?"
-    return f"; known here: {', '.join(names)}" if names else ""
+    known = f"; known here: {', '.join(names)}" if names else ""
+    return did_you_mean(name, names) or known
+
+
+def _as_option(model: type[BaseModel], where: Place) -> Place:
+    names = {info.name: f"--{info.option}" for info in setting_infos(model)}
+    return tuple(names.get(str(part), part) for part in where)
 
 
 def _sentence(where: Place, message: str) -> str:

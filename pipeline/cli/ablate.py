@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from pipeline.cli.help import add_command
 from pipeline.cli.settings import assignments
 from registration.files.plain_json import json_text
 
@@ -17,13 +18,11 @@ if TYPE_CHECKING:
     from training.evaluation.ablation import Entry, Result
     from training.run.history import Listener
 
-EXAMPLES = """
-Examples:
-
-  bci-pipeline ablate BCI_dataset --table 1 --out runs/table1
-
-  bci-pipeline ablate dataset --table 3 --epochs 10+10 --crop 512 --batch 8
-
+EXAMPLES = (
+    "bci-pipeline ablate BCI_dataset --table 1 --out runs/table1",
+    "bci-pipeline ablate dataset --table 3 --epochs 10+10 --crop 512 --batch 8",
+)
+NOTES = """
 The same command goes on where a killed one stopped. Exit codes: 0 done, 1 training diverged, 2 bad
 input or usage, 130 interrupted.
 """
@@ -35,7 +34,7 @@ TABLE_WIDTH = 120
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("ablate", epilog=EXAMPLES)(ablate)
+    add_command(app, ablate, EXAMPLES, NOTES)
 
 
 def ablate(

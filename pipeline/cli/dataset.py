@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli.help import add_command
 from pipeline.cli.options import AsJson, WorkerCount
 from pipeline.cli.progress import progress_on_stderr
 from registration.files.plain_json import json_text
@@ -15,15 +16,12 @@ from registration.files.plain_json import json_text
 if TYPE_CHECKING:
     from pipeline.dataset.external import PairScore
 
-EXAMPLES = """
-Examples:
-
-  bci-pipeline dataset demo/cohort/dataset
-
-  bci-pipeline dataset BCI_dataset --scores bci_alignment.csv
-
-  bci-pipeline dataset --he LLVIP/visible --ihc LLVIP/infrared
-
+EXAMPLES = (
+    "bci-pipeline dataset demo/cohort/dataset",
+    "bci-pipeline dataset BCI_dataset --scores bci_alignment.csv",
+    "bci-pipeline dataset --he LLVIP/visible --ihc LLVIP/infrared",
+)
+NOTES = """
 A dataset of ours is checked against its checksums and for patients in two splits. Anything that
 `train` takes is listed: a BCI or MIST download, side-by-side images, or two folders. Images without
 a partner are named and skipped.
@@ -34,7 +32,7 @@ Exit codes: 0 sound, 1 something is wrong with it, 2 bad input or usage.
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("dataset", epilog=EXAMPLES)(dataset)
+    add_command(app, dataset, EXAMPLES, NOTES)
 
 
 def dataset(

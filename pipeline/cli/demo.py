@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli.help import add_command
 from pipeline.cli.options import AsJson
 from pipeline.cli.progress import progress_on_stderr
 from registration.files.plain_json import json_text
@@ -16,20 +17,18 @@ if TYPE_CHECKING:
     from pipeline.demo import Demo
     from registration.result import Registration
 
-EXAMPLES = """
-Examples:
-
-  bci-pipeline demo
-
-  bci-pipeline demo --out /data/demo --size 2048
-
+EXAMPLES = (
+    "bci-pipeline demo",
+    "bci-pipeline demo --out /data/demo --size 2048",
+)
+NOTES = """
 Running it again goes on where it stopped, and does nothing that is done.
 """
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("demo", epilog=EXAMPLES)(demo)
+    add_command(app, demo, EXAMPLES, NOTES)
 
 
 def demo(

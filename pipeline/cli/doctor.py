@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.help import add_command
 from registration.files.plain_json import json_text
 
 if TYPE_CHECKING:
     from pipeline.doctor import Diagnosis
 
-EPILOG = "Examples:  bci-pipeline doctor   |   bci-pipeline doctor --json > machine.json"
+EXAMPLES = ("bci-pipeline doctor", "bci-pipeline doctor --json > machine.json")
 COLORS = {"works": "green", "limited": "yellow", "fails": "red"}
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("doctor", epilog=EPILOG)(doctor)
+    add_command(app, doctor, EXAMPLES)
 
 
 def doctor(

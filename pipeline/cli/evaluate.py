@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from pipeline.cli.help import add_command
 from pipeline.cli.options import AsJson
 from pipeline.cli.progress import progress_on_stderr
 from pipeline.errors import UsageError
@@ -16,24 +17,20 @@ if TYPE_CHECKING:
     from training.evaluation.run import EvaluationRequest
     from training.evaluation.scoring import Evaluation
 
-EXAMPLES = """
-Examples:
-
-  bci-pipeline evaluate runs/pyramid datasets/BCI
-
-  bci-pipeline evaluate latest_net_G.pth datasets/BCI --protocol official --images 50
-
-  bci-pipeline evaluate datasets/BCI --generated results/images --lpips vgg16-397923af.pth
-
-  bci-pipeline evaluate runs/llvip --he visible/ --ihc infrared/
-
+EXAMPLES = (
+    "bci-pipeline evaluate runs/pyramid datasets/BCI",
+    "bci-pipeline evaluate latest_net_G.pth datasets/BCI --protocol official --images 50",
+    "bci-pipeline evaluate datasets/BCI --generated results/images --lpips vgg16-397923af.pth",
+    "bci-pipeline evaluate runs/llvip --he visible/ --ihc infrared/",
+)
+NOTES = """
 Writes evaluation.html (read this), evaluation.json and evaluation.csv (one row per image).
 """
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("evaluate", epilog=EXAMPLES)(evaluate)
+    add_command(app, evaluate, EXAMPLES, NOTES)
 
 
 def evaluate(

@@ -10,23 +10,20 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.help import add_command
 from pipeline.cli.options import HeMpp, HeSlide, IhcMpp, IhcSlide
 from pipeline.errors import UsageError
 
-EXAMPLES = """
-[bold]Examples[/]
-
-  bci-pipeline pick slide_he.ndpi slide_ihc.ndpi
-
-  bci-pipeline pick he.svs ihc.svs --landmarks registered/p012/landmarks.csv    edit what register proposed
-
-  bci-pipeline register slide_he.ndpi slide_ihc.ndpi --landmarks slide_he_landmarks.csv
-"""
+EXAMPLES = (
+    "bci-pipeline pick slide_he.ndpi slide_ihc.ndpi",
+    "bci-pipeline pick he.svs ihc.svs --landmarks registered/p012/landmarks.csv",
+    "bci-pipeline register slide_he.ndpi slide_ihc.ndpi --landmarks slide_he_landmarks.csv",
+)
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("pick", epilog=EXAMPLES)(pick)
+    add_command(app, pick, EXAMPLES)
 
 
 def pick(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.help import add_command
 from pipeline.cli.options import (
     AsJson,
     DryRun,
@@ -17,8 +18,10 @@ from pipeline.cli.options import (
     IhcSlide,
     Scheduler,
     WorkerCount,
+    with_settings,
 )
 from pipeline.cli.progress import progress_on_stderr
+from pipeline.stages.settings import RegisterSettings
 from registration.files.plain_json import json_text
 
 if TYPE_CHECKING:
@@ -32,24 +35,23 @@ STAGES = {
     "image": "registered slide",
 }
 
-EXAMPLES = """
-Examples:
-
-  bci-pipeline register slide_he.ndpi slide_ihc.ndpi
-
-  bci-pipeline register he.svs ihc.svs --out runs/p012 --landmarks picked.csv
-
-  bci-pipeline register he.tif ihc.tif --mpp-he 0.25 --mpp-ihc 0.25 --no-image
-
-Exit codes: 0 done (pass or review), 1 ran but failed its check, 2 bad input or usage, 130 interrupted.
+EXAMPLES = (
+    "bci-pipeline register he.ndpi ihc.ndpi",
+    "bci-pipeline register he.ndpi ihc.ndpi --out registered/p012 --landmarks picked.csv",
+    "bci-pipeline register he.png ihc.png --mpp-he 0.46 --mpp-ihc 0.46 --no-image",
+)
+NOTES = """
+Exit codes: 0 done (pass or review), 1 ran but failed its check, 2 bad input or usage, 130
+interrupted (the same command goes on).
 """
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("register", epilog=EXAMPLES)(register)
+    add_command(app, register, EXAMPLES, NOTES)
 
 
+@with_settings(RegisterSettings)
 def register(
     he: HeSlide,
     ihc: IhcSlide,
@@ -68,24 +70,11 @@ def register(
         str | None,
         typer.Option(metavar="FILE", help="Pairs that only score the result (same formats)."),
     ] = None,
-    recipe: Annotated[
-        Literal["default", "paper"], typer.Option(help="'paper' does the paper's steps literally.")
-    ] = "default",
-    moving: Annotated[
-        Literal["he", "ihc"], typer.Option(help="Which slide is warped into the other's frame.")
-    ] = "he",
-    channel: Annotated[
-        str, typer.Option(help="Channel that elastix registers: hematoxylin, darkness, grey, ...")
-    ] = "hematoxylin",
-    blocks: Annotated[str, typer.Option(help="Rows x columns of blocks.")] = "4x4",
+    settings: RegisterSettings = RegisterSettings(),
     workers: WorkerCount = None,
     scheduler: Scheduler = None,
     mpp_he: HeMpp = None,
     mpp_ihc: IhcMpp = None,
-    image_format: Annotated[
-        Literal["tiff", "ome-tiff", "ome-zarr"],
-        typer.Option("--format", help="Format of the registered slide."),
-    ] = "tiff",
     no_image: Annotated[
         bool, typer.Option("--no-image", help="Skip the registered slide.")
     ] = False,
@@ -96,21 +85,17 @@ def register(
     as_json: AsJson = False,
 ) -> None:
     """Register an H&E slide and an IHC slide of the same case."""
-    from pipeline.stages.register import Request, plan, run_request
+    from pipeline.stages.register import RegisterRequest, plan, run_request
 
-    request = Request(
+    request = RegisterRequest(
         he=he,
         ihc=ihc,
         out=out or Path("registered") / he.stem,
+        settings=settings.model_copy(update={"image": "none"}) if no_image else settings,
         landmarks=landmarks,
         truth=truth,
-        recipe=recipe,
-        moving=moving,
-        channel=channel,
-        blocks=blocks,
         mpp_he=mpp_he,
         mpp_ihc=mpp_ihc,
-        image=None if no_image else image_format,
         overwrite=overwrite,
     )
     if dry_run:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from pipeline.cli.help import add_command
 from pipeline.cli.options import AsJson, DryRun, Scheduler, WorkerCount
 from pipeline.cli.progress import progress_on_stderr
 from registration.files.plain_json import json_text
@@ -17,19 +18,14 @@ if TYPE_CHECKING:
     from pipeline.cohort.run import Outcome, RunRequest
     from pipeline.cohort.state import Cohort
 
-EXAMPLES = """
-Examples:
-
-  bci-pipeline run data_manifest.yaml
-
-  bci-pipeline run cohort.yaml --dry-run
-
-  bci-pipeline run cohort.yaml --only p012 --only p013
-
-  bci-pipeline run cohort.yaml --stage dataset --stage train
-
-  bci-pipeline run cohort.yaml --print-slurm array > submit.sh
-
+EXAMPLES = (
+    "bci-pipeline run data_manifest.yaml",
+    "bci-pipeline run cohort.yaml --dry-run",
+    "bci-pipeline run cohort.yaml --only p012 --only p013",
+    "bci-pipeline run cohort.yaml --stage dataset --stage train",
+    "bci-pipeline run cohort.yaml --print-slurm array > submit.sh",
+)
+NOTES = """
 Started again it goes on; changed settings redo exactly what depends on them. One bad slide never
 stops the others: what failed, and why, is listed at the end.
 
@@ -49,7 +45,7 @@ class StageName(StrEnum):
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("run", epilog=EXAMPLES)(run)
+    add_command(app, run, EXAMPLES, NOTES)
 
 
 def run(

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.help import add_command
 from registration.files.plain_json import json_text
 
 if TYPE_CHECKING:
     from pipeline.cohort.state import Cohort, State
+
+EXAMPLES = ("bci-pipeline status cohort.yaml", "bci-pipeline status cohort.yaml --json")
 
 STYLES = {
     "done": "green",
@@ -24,7 +27,7 @@ STYLES = {
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("status")(status)
+    add_command(app, status, EXAMPLES)
 
 
 def status(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.help import HelpfulGroup, add_command
 from pipeline.cli.options import AsJson
 from pipeline.cli.progress import progress_on_stderr
 from registration.files.plain_json import json_text
@@ -14,21 +15,16 @@ from registration.files.plain_json import json_text
 if TYPE_CHECKING:
     from training.study.scores import Agreement
 
-CREATE_EXAMPLES = """
-Examples:
-
-  bci-pipeline study create datasets/BCI --generated runs/pyramid --out study
-
-  bci-pipeline study create datasets/BCI --generated evaluation/generated --n 20
-
+CREATE_EXAMPLES = (
+    "bci-pipeline study create datasets/BCI --generated runs/pyramid --out study",
+    "bci-pipeline study create datasets/BCI --generated evaluation/generated --n 20",
+)
+CREATE_NOTES = """
 Send readers the folder STUDY/readers, or study.html alone; keep STUDY/key.csv to yourself.
 """
 
-SCORE_EXAMPLES = """
-Examples:
-
-  bci-pipeline study score study ada.csv grace.csv
-
+SCORE_EXAMPLES = ("bci-pipeline study score study ada.csv grace.csv",)
+SCORE_NOTES = """
 Writes agreement.html and agreement.json into STUDY. Every sheet must be complete.
 """
 
@@ -37,11 +33,13 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands to the application."""
     study = typer.Typer(
         name="study",
+        cls=HelpfulGroup,
+        rich_markup_mode=None,
         help="Reader study: do pathologists read the same HER2 level from generated images?",
         no_args_is_help=True,
     )
-    study.command("create", epilog=CREATE_EXAMPLES)(create)
-    study.command("score", epilog=SCORE_EXAMPLES)(score)
+    add_command(study, create, CREATE_EXAMPLES, CREATE_NOTES)
+    add_command(study, score, SCORE_EXAMPLES, SCORE_NOTES)
     app.add_typer(study)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.help import add_command
 from pipeline.errors import UsageError
 from registration.files.plain_json import json_text
 
@@ -18,22 +19,17 @@ if TYPE_CHECKING:
 
 MIRROR = "mirror"
 STAGE = "synth"
-EXAMPLES = """
-[bold]Examples[/]
-
-  bci-pipeline synth slides --cases 4 --her2 0,1+,2+,3+
-
-  bci-pipeline synth hard --rotation 140 --damage tear,pen,mirror
-
-  bci-pipeline synth cores --pieces 4 --shape cores --arrangement permuted --control
-
-  bci-pipeline synth large --size 20480 --cases 1 --rotation 17
-"""
+EXAMPLES = (
+    "bci-pipeline synth slides --cases 4 --her2 0,1+,2+,3+",
+    "bci-pipeline synth hard --rotation 140 --damage tear,pen,mirror",
+    "bci-pipeline synth cores --pieces 4 --shape cores --arrangement permuted --control",
+    "bci-pipeline synth large --size 20480 --cases 1 --rotation 17",
+)
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("synth", epilog=EXAMPLES)(synth)
+    add_command(app, synth, EXAMPLES)
 
 
 def synth(

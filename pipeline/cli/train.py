@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli.help import add_command
 from pipeline.cli.options import AsJson, DryRun
 from pipeline.cli.settings import assignments
 from registration.files.plain_json import json_text
@@ -16,19 +17,14 @@ if TYPE_CHECKING:
     from training.run.loop import Outcome
     from training.settings.config import TrainConfig
 
-EXAMPLES = """
-Examples:
-
-  bci-pipeline train dataset --out runs/robust
-
-  bci-pipeline train BCI_dataset --out runs/paper --recipe paper
-
-  bci-pipeline train --he LLVIP/visible --ihc LLVIP/infrared --out runs/llvip --crop 512 --batch 8
-
-  bci-pipeline train dataset --out runs/robust --resume
-
-  torchrun --no-python --nproc-per-node 4 bci-pipeline train dataset --out runs/four-gpus
-
+EXAMPLES = (
+    "bci-pipeline train dataset --out runs/robust",
+    "bci-pipeline train BCI_dataset --out runs/paper --recipe paper",
+    "bci-pipeline train --he LLVIP/visible --ihc LLVIP/infrared --out runs/llvip --crop 512 --batch 8",
+    "bci-pipeline train dataset --out runs/robust --resume",
+    "torchrun --no-python --nproc-per-node 4 bci-pipeline train dataset --out runs/four-gpus",
+)
+NOTES = """
 Every setting of config.json can be given with --set NAME=VALUE, in a file with --config, or as an
 environment variable BCI_TRAIN_NAME; the command line goes before the environment, the environment
 before the file, the file before the recipe.
@@ -36,11 +32,13 @@ before the file, the file before the recipe.
 Exit codes: 0 done, 1 training diverged, 2 bad input or usage, 130 interrupted (after a checkpoint).
 """
 
+EXPORT_EXAMPLES = ("bci-pipeline export runs/robust latest_net_G.pth",)
+
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    app.command("train", epilog=EXAMPLES)(train)
-    app.command("export")(export)
+    add_command(app, train, EXAMPLES, NOTES)
+    add_command(app, export, EXPORT_EXAMPLES)
 
 
 def train(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from pipeline.cli.help import add_command
 from pipeline.cli.options import AsJson
 from pipeline.cli.progress import progress_on_stderr
 from registration.files.plain_json import json_text
@@ -14,15 +15,12 @@ from registration.files.plain_json import json_text
 if TYPE_CHECKING:
     from pipeline.stages.translate import Translated
 
-EXAMPLES = """
-Examples:
-
-  bci-pipeline translate runs/robust slide_he.ndpi --out virtual_ihc.tif
-
-  bci-pipeline translate latest_net_G.pth slide_he.svs --model-mpp 0.46 --device cuda
-
-  bci-pipeline translate runs/robust dataset/HE/test --out generated
-
+EXAMPLES = (
+    "bci-pipeline translate runs/robust slide_he.ndpi --out virtual_ihc.tif",
+    "bci-pipeline translate latest_net_G.pth slide_he.svs --model-mpp 0.46 --device cuda",
+    "bci-pipeline translate runs/robust dataset/HE/test --out generated",
+)
+NOTES = """
 The same command goes on where a killed one stopped. Exit codes: 0 done, 2 bad input or usage, 130
 interrupted.
 """
@@ -30,7 +28,7 @@ interrupted.
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("translate", epilog=EXAMPLES)(translate)
+    add_command(app, translate, EXAMPLES, NOTES)
 
 
 def translate(

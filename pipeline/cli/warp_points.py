@@ -7,16 +7,15 @@ from typing import Annotated, Literal
 
 import typer
 
+from pipeline.cli.help import add_command
 from pipeline.cli.options import AsJson
 from registration.files.plain_json import json_text
 
-EXAMPLES = """
-Examples:
-
-  bci-pipeline warp-points registered/p012 he_cells.csv --out ihc_cells.csv
-
-  bci-pipeline warp-points registered/p012 ihc_tumour.geojson --to he --out he_tumour.geojson
-
+EXAMPLES = (
+    "bci-pipeline warp-points registered/p012 he_cells.csv --out ihc_cells.csv",
+    "bci-pipeline warp-points registered/p012 ihc_tumour.geojson --to he --out he_tumour.geojson",
+)
+NOTES = """
 A CSV file needs the columns x and y, in level-0 pixels of the slide the points come from; all other
 columns are kept. A column on_slide says which points lie on both slides.
 """
@@ -24,7 +23,7 @@ columns are kept. A column on_slide says which points lie on both slides.
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("warp-points", epilog=EXAMPLES)(warp_points)
+    add_command(app, warp_points, EXAMPLES, NOTES)
 
 
 def warp_points(

@@ -83,7 +83,7 @@ def _patches_mib(cohort: Cohort, case: Case) -> float:
 
 def _grid_mib(cohort: Cohort, size: Size, mpp: float) -> float:
     """Return the size of the patches on half of a slide."""
-    settings = cohort.manifest.patch.settings
+    settings = cohort.manifest.patch
     grid = PatchGrid.on(size, mpp, settings.size, settings.step, settings.mpp)
     pairs = grid.rows * grid.columns * TISSUE_SHARE
-    return pairs * 2 * settings.size**2 * BYTES_PER_PIXEL[settings.image] / 2**20
+    return pairs * 2 * settings.size**2 * BYTES_PER_PIXEL[settings.format] / 2**20

@@ -145,7 +145,7 @@ def _run_stage(request: RunRequest, case: Case, stage: Stage, progress: Progress
         return
     if cohort.state(case, "patch").word == "excluded":
         return
-    settings = cohort.manifest.patch.settings
+    settings = cohort.manifest.patch
     with workers(request.count, request.scheduler) as crew:
         cut_case(cohort.run(case), cohort.patches(case), settings, crew, progress)
 

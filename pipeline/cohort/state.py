@@ -28,7 +28,7 @@ from pipeline.errors import PipelineError, UsageError
 from pipeline.manifest.manifest import Case, Manifest, load_manifest
 from pipeline.patches.case import case_key, exclusion
 from pipeline.patches.record import CasePatches, finished_case_key
-from pipeline.stages.register import Request, expected_key
+from pipeline.stages.register import RegisterRequest, expected_key
 from registration.errors import RegistrationError
 from registration.files.storage import settings_hash, write_json
 from registration.register import finished_key
@@ -103,22 +103,17 @@ class Cohort:
             )
         return [known[name] for name in dict.fromkeys(names)] or list(self.manifest.cases)
 
-    def request(self, case: Case) -> Request:
+    def request(self, case: Case) -> RegisterRequest:
         """Return what `register` is asked for."""
-        settings = self.manifest.register_
-        return Request(
+        return RegisterRequest(
             he=case.he,
             ihc=case.ihc,
             out=self.run(case),
+            settings=self.manifest.register_,
             landmarks=case.landmarks,
             truth=case.truth,
-            recipe=settings.recipe,
-            moving=settings.moving,
-            channel=settings.channel,
-            blocks=settings.blocks,
             mpp_he=case.mpp_he,
             mpp_ihc=case.mpp_ihc,
-            image=None if settings.image == "none" else settings.image,
             overwrite=True,
         )
 
@@ -152,7 +147,7 @@ class Cohort:
         found = finished_case_key(self.patches(case))
         if found is None:
             return State("to do")
-        wanted = case_key(registration, self.manifest.patch.settings)
+        wanted = case_key(registration, self.manifest.patch)
         return State("done") if found == wanted else State("changed")
 
     def dataset_plan(self) -> DatasetPlan:
@@ -161,9 +156,8 @@ class Cohort:
         return DatasetPlan(
             name=manifest.name,
             cases=tuple(self._dataset_case(case) for case in manifest.cases),
-            settings=manifest.patch.settings,
-            layout=manifest.patch.layout,
-            split=manifest.split.settings,
+            settings=manifest.patch,
+            split=manifest.split,
         )
 
     def _dataset_case(self, case: Case) -> DatasetCase:

@@ -47,7 +47,7 @@ def assemble(plan: DatasetPlan, folder: Path) -> Dataset:
         _link(source, folder / path)
     dataset = Dataset(folder, plan, tuple(rows), summarise(plan.cases, rows))
     write_tables(folder, rows)
-    write_metadata(folder, plan.layout, rows)
+    write_metadata(folder, plan.settings.layout, rows)
     write_report(dataset)
     write_card(dataset)
     write_json(folder / RECORD_NAME, record_of(dataset))
@@ -108,7 +108,9 @@ def table_of(plan: DatasetPlan) -> tuple[list[PatchRow], dict[str, Path]]:
                 number = counts.get(split, 0)
                 counts[split] = number + 1
                 name = pair_name(number, split, case.her2)
-                files = pair_files(plan.layout, split, name, SUFFIXES[plan.settings.image])
+                files = pair_files(
+                    plan.settings.layout, split, name, SUFFIXES[plan.settings.format]
+                )
                 sources = case.patches.images(candidate)
                 images |= dict(zip(files.both, sources, strict=True))
                 row = replace(row, he_file=files.he, ihc_file=files.ihc)
@@ -124,10 +126,10 @@ def record_of(dataset: Dataset) -> dict[str, Any]:
         "format_version": FORMAT_VERSION,
         "key": plan.key,
         "name": plan.name,
-        "layout": plan.layout,
+        "layout": plan.settings.layout,
         "versions": versions(),
         "settings": plan.settings.as_dict(),
-        "split": asdict(plan.split),
+        "split": plan.split.as_dict(),
         "kept": summary.kept,
         "funnel": [asdict(step) for step in summary.funnel],
         "cases": [

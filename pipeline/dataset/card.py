@@ -25,7 +25,7 @@ def write_card(dataset: Dataset) -> None:
     text = environment.get_template("README.md.j2").render(
         plan=dataset.plan,
         summary=dataset.summary,
-        suffix=SUFFIXES[dataset.plan.settings.image],
+        suffix=SUFFIXES[dataset.plan.settings.format],
         candidates=len(dataset.rows),
         patients=len({row.patient for row in kept}),
         slides=len({row.case for row in kept}),

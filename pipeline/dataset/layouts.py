@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
 
+from pipeline.patches.settings import Layout
 from pipeline.split import Split
 from registration.files.her2 import Her2
-
-Layout = Literal["bci", "pix2pix", "hf"]
-LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
 UNKNOWN_HER2 = "unknown"
 
@@ -26,11 +23,6 @@ class PairFiles:
     def both(self) -> tuple[str, ...]:
         """The files to write, one or two."""
         return (self.he,) if self.he == self.ihc else (self.he, self.ihc)
-
-
-def is_side_by_side(layout: Layout) -> bool:
-    """Return whether a pair is one image, H&E on the left and IHC on the right."""
-    return layout == "pix2pix"
 
 
 def pair_name(number: int, split: Split, her2: Her2 | None) -> str:

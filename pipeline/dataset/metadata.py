@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.dataset.layouts import Layout
 from pipeline.dataset.table import SCHEMA, PatchRow, write_parquet
+from pipeline.patches.settings import Layout
 from pipeline.split import SPLITS
 
 METADATA_NAME = "metadata.parquet"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.dataset.layouts import Layout, is_side_by_side
 from pipeline.dataset.summary import DatasetCase, Summary
 from pipeline.dataset.table import PatchRow
-from pipeline.errors import UsageError
 from pipeline.patches.settings import PatchSettings
 from pipeline.split import SplitSettings
 from registration.files.storage import settings_hash
@@ -30,12 +28,7 @@ class DatasetPlan:
     name: str
     cases: tuple[DatasetCase, ...]
     settings: PatchSettings
-    layout: Layout = "bci"
-    split: SplitSettings = field(default_factory=SplitSettings)
-
-    def __post_init__(self) -> None:
-        if self.settings.side_by_side != is_side_by_side(self.layout):
-            raise UsageError(f"patches cut for another layout cannot be laid out as {self.layout}")
+    split: SplitSettings = SplitSettings()
 
     @property
     def key(self) -> str:
@@ -52,7 +45,7 @@ class DatasetPlan:
             for case in sorted(self.cases, key=lambda case: case.name)
         ]
         return settings_hash(
-            KEY_VERSION, self.name, cases, self.settings.as_dict(), self.layout, asdict(self.split)
+            KEY_VERSION, self.name, cases, self.settings.as_dict(), self.split.as_dict()
         )
 
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.manifest.yaml_positions import Path_
 from registration.files.words import nearest_entry
+from registration.settings import Place
 
-Problem = tuple[Path_, str]
+Problem = tuple[Place, str]
 Cases = Mapping[int, Mapping[str, Any]]
 
 FILES = {
@@ -59,7 +59,7 @@ def _same_ids(cases: Cases) -> Iterator[Problem]:
         if isinstance(name, str):
             other = first.setdefault(name.lower(), number)
             if other != number:
-                yield ("cases", number, "id"), f"{name} is also the id of cases.{other}"
+                yield ("cases", number, "id"), f"{name} is also the id of case number {other + 1}"
 
 
 def _same_slides(cases: Cases) -> Iterator[Problem]:
@@ -76,7 +76,7 @@ def _same_slides(cases: Cases) -> Iterator[Problem]:
             elif cases[other].get("patient") != case.get("patient"):
                 yield (
                     ("cases", number, stain),
-                    f"{path} is also cases.{other}.{name}, of another patient",
+                    f"{path} is also the {FILES[name]} of case {_id(cases, other)}, of another patient",
                 )
 
 
@@ -90,7 +90,7 @@ def _patients(cases: Cases) -> Iterator[Problem]:
             if given != split:
                 yield (
                     ("cases", number, "split"),
-                    f"patient {patient} is in {split} here and in {given} in cases.{other}; "
+                    f"patient {patient} is in {split} here and in {given} in case {_id(cases, other)}; "
                     "all slides of a patient belong to one split",
                 )
 
@@ -106,8 +106,12 @@ def _missing_files(
                 continue
             yield (
                 ("cases", number, key),
-                f"case {case.get('id')}: {what} not found: {name}{nearest_file(path, base)}",
+                f"{what} not found: {name}{nearest_file(path, base)}",
             )
+
+
+def _id(cases: Cases, number: int) -> object:
+    return cases[number].get("id")
 
 
 def _names(value: object) -> list[str]:

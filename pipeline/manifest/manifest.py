@@ -1,34 +1,26 @@
 """The manifest: a cohort of slide pairs, and the settings of every stage.
 
 Paths are relative to the manifest's folder. Unknown keys are refused. All mistakes are reported at
-once, each as ``file:line:column: cases.3.ihc: ...``.
+once, each as ``file:line:column: case p012: ihc: ...``.
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from pipeline.dataset.layouts import Layout
-from pipeline.errors import ManifestError, UsageError
+from pipeline.errors import ManifestError
 from pipeline.manifest.checks import check_manifest
-from pipeline.manifest.messages import said
-from pipeline.manifest.yaml_positions import Located, Path_, read_located
-from pipeline.patches.settings import (
-    LARGEST_PATCH_PX,
-    SMALLEST_PATCH_PX,
-    ImageKind,
-    PatchSettings,
-)
+from pipeline.manifest.yaml_positions import Located, read_located
+from pipeline.patches.settings import PatchSettings
 from pipeline.split import Split, SplitSettings
-from pipeline.stages.register import MOST_BLOCKS
+from pipeline.stages.settings import RegisterSettings
 from registration.files.her2 import Her2, parse_her2
-from registration.stain import Channel
+from registration.settings import Place, Settings, problem
 
-PATCH_DEFAULTS = PatchSettings()
 ABOUT_KEYS = ("unknown", "given twice")
 CASE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -51,25 +43,11 @@ def _landmarks(value: object) -> object:
     return value
 
 
-def _blocks(value: object) -> object:
-    sides = [int(side) for side in re.findall(r"\d+", str(value))]
-    if not re.fullmatch(r"\d+x\d+", str(value)) or not all(1 <= k <= MOST_BLOCKS for k in sides):
-        raise ValueError(
-            f"expected rows x columns up to {MOST_BLOCKS}, such as 4x4, found {value!r}"
-        )
-    return value
-
-
-Share = Annotated[float, Field(ge=0, le=1)]
 Mpp = Annotated[float, Field(gt=0, lt=1000)]
 LandmarkFiles = Annotated[str, BeforeValidator(_landmarks)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Case(_Section):
+class Case(Settings):
     """One pair of slides."""
 
     id: Annotated[str, BeforeValidator(_case_name)]
@@ -88,67 +66,7 @@ class Case(_Section):
     split: Split | None = None
 
 
-class Register(_Section):
-    """Settings of `register`."""
-
-    recipe: Literal["default", "paper"] = "default"
-    moving: Literal["he", "ihc"] = "he"
-    channel: Channel = "hematoxylin"
-    blocks: Annotated[str, BeforeValidator(_blocks)] = "4x4"
-    image: Literal["tiff", "ome-tiff", "ome-zarr", "none"] = "tiff"
-
-
-class Patch(_Section):
-    """Settings of `patch`."""
-
-    size: Annotated[int, Field(ge=SMALLEST_PATCH_PX, le=LARGEST_PATCH_PX)] = 1024
-    stride: Annotated[int, Field(ge=1)] | None = None
-    mpp: Annotated[float, Field(ge=0.05, le=50)] | None = None
-    min_tissue: Share = PATCH_DEFAULTS.min_tissue
-    max_filled: Share = PATCH_DEFAULTS.max_filled
-    max_shift_um: Annotated[float, Field(ge=0)] = PATCH_DEFAULTS.max_shift_um
-    min_percentile: Annotated[float, Field(ge=0, le=100)] = PATCH_DEFAULTS.min_percentile
-    format: ImageKind = "png"
-    layout: Layout = "bci"
-
-    @property
-    def settings(self) -> PatchSettings:
-        """The settings as the patch stage takes them. Raises :class:`UsageError`."""
-        return PatchSettings(
-            size=self.size,
-            stride=self.stride,
-            mpp=self.mpp,
-            min_tissue=self.min_tissue,
-            max_filled=self.max_filled,
-            max_shift_um=self.max_shift_um,
-            min_percentile=self.min_percentile,
-            image=self.format,
-            side_by_side=self.layout == "pix2pix",
-        )
-
-
-class SplitShares(_Section):
-    """How patients are shared out."""
-
-    test: Share = 0.2
-    val: Share = 0.0
-    seed: int = 0
-
-    @property
-    def settings(self) -> SplitSettings:
-        """The settings as the split takes them. Raises :class:`UsageError`."""
-        return SplitSettings(self.test, self.val, self.seed)
-
-    @model_validator(mode="after")
-    def _possible(self) -> SplitShares:
-        try:
-            _ = self.settings
-        except UsageError as error:
-            raise ValueError(str(error)) from error
-        return self
-
-
-class Synthetic(_Section):
+class Synthetic(Settings):
     """Slides that `run` draws itself where they are missing, for demos and tests."""
 
     folder: Path
@@ -156,7 +74,7 @@ class Synthetic(_Section):
     seed: int = 0
     picks: int = 4
     cases: Annotated[int, Field(ge=1)] = 2
-    her2: list[Annotated[Her2, BeforeValidator(parse_her2)]] = ["0", "1+", "2+", "3+"]
+    her2: tuple[Annotated[Her2, BeforeValidator(parse_her2)], ...] = ("0", "1+", "2+", "3+")
     """Given to the cases in turn."""
 
     @model_validator(mode="after")
@@ -167,7 +85,7 @@ class Synthetic(_Section):
         return self
 
 
-class Manifest(_Section):
+class Manifest(Settings):
     """A cohort."""
 
     name: str = "dataset"
@@ -175,9 +93,9 @@ class Manifest(_Section):
     """Folder for everything that is made."""
     cases: Annotated[list[Case], Field(min_length=1)]
     synthetic: Synthetic | None = None
-    register_: Annotated[Register, Field(alias="register")] = Register()
-    patch: Patch = Patch()
-    split: SplitShares = SplitShares()
+    register_: Annotated[RegisterSettings, Field(alias="register")] = RegisterSettings()
+    patch: PatchSettings = PatchSettings()
+    split: SplitSettings = SplitSettings()
     train: dict[str, Any] | None = None
     """Settings of `train`; without this section nothing is trained."""
 
@@ -198,24 +116,46 @@ def load_manifest(path: Path) -> Manifest:
     try:
         manifest = Manifest.model_validate(located.value)
     except ValidationError as error:
-        problems += [said(detail, located.value, Manifest) for detail in error.errors()]
+        problems += [
+            (_written(located.value, where), message)
+            for where, message in (problem(detail, Manifest) for detail in error.errors())
+        ]
         raise _refused(located, problems) from error
     if problems or located.problems:
         raise _refused(located, problems)
     return _absolute(manifest, path.resolve().parent)
 
 
-def _refused(located: Located, problems: list[tuple[Path_, str]]) -> ManifestError:
+def _written(value: Any, where: Place) -> Place:
+    """Cut a place off where the manifest has nothing of that name."""
+    for depth, part in enumerate(where):
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            return where[:depth]
+    return where
+
+
+def _refused(located: Located, problems: list[tuple[Place, str]]) -> ManifestError:
     """Return one error with all problems in the order of their lines."""
     lines = []
     for where, message in [*located.problems, *problems]:
         place = located.place(where, of_key=message.startswith(ABOUT_KEYS))
-        name = ".".join(str(part) for part in where) or "manifest"
-        lines.append((place.line, place.column, f"{name}: {message}"))
+        lines.append((place.line, place.column, f"{_name(where, located.value)}: {message}"))
     unique = sorted(set(lines))
     return ManifestError(
         "\n".join(f"{located.path}:{line}:{column}: {text}" for line, column, text in unique)
     )
+
+
+def _name(where: Place, value: Any) -> str:
+    """Return a place in words: a case by its id, everything else by its keys."""
+    if where[:1] == ("cases",) and len(where) > 1 and isinstance(where[1], int):
+        case = value["cases"][where[1]]
+        given = case.get("id") if isinstance(case, dict) else None
+        inside = ".".join(str(part) for part in where[2:])
+        return f"case {given or f'number {where[1] + 1}'}" + (f": {inside}" if inside else "")
+    return ".".join(str(part) for part in where) or "manifest"
 
 
 def _absolute(manifest: Manifest, base: Path) -> Manifest:

@@ -13,14 +13,13 @@ from typing import Any
 import yaml
 
 from pipeline.errors import ManifestError
+from registration.settings import Place
 
 NOTHING = frozenset({"", "~", "null", "Null", "NULL"})
 
-Path_ = tuple[str | int, ...]
-
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Position:
     """Line and column of a file, both counted from 1."""
 
     line: int
@@ -33,18 +32,18 @@ class Located:
 
     path: Path
     value: Any = None
-    keys: dict[Path_, Place] = field(default_factory=dict)
-    values: dict[Path_, Place] = field(default_factory=dict)
-    problems: list[tuple[Path_, str]] = field(default_factory=list)
+    keys: dict[Place, Position] = field(default_factory=dict)
+    values: dict[Place, Position] = field(default_factory=dict)
+    problems: list[tuple[Place, str]] = field(default_factory=list)
     """Mistakes of the file as YAML, such as a key given twice."""
 
-    def place(self, where: Path_, of_key: bool = False) -> Place:
+    def place(self, where: Place, of_key: bool = False) -> Position:
         """Return where something is written, or the nearest thing around it."""
         if of_key and where in self.keys:
             return self.keys[where]
         while where and where not in self.values:
             where = where[:-1]
-        return self.values.get(where, Place(1, 1))
+        return self.values.get(where, Position(1, 1))
 
 
 def read_located(path: Path) -> Located:
@@ -68,7 +67,7 @@ def read_located(path: Path) -> Located:
     return located
 
 
-def _value(node: yaml.Node, where: Path_, located: Located) -> Any:
+def _value(node: yaml.Node, where: Place, located: Located) -> Any:
     """Return a node's value and note the places of all below it."""
     located.values[where] = _place(node)
     if isinstance(node, yaml.MappingNode):
@@ -79,7 +78,7 @@ def _value(node: yaml.Node, where: Path_, located: Located) -> Any:
     return node.value if quoted or node.value not in NOTHING else None
 
 
-def _mapping(node: yaml.MappingNode, where: Path_, located: Located) -> dict[str, Any]:
+def _mapping(node: yaml.MappingNode, where: Place, located: Located) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, item in node.value:
         name = str(key.value)
@@ -91,5 +90,5 @@ def _mapping(node: yaml.MappingNode, where: Path_, located: Located) -> dict[str
     return found
 
 
-def _place(node: yaml.Node) -> Place:
-    return Place(node.start_mark.line + 1, node.start_mark.column + 1)
+def _place(node: yaml.Node) -> Position:
+    return Position(node.start_mark.line + 1, node.start_mark.column + 1)

@@ -48,7 +48,7 @@ def exclusion(registration: Registration) -> str | None:
 def case_key(registration: Registration, settings: PatchSettings) -> str:
     """Return the hash of all that a case's patches depend on."""
     verdicts = [registration.verdict, registration.review]
-    return settings_hash(KEY_VERSION, registration.key, verdicts, settings.as_dict())
+    return settings_hash(KEY_VERSION, registration.key, verdicts, settings.of_images())
 
 
 def cut_case(
@@ -168,7 +168,7 @@ def _cut_images(
     progress: Progress,
 ) -> None:
     """Cut what is not there yet, and remove what no longer belongs."""
-    image, side_by_side = settings.image, settings.side_by_side
+    image, side_by_side = settings.format, settings.side_by_side
     key = settings_hash(KEY_VERSION, source.key, grid.size, grid.downsample, image, side_by_side)
     if folder.exists() and _key_of(folder) != key:
         shutil.rmtree(folder)

@@ -109,7 +109,7 @@ class CasePatches:
         return image_paths(
             self.folder / IMAGES,
             Box(candidate.column, candidate.row, size, size),
-            self.settings.image,
+            self.settings.format,
             self.settings.side_by_side,
         )
 

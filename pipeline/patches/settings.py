@@ -2,67 +2,60 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from pipeline.errors import UsageError
+from registration.settings import Settings, setting
 
 ImageKind = Literal["png", "webp", "jpeg"]
-IMAGE_KINDS: tuple[ImageKind, ...] = get_args(ImageKind)
-SMALLEST_PATCH_PX = 64
-LARGEST_PATCH_PX = 8192
+Layout = Literal["bci", "pix2pix", "hf"]
 
 
-@dataclass(frozen=True, slots=True)
-class PatchSettings:
-    """Geometry, filters and file format of the patches.
+class PatchSettings(Settings):
+    """Geometry, filters, file format and folders of the patches."""
 
-    Raises :class:`UsageError` for values that cannot be met.
-    """
-
-    size: int = 1024
-    """Side of a patch in pixels."""
-    stride: int | None = None
-    """Distance between neighbours in pixels; ``None``: patches touch."""
-    mpp: float | None = None
-    """µm per pixel; ``None``: the fixed slide's own, whose pixels then stay untouched."""
-    min_tissue: float = 0.5
-    """A patch with a smaller share of tissue, in either image, is blank."""
-    max_filled: float = 0.02
-    """A patch of which a larger share has no source on the moving slide is rejected."""
-    max_shift_um: float = 10.0
-    """A pair with a larger residual shift is rejected."""
-    min_percentile: float = 95.0
-    """A pair must be more similar than this share (per cent) of mismatched pairs."""
-    image: ImageKind = "png"
-    side_by_side: bool = False
-    """Whether a pair is one image, H&E on the left."""
-
-    def __post_init__(self) -> None:
-        if not SMALLEST_PATCH_PX <= self.size <= LARGEST_PATCH_PX:
-            raise UsageError(
-                f"--size {self.size}: use {SMALLEST_PATCH_PX} to {LARGEST_PATCH_PX} px"
-            )
-        if self.stride is not None and self.stride < 1:
-            raise UsageError(f"--stride {self.stride}: use at least 1 px")
-        if self.mpp is not None and not 0.05 <= self.mpp <= 50:
-            raise UsageError(f"--mpp {self.mpp:g}: expected µm per pixel, such as 0.46")
-        if self.image not in IMAGE_KINDS:
-            raise UsageError(f"--format {self.image}: choose one of {', '.join(IMAGE_KINDS)}")
-        for option, value, most in (
-            ("--min-tissue", self.min_tissue, 1.0),
-            ("--max-filled", self.max_filled, 1.0),
-            ("--min-percentile", self.min_percentile, 100.0),
-            ("--max-shift", self.max_shift_um, float("inf")),
-        ):
-            if not 0 <= value <= most:
-                raise UsageError(f"{option} {value:g}: use 0 to {most:g}")
+    size: int = setting(1024, "Side of a patch.", unit="px", ge=64, le=8192)
+    stride: int | None = setting(
+        None, "Distance between neighbours.", unit="px", unset="the size: patches touch", ge=1
+    )
+    mpp: float | None = setting(
+        None,
+        "Resolution of the patches.",
+        unit="µm/px",
+        unset="that of the slide which is not warped, whose pixels then stay untouched",
+        ge=0.05,
+        le=50,
+    )
+    min_tissue: float = setting(
+        0.5, "A patch with a smaller share of tissue, in either image, is blank.", ge=0, le=1
+    )
+    max_filled: float = setting(
+        0.02, "Largest share of a patch without a source on the warped slide.", ge=0, le=1
+    )
+    max_shift_um: float = setting(
+        10.0, "Largest residual shift between the two images.", unit="µm", option="max-shift", ge=0
+    )
+    min_percentile: float = setting(
+        95.0,
+        "A pair must be more alike than this share of mismatched pairs.",
+        unit="%",
+        ge=0,
+        le=100,
+    )
+    format: ImageKind = setting("png", "Format of the images; png and webp are lossless.")
+    layout: Layout = setting(
+        "bci", "BCI's folders, side-by-side images, or those of datasets.load_dataset."
+    )
 
     @property
     def step(self) -> int:
         """Distance between neighbours in pixels."""
         return self.stride or self.size
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
+    @property
+    def side_by_side(self) -> bool:
+        """Whether a pair is one image, H&E on the left and IHC on the right."""
+        return self.layout == "pix2pix"
+
+    def of_images(self) -> dict[str, Any]:
+        """Return what the images of a case depend on: all but the folders they go to."""
+        return {**self.as_dict(), "layout": self.side_by_side}

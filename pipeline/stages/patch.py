@@ -6,12 +6,11 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.dataset.assemble import assemble, check_ours, finished_dataset_key
-from pipeline.dataset.layouts import Layout
 from pipeline.dataset.plan import RECORD_NAME, DatasetPlan
 from pipeline.dataset.summary import DatasetCase
 from pipeline.errors import DatasetError, PipelineError, UsageError
@@ -38,9 +37,8 @@ class PatchRequest:
 
     runs: tuple[Path, ...]
     out: Path
-    settings: PatchSettings = field(default_factory=PatchSettings)
-    layout: Layout = "bci"
-    split: SplitSettings = field(default_factory=SplitSettings)
+    settings: PatchSettings = PatchSettings()
+    split: SplitSettings = SplitSettings()
     labels: Path | None = None
     name: str | None = None
 
@@ -116,7 +114,7 @@ def plan_patches(request: PatchRequest, count: int | None) -> list[dict[str, obj
         pair = Registration.load(request.cases[case.name]).open_pair()
         grid = grid_of(pair, settings)
         boxes = candidate_boxes(grid, TissueMap.of(pair.fixed_slide))
-        pair_bytes = 2 * settings.size**2 * BYTES_PER_PIXEL[settings.image]
+        pair_bytes = 2 * settings.size**2 * BYTES_PER_PIXEL[settings.format]
         plans.append(
             plan
             | {
@@ -179,6 +177,5 @@ def _plan(request: PatchRequest, cases: Sequence[DatasetCase]) -> DatasetPlan:
         request.name or request.out.resolve().name,
         tuple(cases),
         request.settings,
-        request.layout,
         request.split,
     )

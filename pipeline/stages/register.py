@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,42 +9,42 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import UsageError
+from pipeline.stages.settings import RegisterSettings
 from registration.execution import Progress, usable_cores, workers
 from registration.landmarks.landmarks import Landmarks, Moving, parse_landmark_argument
 from registration.pair import Pair
-from registration.recipes import Recipe, RegistrationSettings, fine_pass
+from registration.recipes import fine_pass
 from registration.register import RunOptions, finished_key, register_pair, run_key
 from registration.registered_slide import ImageFormat
 from registration.result import RECORD_NAME, Registration
 from registration.slides.slide import open_slide
-from registration.stain import CHANNELS
 
-MOST_BLOCKS = 32
 BYTES_PER_OUTPUT_PIXEL = 0.35
 """JPEG of quality 85 with its pyramid, measured on synthetic slides; real ones are smaller."""
 
 
 @dataclass(frozen=True)
-class Request:
+class RegisterRequest:
     """One pair to register, as asked for on the command line or in a manifest."""
 
     he: Path
     ihc: Path
     out: Path
+    settings: RegisterSettings = RegisterSettings()
     landmarks: str | None = None
     truth: str | None = None
-    recipe: Recipe = "default"
-    moving: Moving = "he"
-    channel: str = "hematoxylin"
-    blocks: str = "4x4"
     mpp_he: float | None = None
     mpp_ihc: float | None = None
-    image: ImageFormat | None = "tiff"
     overwrite: bool = False
+
+    @property
+    def image(self) -> ImageFormat | None:
+        """Format of the registered slide; ``None`` where none is wanted."""
+        return None if self.settings.image == "none" else self.settings.image
 
 
 def run_request(
-    request: Request, count: int | None, scheduler: str | None, progress: Progress
+    request: RegisterRequest, count: int | None, scheduler: str | None, progress: Progress
 ) -> Registration:
     """Register one pair and write its report.
 
@@ -53,7 +52,7 @@ def run_request(
     """
     from pipeline.report.registration import REPORT_NAME, write_report
 
-    settings, options = _settings(request), _options(request)
+    settings, options = request.settings.registration, _options(request)
     with _open(request) as pair:
         key = run_key(pair, settings, options)
         _claim(request, key)
@@ -68,19 +67,19 @@ def run_request(
     return registration
 
 
-def expected_key(request: Request) -> str:
+def expected_key(request: RegisterRequest) -> str:
     """Return the key that the finished registration will have.
 
-    Raises :class:`UsageError` for contradictory options, and what opening the slides raises.
+    Raises what opening the slides raises.
     """
-    settings, options = _settings(request), _options(request)
+    settings, options = request.settings.registration, _options(request)
     with _open(request) as pair:
         return run_key(pair, settings, options)
 
 
-def plan(request: Request) -> dict[str, object]:
+def plan(request: RegisterRequest) -> dict[str, object]:
     """Return what a run would do, with disk and memory, without doing it."""
-    settings, options = _settings(request), _options(request)
+    settings, options = request.settings.registration, _options(request)
     with _open(request) as pair:
         fixed = pair.fixed_slide
         step = fine_pass(settings, fixed.size, fixed.mpp)
@@ -89,7 +88,7 @@ def plan(request: Request) -> dict[str, object]:
         return {
             "H&E": _described(pair, "he"),
             "IHC": _described(pair, "ihc"),
-            "moving": request.moving,
+            "moving": request.settings.moving,
             "start": "picked landmarks" if options.landmarks else "automatic landmarks",
             "blocks": f"{step.rows} x {step.columns} at {step.mpp:.2f} µm/px",
             "workers": usable_cores(),
@@ -100,18 +99,7 @@ def plan(request: Request) -> dict[str, object]:
         }
 
 
-def _settings(request: Request) -> RegistrationSettings:
-    """Check and return the settings. Raises :class:`UsageError`."""
-    if request.channel not in CHANNELS:
-        raise UsageError(f"--channel {request.channel}: choose one of {', '.join(CHANNELS)}")
-    match = re.fullmatch(r"(\d+)x(\d+)", request.blocks)
-    rows, columns = (int(value) for value in match.groups()) if match else (0, 0)
-    if not (1 <= rows <= MOST_BLOCKS and 1 <= columns <= MOST_BLOCKS):
-        raise UsageError(f"--blocks {request.blocks}: expected rows x columns, such as 4x4")
-    return RegistrationSettings(request.recipe, request.channel, rows, columns)
-
-
-def _options(request: Request) -> RunOptions:
+def _options(request: RegisterRequest) -> RunOptions:
     return RunOptions(
         landmarks=_pairs(request.landmarks, 4),
         truth=_pairs(request.truth, 1),
@@ -124,7 +112,7 @@ def _pairs(text: str | None, minimum: int) -> Landmarks | None:
 
 
 @contextmanager
-def _open(request: Request) -> Iterator[Pair]:
+def _open(request: RegisterRequest) -> Iterator[Pair]:
     """Open both slides, and close them afterwards."""
     if request.he.resolve() == request.ihc.resolve():
         raise UsageError(f"the H&E and the IHC slide are the same file: {request.he}")
@@ -132,7 +120,7 @@ def _open(request: Request) -> Iterator[Pair]:
         open_slide(request.he, request.mpp_he, "--mpp-he") as he,
         open_slide(request.ihc, request.mpp_ihc, "--mpp-ihc") as ihc,
     ):
-        yield Pair(he, ihc, request.moving)
+        yield Pair(he, ihc, request.settings.moving)
 
 
 def _described(pair: Pair, stain: Moving) -> str:
@@ -141,7 +129,7 @@ def _described(pair: Pair, stain: Moving) -> str:
     return f"{slide.path} ({slide.vendor}, {size.width} x {size.height} px, {slide.mpp:.4g} µm/px)"
 
 
-def _claim(request: Request, key: str) -> None:
+def _claim(request: RegisterRequest, key: str) -> None:
     """Make sure that ``out`` is ours to write: new, empty, or a run of the same inputs."""
     out, kept = request.out, _landmark_files(request)
     if out.exists() and not out.is_dir():
@@ -167,7 +155,7 @@ def _claim(request: Request, key: str) -> None:
     _clear(out, kept)
 
 
-def _landmark_files(request: Request) -> set[Path]:
+def _landmark_files(request: RegisterRequest) -> set[Path]:
     """Return the files that ``--landmarks`` and ``--truth`` may name, however it is written."""
     given = [text for text in (request.landmarks, request.truth) if text is not None]
     return {Path(part.strip()).resolve() for text in given for part in (text, *text.split(","))}

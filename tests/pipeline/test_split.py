@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pipeline.errors import DatasetError, UsageError
 from pipeline.labels import Label, read_labels
 from pipeline.split import Labelled, SplitSettings, assign_splits, check_leakage
+from registration.errors import SettingsError
 from registration.files.her2 import HER2_LEVELS, parse_her2
 
 
@@ -81,7 +82,7 @@ def test_a_patient_given_two_splits_is_refused() -> None:
 def test_no_patient_is_ever_in_two_splits(drawn, test: float, val: float, seed: int) -> None:
     cases = [Labelled(f"p{patient}", level) for patient, level in drawn]
 
-    splits = assign_splits(cases, SplitSettings(test, val, seed))
+    splits = assign_splits(cases, SplitSettings(test=test, val=val, seed=seed))
 
     assert set(splits) == {case.patient for case in cases}
     assert "test" not in splits.values() or test > 0
@@ -117,8 +118,8 @@ def test_leaks_of_patients_and_of_slides_are_named() -> None:
 
 @pytest.mark.parametrize(("test", "val"), [(0.7, 0.3), (-0.1, 0.0), (1.0, 0.0)])
 def test_shares_that_leave_nobody_to_train_on_are_refused(test: float, val: float) -> None:
-    with pytest.raises(UsageError, match="leaves nobody to train on"):
-        SplitSettings(test, val)
+    with pytest.raises(SettingsError, match=r"leaves nobody to train on|less than 1, found"):
+        SplitSettings.of({"test": test, "val": val})
 
 
 @pytest.mark.parametrize(

@@ -61,10 +61,10 @@ def test_settings_are_frozen_and_travel_to_other_processes() -> None:
         ({"image": "bmp"}, "image: expected png or webp, found 'bmp'"),
         ({"keep": "perhaps"}, "keep: expected true or false, found 'perhaps'"),
         ({"inner": {"share": 1}}, "inner: share: expected at least 0 and less than 1, found 1"),
-        ({"inner": {"shar": 1}}, "inner: shar: unknown name. Did you mean share?"),
+        ({"inner": {"shar": 1}}, "inner: shar: unknown key. Did you mean share?"),
         ({"inner": 3}, "inner: "),
-        ({"sise": 3}, "sise: unknown name. Did you mean size?"),
-        ({"x": 3}, "x: unknown name; known here: size, max_shift_um, image, keep, inner"),
+        ({"sise": 3}, "sise: unknown key. Did you mean size?"),
+        ({"x": 3}, "x: unknown key; known here: size, max_shift_um, image, keep, inner"),
     ],
 )
 def test_mistakes_are_one_sentence_with_place_value_and_remedy(

@@ -68,7 +68,7 @@ def test_a_dataset_names_the_cases_that_are_not_ready(hand_made, manifest: Path)
     record = json.loads((run / "registration.json").read_text())
     record["key"] = expected_key(cohort.request(one))
     (run / "registration.json").write_text(json.dumps(record))
-    settings = cohort.manifest.patch.settings
+    settings = cohort.manifest.patch
     cut_case(run, cohort.patches(one), settings, InProcess(), no_progress)
 
     said = CliRunner().invoke(app, ["run", str(manifest), "--stage", "dataset"])

@@ -16,19 +16,22 @@ from pyarrow import parquet
 from pipeline.dataset.assemble import assemble, finished_dataset_key
 from pipeline.dataset.checksums import verify
 from pipeline.dataset.inspection import inspect_dataset
-from pipeline.dataset.layouts import Layout
 from pipeline.dataset.plan import DatasetPlan
 from pipeline.dataset.summary import DatasetCase, odd_ones
 from pipeline.dataset.table import read_table
 from pipeline.errors import DatasetError, UsageError
 from pipeline.patches.case import cut_case
 from pipeline.patches.record import CasePatches
-from pipeline.patches.settings import PatchSettings
+from pipeline.patches.settings import Layout, PatchSettings
 from pipeline.split import SplitSettings
 from registration.execution import InProcess, no_progress
 from training.data.pairs import open_dataset
 
 SETTINGS = PatchSettings(size=256, min_tissue=0.3)
+
+
+def laid_out(layout: str) -> PatchSettings:
+    return SETTINGS.model_copy(update={"layout": layout})
 
 
 @pytest.fixture(scope="module")
@@ -102,13 +105,13 @@ def test_the_csv_says_the_same_as_the_parquet(dataset: Path) -> None:
 def test_our_own_trainer_reads_every_layout(patches: CasePatches, tmp_path: Path) -> None:
     for layout in ("bci", "hf"):
         folder = tmp_path / layout
-        assemble(plan(patches, layout=layout), folder)
+        assemble(plan(patches, settings=laid_out(layout)), folder)
         kept = sum(row.kept for row in read_table(folder))
         assert len(open_dataset(folder).pairs) == kept
 
 
 def test_hf_metadata_names_both_files_of_each_pair(patches: CasePatches, tmp_path: Path) -> None:
-    assemble(plan(patches, layout="hf"), tmp_path / "hf")
+    assemble(plan(patches, settings=laid_out("hf")), tmp_path / "hf")
 
     table = parquet.read_table(tmp_path / "hf" / "train" / "metadata.parquet").to_pylist()
 
@@ -198,7 +201,7 @@ def test_an_older_dataset_is_replaced_whole(patches: CasePatches, tmp_path: Path
     assemble(plan(patches), tmp_path / "d")
     layout: Layout = "hf"
 
-    assemble(plan(patches, layout=layout), tmp_path / "d")
+    assemble(plan(patches, settings=laid_out(layout)), tmp_path / "d")
 
     assert not (tmp_path / "d" / "HE").exists()
     assert verify(tmp_path / "d").unlisted == ()

@@ -67,8 +67,8 @@ train: {{model: pix2pix, epochs: 1+1, crop: 256}}
     assert case.landmarks == f"{base}/slides/marks.csv,{base}/slides/marks.csv"
     assert manifest.out == base / "results"
     assert (manifest.register_.recipe, manifest.register_.image) == ("paper", "none")
-    assert manifest.patch.settings.side_by_side
-    assert manifest.split.settings.seed == 4
+    assert manifest.patch.side_by_side
+    assert manifest.split.seed == 4
     assert manifest.train == {"model": "pix2pix", "epochs": "1+1", "crop": "256"}
 
 
@@ -91,51 +91,58 @@ def test_her2_is_understood_as_people_write_it(base: Path, written: str, level: 
     [
         (
             CASE.replace("p012_ihc", "p012_IHCC"),
-            "6:10: cases.0.ihc: case p012: IHC slide not found: slides/p012_IHCC.ndpi. "
+            "6:10: case p012: ihc: IHC slide not found: slides/p012_IHCC.ndpi. "
             "Nearest: slides/p012_ihc.ndpi",
         ),
         (
             CASE.replace("slides/p012_ihc", "slide/p012_ihc"),
-            "6:10: cases.0.ihc: case p012: IHC slide not found: slide/p012_ihc.ndpi "
+            "6:10: case p012: ihc: IHC slide not found: slide/p012_ihc.ndpi "
             "(there is no folder slide)",
         ),
         (
             CASE.replace("p012_ihc", "p012_he"),
-            "6:10: cases.0.ihc: the same file as the H&E slide: slides/p012_he.ndpi",
+            "6:10: case p012: ihc: the same file as the H&E slide: slides/p012_he.ndpi",
         ),
-        (CASE + "    landmark: x\n", "7:5: cases.0.landmark: unknown key. Did you mean landmarks?"),
+        (
+            CASE + "    landmark: x\n",
+            "7:5: case p012: landmark: unknown key. Did you mean landmarks?",
+        ),
         (
             CASE + "    her2: 5+\n",
-            "7:11: cases.0.her2: expected a HER2 level, 0, 1+, 2+ or 3+, found '5+'",
+            "7:11: case p012: her2: expected a HER2 level, 0, 1+, 2+ or 3+, found '5+'",
         ),
-        (CASE + "    mpp_he: fine\n", "7:13: cases.0.mpp_he: expected a number, found 'fine'"),
-        (CASE + "    flip: maybe\n", "7:11: cases.0.flip: expected true or false, found 'maybe'"),
+        (CASE + "    mpp_he: fine\n", "7:13: case p012: mpp_he: expected a number, found 'fine'"),
+        (
+            CASE + "    flip: maybe\n",
+            "7:11: case p012: flip: expected true or false, found 'maybe'",
+        ),
         (
             CASE + "    split: training\n",
-            "7:12: cases.0.split: expected train, val or test, found 'training'",
+            "7:12: case p012: split: expected train, val or test, found 'training'",
         ),
-        (CASE + "    patient: again\n", "7:5: cases.0.patient: given twice, first in line 4"),
-        (CASE.replace("    patient: p012\n", ""), "3:5: cases.0: patient is missing"),
-        (CASE.replace("id: p012", "id: a/b"), "3:9: cases.0.id: expected letters, digits"),
+        (CASE + "    patient: again\n", "7:5: case p012: patient: given twice, first in line 4"),
+        (CASE.replace("    patient: p012\n", ""), "3:5: case p012: patient is missing"),
+        (CASE.replace("id: p012", "id: a/b"), "3:9: case a/b: id: expected letters, digits"),
         (
             CASE + CASE.replace("slides/p012", "slides/p013"),
-            "7:9: cases.1.id: p012 is also the id of cases.0",
+            "7:9: case p012: id: p012 is also the id of case number 1",
         ),
         (
             CASE + CASE.replace("p012\n", "p099\n").replace("p012_ihc", "p013_ihc"),
-            "9:9: cases.1.he: slides/p012_he.ndpi is also cases.0.he, of another patient",
+            "9:9: case p099: he: slides/p012_he.ndpi is also the H&E slide of case p012, "
+            "of another patient",
         ),
         (
             CASE
             + "    split: train\n"
             + CASE.replace("id: p012", "id: b").replace("slides/p012", "slides/p013")
             + "    split: test\n",
-            "12:12: cases.1.split: patient p012 is in test here and in train in cases.0; "
+            "12:12: case b: split: patient p012 is in test here and in train in case p012; "
             "all slides of a patient belong to one split",
         ),
-        (CASE + "patch: {size: 12}\n", "7:15: patch.size: expected at least 64, found '12'"),
+        (CASE + "patch: {size: 12}\n", "7:15: patch.size: expected 64 to 8192 px, found '12'"),
         (CASE + "patch: {size: big}\n", "7:15: patch.size: expected a whole number, found 'big'"),
-        (CASE + "patch: {min_tissue: 2}\n", "7:21: patch.min_tissue: expected at most 1"),
+        (CASE + "patch: {min_tissue: 2}\n", "7:21: patch.min_tissue: expected 0 to 1, found"),
         (CASE + "register: {channel: purple}\n", "7:21: register.channel: expected hematoxylin"),
         (CASE + "register: {blocks: 4*4}\n", "7:20: register.blocks: expected rows x columns"),
         (CASE + "synthetic: {folder: s, size: 100}\n", "7:12: synthetic: "),
@@ -169,11 +176,11 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(base: Path) -> N
     assert places == sorted(places)
     for expected in (
         "manifest: out is missing",
-        "cases.0.ihc: case p012: IHC slide not found",
-        "cases.0.her2: expected",
-        "cases.1.id: p012 is also the id",
+        "case p012: ihc: IHC slide not found",
+        "case p012: her2: expected",
+        "case p012: id: p012 is also the id",
         "patch.sise: unknown key. Did you mean size?",
-        "patch.size: expected at least 64",
+        "patch.size: expected 64 to 8192 px",
         "patch.mpp: expected a number",
         "train",
     ):
@@ -193,7 +200,7 @@ def test_slides_that_are_to_be_drawn_may_be_missing(base: Path) -> None:
 
     assert manifest.synthetic is not None
     assert manifest.synthetic.folder == base / "drawn"
-    assert manifest.synthetic.her2 == ["2+"]
+    assert manifest.synthetic.her2 == ("2+",)
 
 
 @pytest.mark.parametrize(
@@ -202,9 +209,9 @@ def test_slides_that_are_to_be_drawn_may_be_missing(base: Path) -> None:
         ("cases: [", ":1:9: "),
         ("- a\n", ":1:1: expected `cases:`"),
         ("", ":1:1: expected `cases:`"),
-        ("out: o\ncases: []\n", ":2:8: cases: expected at least one case"),
+        ("out: o\ncases: []\n", ":2:8: cases: expected at least one entry"),
         ("out: o\ncases: p012\n", ":2:8: cases: expected a list, found 'p012'"),
-        ("out: o\ncases: [p012]\n", ":2:9: cases.0: expected names with values"),
+        ("out: o\ncases: [p012]\n", ":2:9: case number 1: expected names with values"),
         ("a: &x 1\nb: *y\n", ":2:4: found undefined alias"),
     ],
 )

@@ -19,7 +19,7 @@ from pipeline.patches.record import CasePatches
 from pipeline.patches.selection import decide
 from pipeline.patches.settings import PatchSettings
 from pipeline.patches.writer import encoded
-from registration.errors import RunError
+from registration.errors import RunError, SettingsError
 from registration.execution import InProcess, no_progress
 from registration.geometry import Box
 from registration.result import Registration, write_review
@@ -100,7 +100,9 @@ def test_other_limits_measure_nothing_again_and_cut_only_what_changes(
     some = next(candidate for candidate in cut.candidates if candidate.kept)
     stamp = (folder / "images" / cut.images(some)[0].name).stat().st_mtime_ns
 
-    strict = cut_case(run, folder, replace(SETTINGS, min_tissue=0.9), InProcess(), no_progress)
+    strict = cut_case(
+        run, folder, SETTINGS.model_copy(update={"min_tissue": 0.9}), InProcess(), no_progress
+    )
 
     names = {path.name for item in strict.candidates if item.kept for path in strict.images(item)}
     assert (folder / "measured.json").stat().st_mtime_ns == measured
@@ -117,7 +119,13 @@ def test_workers_that_measured_other_patches_of_the_case_do_not_mix_them_up(
     run: Path, cut: CasePatches, tmp_path: Path
 ) -> None:
     folder = tmp_path / "case"
-    cut_case(run, folder, replace(SETTINGS, size=192, stride=192), InProcess(), no_progress)
+    cut_case(
+        run,
+        folder,
+        SETTINGS.model_copy(update={"size": 192, "stride": 192}),
+        InProcess(),
+        no_progress,
+    )
 
     again = cut_case(run, folder, SETTINGS, InProcess(), no_progress)
 
@@ -127,7 +135,7 @@ def test_workers_that_measured_other_patches_of_the_case_do_not_mix_them_up(
 def test_side_by_side_and_lossless_webp_hold_the_same_pixels(
     run: Path, cut: CasePatches, tmp_path: Path
 ) -> None:
-    settings = replace(SETTINGS, image="webp", side_by_side=True)
+    settings = SETTINGS.model_copy(update={"format": "webp", "layout": "pix2pix"})
 
     joined = cut_case(run, tmp_path, settings, InProcess(), no_progress)
 
@@ -275,16 +283,17 @@ def test_a_jump_between_blocks_marks_the_patches_on_it(hand_made) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"size": 32}, "--size 32"),
-        ({"stride": 0}, "--stride 0"),
-        ({"min_tissue": 1.5}, "--min-tissue 1.5: use 0 to 1"),
-        ({"min_percentile": -1}, "--min-percentile -1"),
-        ({"mpp": 0.0}, "expected µm per pixel"),
+        ({"size": 32}, "--size: expected 64 to 8192 px, found 32"),
+        ({"stride": 0}, "--stride: expected at least 1 px, found 0"),
+        ({"min_tissue": 1.5}, "--min-tissue: expected 0 to 1, found 1.5"),
+        ({"min_percentile": -1}, "--min-percentile: expected 0 to 100 %, found -1"),
+        ({"max_shift_um": -1}, "--max-shift: expected at least 0 µm, found -1"),
+        ({"mpp": 0.0}, "--mpp: expected 0.05 to 50 µm/px, found 0.0"),
     ],
 )
 def test_impossible_settings_are_refused(change: dict[str, float], message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        PatchSettings(**change)  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match=message):
+        PatchSettings.of(change, options=True)
 
 
 def test_a_folder_of_something_else_is_no_case(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,11 +13,14 @@ from typer.testing import CliRunner, Result
 
 from pipeline.cli.app import app, main
 from pipeline.errors import UsageError
-from pipeline.stages.register import Request, expected_key, plan, run_request
+from pipeline.stages.register import RegisterRequest, expected_key, plan, run_request
+from pipeline.stages.settings import RegisterSettings
 from registration.errors import StartError
 from registration.execution import no_progress
 from registration.result import Registration
 from registration.synth import SynthCase, SynthSettings, write_case
+
+ONE_BLOCK = RegisterSettings(blocks="1x1", image="none")
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +30,16 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> SynthCase:
 
 
 @pytest.fixture(scope="module")
-def done(case: SynthCase, tmp_path_factory: pytest.TempPathFactory) -> Request:
+def done(case: SynthCase, tmp_path_factory: pytest.TempPathFactory) -> RegisterRequest:
     """A finished run with picked landmarks."""
     out = tmp_path_factory.mktemp("runs") / "case"
-    request = Request(
-        case.he, case.ihc, out, landmarks=str(case.landmarks), truth=str(case.truth), blocks="1x2"
+    request = RegisterRequest(
+        case.he,
+        case.ihc,
+        out,
+        RegisterSettings(blocks="1x2"),
+        landmarks=str(case.landmarks),
+        truth=str(case.truth),
     )
     run_request(request, 1, None, no_progress)
     return request
@@ -40,8 +49,9 @@ def register(*arguments: object) -> Result:
     return CliRunner().invoke(app, ["register", *map(str, arguments)])
 
 
-def changed(request: Request, **values: object) -> Request:
-    return Request(**{**{f: getattr(request, f) for f in request.__dataclass_fields__}, **values})
+def changed(request: RegisterRequest, blocks: str, **values: object) -> RegisterRequest:
+    settings = request.settings.model_copy(update={"blocks": blocks})
+    return replace(request, settings=settings, **values)  # type: ignore[arg-type]
 
 
 def glass(path: Path) -> Path:
@@ -50,7 +60,7 @@ def glass(path: Path) -> Path:
     return path
 
 
-def test_a_finished_run_says_how_good_it_is(done: Request, case: SynthCase) -> None:
+def test_a_finished_run_says_how_good_it_is(done: RegisterRequest, case: SynthCase) -> None:
     found = Registration.load(done.out)
 
     assert found.quality.tre["after_all"].median_px < 1.0
@@ -60,13 +70,13 @@ def test_a_finished_run_says_how_good_it_is(done: Request, case: SynthCase) -> N
     assert not list(done.out.glob(".work-*"))
 
 
-def test_the_key_is_known_before_the_work(done: Request) -> None:
+def test_the_key_is_known_before_the_work(done: RegisterRequest) -> None:
     assert expected_key(done) == Registration.load(done.out).key
     assert plan(done)["done already"] is True
-    assert plan(changed(done, blocks="2x2"))["done already"] is False
+    assert plan(changed(done, "2x2"))["done already"] is False
 
 
-def test_a_lost_report_is_written_again_without_registering(done: Request) -> None:
+def test_a_lost_report_is_written_again_without_registering(done: RegisterRequest) -> None:
     stamp = (done.out / "registered.tif").stat().st_mtime_ns
     (done.out / "report.html").unlink()
 
@@ -76,11 +86,11 @@ def test_a_lost_report_is_written_again_without_registering(done: Request) -> No
     assert (done.out / "registered.tif").stat().st_mtime_ns == stamp
 
 
-def test_other_settings_do_not_replace_a_finished_run_unasked(done: Request) -> None:
+def test_other_settings_do_not_replace_a_finished_run_unasked(done: RegisterRequest) -> None:
     before = (done.out / "registration.json").read_bytes()
 
     with pytest.raises(UsageError, match="--overwrite"):
-        run_request(changed(done, blocks="2x1"), 1, None, no_progress)
+        run_request(changed(done, "2x1"), 1, None, no_progress)
 
     assert (done.out / "registration.json").read_bytes() == before
 
@@ -89,14 +99,12 @@ def test_overwriting_keeps_the_landmarks_that_a_person_edited_in_the_folder(
     case: SynthCase, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    first = Request(case.he, case.ihc, out, str(case.landmarks), blocks="1x1", image=None)
+    first = RegisterRequest(case.he, case.ihc, out, ONE_BLOCK, str(case.landmarks))
     run_request(first, 1, None, no_progress)
     edited = (out / "landmarks.csv").rename(out / "edited.csv")
     text = edited.read_text()
 
-    run_request(
-        changed(first, landmarks=str(edited), overwrite=True, blocks="1x2"), 1, None, no_progress
-    )
+    run_request(changed(first, "1x2", landmarks=str(edited), overwrite=True), 1, None, no_progress)
 
     assert edited.read_text() == text
     assert Registration.load(out).settings.columns == 2
@@ -125,7 +133,7 @@ def test_what_a_person_edited_after_a_failed_start_is_used_and_not_lost(
     case: SynthCase, tmp_path: Path
 ) -> None:
     out, other = tmp_path / "run", glass(tmp_path / "glass.png")
-    request = Request(case.he, other, out, mpp_ihc=0.46, image=None)
+    request = RegisterRequest(case.he, other, out, ONE_BLOCK, mpp_ihc=0.46)
     with pytest.raises(StartError, match="bci-pipeline pick"):
         run_request(request, 1, None, no_progress)
     edited = "id,he_x,he_y,ihc_x,ihc_y,enabled\n1,1,2,3,4,true\n"
@@ -138,27 +146,28 @@ def test_what_a_person_edited_after_a_failed_start_is_used_and_not_lost(
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("words", "message"),
     [
-        ({"blocks": "4by4"}, "rows x columns"),
-        ({"blocks": "0x4"}, "rows x columns"),
-        ({"channel": "violet"}, "hematoxylin"),
+        (("--blocks", "4by4"), "--blocks: expected rows x columns up to 32, such as 4x4"),
+        (("--blocks", "0x4"), "--blocks: expected rows x columns"),
+        (("--blocks", "33x4"), "--blocks: expected rows x columns"),
+        (("--channel", "violet"), "'violet' is not one of 'hematoxylin'"),
     ],
 )
 def test_options_that_make_no_sense(
-    done: Request, tmp_path: Path, change: dict[str, object], words: str
+    case: SynthCase, tmp_path: Path, words: tuple[str, str], message: str
 ) -> None:
-    with pytest.raises(UsageError, match=words):
-        run_request(changed(done, out=tmp_path / "new", **change), 1, None, no_progress)
+    result = register(case.he, case.ihc, "--out", tmp_path / "new", *words)
 
+    assert message in f"{result.output} {result.exception}"
     assert not (tmp_path / "new").exists()
 
 
-def test_a_folder_of_something_else_is_not_touched(done: Request, tmp_path: Path) -> None:
+def test_a_folder_of_something_else_is_not_touched(done: RegisterRequest, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
 
     with pytest.raises(UsageError, match="something else"):
-        run_request(changed(done, out=tmp_path, overwrite=True), 1, None, no_progress)
+        run_request(replace(done, out=tmp_path, overwrite=True), 1, None, no_progress)
 
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
@@ -166,7 +175,7 @@ def test_a_folder_of_something_else_is_not_touched(done: Request, tmp_path: Path
 def test_a_folder_with_the_picked_landmarks_alone_is_ours(case: SynthCase, tmp_path: Path) -> None:
     picked = tmp_path / "picked.csv"
     picked.write_bytes(case.landmarks.read_bytes())
-    request = Request(case.he, case.ihc, tmp_path, str(picked), blocks="1x1", image=None)
+    request = RegisterRequest(case.he, case.ihc, tmp_path, ONE_BLOCK, str(picked))
 
     run_request(request, 1, None, no_progress)
 

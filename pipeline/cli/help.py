@@ -1,0 +1,197 @@
+"""How ``--help`` looks: one layout for all commands, in which nothing is broken that is to be copied."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, ClassVar
+
+import typer
+from rich.console import Console
+from rich.text import Text
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_group
+
+WIDEST = 100
+NAMES = 28
+"""Columns for the names of options; a longer one stands on a line of its own."""
+
+Record = tuple[str, str]
+"""A name, and what is said of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A command as the overview shows it, before its module is imported."""
+
+    module: str
+    panel: str
+    summary: str
+
+
+class HelpfulCommand(TyperCommand):
+    """A command whose help is laid out here."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return ``[OPTIONS] HE IHC``."""
+        arguments = [_argument(param) for param in self.params if not _is_option(param)]
+        return ["[OPTIONS]", *arguments]
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print usage, what the command does, its arguments and options, and examples."""
+        params: list[Any] = [
+            param for param in self.get_params(ctx) if not getattr(param, "hidden", False)
+        ]
+        arguments = [(_argument(p), p.help or "") for p in params if not _is_option(p)]
+        options = [record for p in params if _is_option(p) and (record := p.get_help_record(ctx))]
+        _print(
+            ctx.get_usage(), self.help, {"Arguments": arguments, "Options": options}, self.epilog
+        )
+
+
+class HelpfulGroup(TyperGroup):
+    """A command of commands whose help is laid out here."""
+
+    def panels(self) -> dict[str, list[Record]]:
+        """Return the commands as the overview shows them, by group."""
+        return {
+            "Commands": [(name, cmd.get_short_help_str(200)) for name, cmd in self.commands.items()]
+        }
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the overview."""
+        options = [
+            record for param in self.get_params(ctx) if (record := param.get_help_record(ctx))
+        ]
+        _print(ctx.get_usage(), self.help, {**self.panels(), "Options": options}, self.epilog)
+
+
+class LazyGroup(HelpfulGroup):
+    """Commands whose modules are imported when they are called, so that the overview is quick."""
+
+    entries: ClassVar[Mapping[str, Entry]] = {}
+    """By name, in the order of the overview."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = _Commands(self.entries)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names in the order of the overview."""
+        return list(self.entries)
+
+    def panels(self) -> dict[str, list[Record]]:
+        """Return the commands as the overview shows them, by group."""
+        panels: dict[str, list[Record]] = {}
+        for name, entry in self.entries.items():
+            panels.setdefault(entry.panel, []).append((name, entry.summary))
+        return panels
+
+
+class _Commands(MutableMapping[str, Any]):
+    """Commands by name, each made when it is first looked up."""
+
+    def __init__(self, entries: Mapping[str, Entry]) -> None:
+        self._entries = entries
+        self._made: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._made:
+            part = typer.Typer()
+            import_module(self._entries[name].module).add_to(part)
+            self._made.update(get_group(_with_two(part)).commands)
+        return self._made[name]
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        self._made[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+def add_command(
+    app: typer.Typer,
+    function: Callable[..., None],
+    examples: Sequence[str],
+    notes: str = "",
+    name: str = "",
+) -> None:
+    """Add ``function`` as a command, with examples that can be copied from its help.
+
+    ``name`` is the command's; without it, that of the function.
+    """
+    name = name or function.__name__.replace("_", "-")
+    app.command(name, cls=HelpfulCommand, epilog=epilog(examples, notes))(function)
+
+
+def epilog(examples: Sequence[str], notes: str = "") -> str:
+    """Return what stands below the options: ``examples`` as they are, ``notes`` filled to the width."""
+    lines = ["Examples:", *(f"  {line}" for example in examples for line in example.splitlines())]
+    return "\n".join(lines) + (f"\n\n{notes.strip()}" if notes else "")
+
+
+def _print(
+    usage: str, about: str | None, sections: Mapping[str, Sequence[Record]], end: str | None
+) -> None:
+    """Print a page of help."""
+    console = Console(highlight=False, soft_wrap=True)
+    width = min(shutil.get_terminal_size().columns, WIDEST)
+    console.print(Text(usage, "bold"))
+    for paragraph in (about or "").strip().split("\n\n"):
+        console.print()
+        console.print(Text(_filled(paragraph, width, "  ")))
+    for title, records in sections.items():
+        if records:
+            console.print()
+            console.print(Text(f"{title}:", "bold"))
+            for name, text in records:
+                console.print(_row(name, text, width))
+    if end:
+        console.print()
+        for paragraph in end.split("\n\n"):
+            given = paragraph.startswith("Examples:")
+            console.print(Text(paragraph if given else _filled(paragraph, width)))
+            console.print()
+
+
+def _row(name: str, text: str, width: int) -> Text:
+    """Return an option with its explanation beside it, or below where the name is long."""
+    filled = _filled(text, width, " " * (NAMES + 2)).lstrip()
+    gap = "\n" + " " * (NAMES + 2) if len(name) > NAMES - 2 else " " * (NAMES - len(name))
+    return Text.assemble("  ", (name, "cyan"), gap if filled else "", filled)
+
+
+def _filled(text: str, width: int, indent: str = "") -> str:
+    """Break a text between words, never inside ``--an-option``."""
+    return textwrap.fill(
+        " ".join(text.split()),
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+
+
+def _is_option(param: Any) -> bool:
+    return bool(param.param_type_name == "option")
+
+
+def _argument(param: Any) -> str:
+    """Return an argument as the usage shows it."""
+    return str(param.metavar or param.name.upper())
+
+
+def _with_two(part: typer.Typer) -> typer.Typer:
+    """Return ``part`` as a group, even where it holds one command alone."""
+    part.callback()(lambda: None)
+    return part

@@ -1,0 +1,47 @@
+"""What a user can choose when slides are registered and translated."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
+
+from registration.landmarks.landmarks import Moving
+from registration.recipes import Recipe, RegistrationSettings
+from registration.registered_slide import ImageFormat
+from registration.settings import Settings, setting
+from registration.stain import Channel
+
+MOST_BLOCKS = 32
+PLAIN = RegistrationSettings()
+
+
+def _blocks(value: str) -> str:
+    sides = [int(side) for side in re.findall(r"\d+", value)]
+    if not re.fullmatch(r"\d{1,3}x\d{1,3}", value) or not all(1 <= k <= MOST_BLOCKS for k in sides):
+        raise ValueError(
+            f"expected rows x columns up to {MOST_BLOCKS}, such as 4x4, found {value!r}"
+        )
+    return value
+
+
+class RegisterSettings(Settings):
+    """How a pair of slides is registered, and what is written."""
+
+    recipe: Recipe = setting(PLAIN.recipe, "The paper's recipe does its steps to the letter.")
+    moving: Moving = setting("he", "Slide that is warped; the other keeps its pixels.")
+    channel: Channel = setting(PLAIN.channel, "Channel that elastix registers.")
+    blocks: Annotated[str, AfterValidator(_blocks)] = setting(
+        f"{PLAIN.rows}x{PLAIN.columns}",
+        "Rows x columns of blocks that are registered on their own.",
+    )
+    image: Literal[ImageFormat, "none"] = setting(
+        "tiff", "Format of the registered slide; none writes no slide.", option="format"
+    )
+
+    @property
+    def registration(self) -> RegistrationSettings:
+        """The part of them that decides what the transform is."""
+        rows, columns = (int(side) for side in self.blocks.split("x"))
+        return RegistrationSettings(self.recipe, self.channel, rows, columns)
