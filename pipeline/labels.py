@@ -1,16 +1,16 @@
-"""What is known of cases besides their slides, for `patch`: a CSV of patients, levels and splits."""
+"""What is known of cases besides their slides, for `patch`: a table of patients, levels and splits."""
 
 from __future__ import annotations
 
-import csv
-import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import UsageError
 from pipeline.split import SPLITS, Split
 from registration.files.her2 import Her2, parse_her2
+from registration.files.tables import Row, Table, read_table
+from registration.files.words import excerpt, listed, nearest
 
 COLUMNS = ("case", "patient", "her2", "split")
 
@@ -25,44 +25,70 @@ class Label:
 
 
 def read_labels(path: Path, cases: Iterable[str]) -> dict[str, Label]:
-    """Read ``case,patient,her2,split`` for the given cases; ``her2`` and ``split`` are optional.
+    """Read the columns ``case``, ``patient``, ``her2`` and ``split``; only ``case`` must be there.
 
-    Raises :class:`UsageError` naming every line that is wrong, and every case without a line.
+    Without the column ``patient`` each case is a patient of its own. Raises :class:`UsageError`
+    naming every line that is wrong, both lines that contradict each other, and every case without
+    a line.
     """
-    try:
-        rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-    header = [name.strip().lower() for name in rows[0]] if rows else []
-    if not {"case", "patient"} <= set(header) <= set(COLUMNS):
-        raise UsageError(f"{path}, line 1: expected the columns case,patient,her2,split")
+    table = read_table(path, UsageError, short_rows=True)
+    if "case" not in table.columns(COLUMNS):
+        raise table.header.error(f"expected the columns {','.join(COLUMNS)}, found {table.header}")
     labels: dict[str, Label] = {}
-    named: set[str] = set()
-    problems: list[str] = []
-    for number, cells in enumerate(rows[1:], start=2):
-        record = dict(zip(header, (cell.strip() for cell in cells), strict=False))
-        if any(record.values()):
-            named.add(record.get("case", ""))
-            try:
-                labels[record["case"]] = _label(record)
-            except (KeyError, ValueError) as error:
-                problems.append(f"{path}, line {number}: {error}")
-    problems += [_unlabelled(path, case, named) for case in cases if case not in named]
+    lines: dict[str, int] = {}
+    problems = _contradictions(table)
+    for row, record in table.records(COLUMNS):
+        lines.setdefault(record["case"], row.line)
+        try:
+            labels[record["case"]] = _label(record)
+        except ValueError as error:
+            problems.append(f"{row.place}: {error}")
+    problems += [_unlabelled(path, case, lines) for case in cases if case not in lines]
     if problems:
-        raise UsageError("\n".join(problems))
+        raise UsageError(listed(problems))
     return labels
 
 
-def _label(record: dict[str, str]) -> Label:
-    split = record.get("split") or None
-    if split is not None and split not in SPLITS:
-        raise ValueError(f"expected the split train, val or test, found {split!r}")
-    if not record["patient"]:
+def ignored_columns(path: Path) -> list[str]:
+    """Return the names of columns that mean nothing here."""
+    return read_table(path, UsageError, short_rows=True).others(COLUMNS)
+
+
+def _label(record: Mapping[str, str]) -> Label:
+    """Return what one line says; raises :class:`ValueError`."""
+    if not record["case"]:
+        raise ValueError("the case is missing")
+    patient = record.get("patient", record["case"])
+    if not patient:
         raise ValueError("the patient is missing")
-    her2 = parse_her2(record["her2"]) if record.get("her2") else None
-    return Label(record["patient"], her2, split)
+    split = record.get("split", "").lower() or None
+    if split is not None and split not in SPLITS:
+        raise ValueError(f"expected the split train, val or test, found {excerpt(record['split'])}")
+    return Label(patient, parse_her2(record["her2"]) if record.get("her2") else None, split)
 
 
-def _unlabelled(path: Path, case: str, named: set[str]) -> str:
-    near = difflib.get_close_matches(case, sorted(named), n=1)
-    return f"{path} has no line for case {case}" + (f". Nearest: {near[0]}" if near else "")
+def _contradictions(table: Table) -> list[str]:
+    """Name both lines where a case stands twice, or a patient is given two splits."""
+    problems = []
+    cases: dict[str, Row] = {}
+    splits: dict[str, tuple[Row, str]] = {}
+    for row, record in table.records(COLUMNS):
+        case, patient, split = (record.get(name, "") for name in ("case", "patient", "split"))
+        first = cases.setdefault(case, row)
+        if case and first is not row:
+            problems.append(
+                f"{row.place}: case {excerpt(case)} stands in line {first.line} already"
+            )
+        if patient and split:
+            other, given = splits.setdefault(patient, (row, split))
+            if given.lower() != split.lower():
+                problems.append(
+                    f"{row.place}: patient {excerpt(patient)} is given the split {split}, and "
+                    f"{given} in line {other.line}; all cases of a patient belong to one split"
+                )
+    return problems
+
+
+def _unlabelled(path: Path, case: str, named: Iterable[str]) -> str:
+    near = nearest(case, filter(None, named))
+    return f"{path} has no line for case {case}" + (f". Nearest: {near}" if near else "")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from registration.errors import RunError
+from registration.files.tables import read_table
+from registration.files.text import read_json
 from registration.geometry import Box
 from registration.result import Registration
 
@@ -18,6 +18,10 @@ DATASET_TABLE = "patches.csv"
 CASE_RECORD = "patches.json"
 """In a folder of one case, which ``bci-pipeline run`` keeps beside the registration."""
 CASE_FOLDER = "patches"
+COLUMNS = (
+    *("pair_id", "he_hash", "ihc_hash", "x", "y", "size", "mpp"),
+    *("shift_um", "kept", "reason"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ def read_patches(registration: Registration, place: Path) -> list[Patch]:
     read = _of_case if path.suffix == ".json" else _of_dataset
     try:
         found = read(registration, path)
-    except (OSError, KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise RunError(f"{path} is no table of patches: {error}") from error
     if not found:
         raise RunError(f"{path} has no patches of this pair of slides")
@@ -59,22 +63,25 @@ def read_patches(registration: Registration, place: Path) -> list[Patch]:
 
 
 def _of_dataset(registration: Registration, path: Path) -> list[Patch]:
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if _is_of(registration, row)]
+    table = read_table(path, RunError)
+    columns = table.columns(COLUMNS)
     return [
         Patch(
-            row["pair_id"],
-            _square(row, round(int(row["size"]) * float(row["mpp"]) / registration.fixed.mpp)),
-            float(row["shift_um"] or "nan"),
-            row["kept"].lower() == "true",
-            row["reason"],
+            cells["pair_id"],
+            _square(
+                cells, round(int(cells["size"]) * float(cells["mpp"]) / registration.fixed.mpp)
+            ),
+            row.number(columns["shift_um"], "shift_um") if cells["shift_um"] else float("nan"),
+            row.flag(columns["kept"], "kept"),
+            cells["reason"],
         )
-        for row in rows
+        for row, cells in table.records(COLUMNS)
+        if _is_of(registration, cells)
     ]
 
 
 def _of_case(registration: Registration, path: Path) -> list[Patch]:
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = read_json(path, RunError)
     if not _is_of(registration, record["slides"]):
         return []
     return [

@@ -58,9 +58,12 @@ def patch(
     as_json: AsJson = False,
 ) -> None:
     """Cut paired patches from finished registrations, filter them, and write a documented dataset."""
+    from pipeline.labels import ignored_columns
     from pipeline.stages.patch import PatchRequest, plan_patches, run_patch
 
     request = PatchRequest(tuple(runs), out, settings, split, labels, name)
+    if labels is not None and (ignored := ignored_columns(labels)):
+        typer.echo(f"note: {labels}: columns that are not read: {', '.join(ignored)}", err=True)
     if dry_run:
         plan = plan_patches(request, workers)
         typer.echo(json_text(plan) if as_json else _plan_text(plan))

@@ -8,7 +8,6 @@ of a slide fit in memory.
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from pipeline.errors import UsageError
 from registration.errors import LandmarkError
 from registration.files.storage import written_whole
+from registration.files.tables import Row, read_rows
 from registration.geometry import Box, Points, Size
 from registration.landmarks.geojson import (
     features,
@@ -30,7 +30,6 @@ from registration.landmarks.geojson import (
     write_geojson,
 )
 from registration.landmarks.landmarks import Moving
-from registration.landmarks.tables import Row, read_utf8
 from registration.result import Registration
 from registration.transforms import Transform
 
@@ -125,13 +124,9 @@ def _flagged(document: Any, mapper: _Mapper) -> Any:
 
 def _warp_table(path: Path, out: Path, mapper: _Mapper) -> None:
     """Map the columns ``x`` and ``y`` of a delimited file; keep every other cell as it is."""
-    text = read_utf8(path)
-    head = next((line for line in text.splitlines() if line.strip()), "")
-    if not head:
-        raise LandmarkError(f"{path} is empty")
-    delimiter = max(";\t,", key=head.count)
-    rows = _rows(path, text, delimiter)
+    rows = read_rows(path, LandmarkError)
     header = next(rows)
+    delimiter = header.source.delimiter
     x, y = _coordinate_columns(header)
     kept = [index for index, name in enumerate(header.cells) if name.strip().lower() != FLAG]
     with written_whole(out) as part, part.open("w", encoding="utf-8", newline="") as file:
@@ -139,23 +134,6 @@ def _warp_table(path: Path, out: Path, mapper: _Mapper) -> None:
         writer.writerow([*(header.cells[index] for index in kept), FLAG])
         while some := list(islice(rows, ROWS_AT_ONCE)):
             writer.writerows(_warped(some, (x, y), kept, mapper))
-
-
-def _rows(path: Path, text: str, delimiter: str) -> Iterator[Row]:
-    """Yield the lines that are not blank; each has as many cells as the first."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    expected = None
-    try:
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
-            row = Row(path, reader.line_num, tuple(cells), delimiter == ";")
-            expected = expected or len(cells)
-            if len(cells) != expected:
-                raise row.error(f"expected {expected} columns, found {len(cells)}")
-            yield row
-    except csv.Error as error:
-        raise LandmarkError(f"{path}, line {reader.line_num}: {error}") from None
 
 
 def _coordinate_columns(header: Row) -> tuple[int, int]:
@@ -180,7 +158,7 @@ def _warped(
     flags = mapper.flags.pop()
     for row, point, on_both in zip(rows, mapped, flags, strict=True):
         cells = list(row.cells)
-        comma = row.decimal_comma and any("," in cells[column] for column in columns)
+        comma = row.source.delimiter != "," and any("," in cells[column] for column in columns)
         for column, value in zip(columns, point, strict=True):
             number = f"{value:.{DECIMALS}f}"
             cells[column] = number.replace(".", ",") if comma else number

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 LONGEST_EXCERPT = 60
+MOST_PROBLEMS = 8
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
@@ -26,6 +27,12 @@ def nearest_entry(path: Path) -> Path | None:
     """Return the file or folder beside a missing one whose name resembles it."""
     near = nearest(path.name, sorted(entry.name for entry in path.parent.iterdir()))
     return None if near is None else path.parent / near
+
+
+def listed(problems: Sequence[str]) -> str:
+    """Return problems as lines, the first few of many: nobody mends a hundred before asking again."""
+    more = len(problems) - MOST_PROBLEMS
+    return "\n".join([*problems[:MOST_PROBLEMS], *([f"... and {more} more"] if more > 0 else [])])
 
 
 def excerpt(value: object) -> str:

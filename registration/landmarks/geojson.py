@@ -7,7 +7,6 @@ shifted by half a pixel on the way in and out.
 from __future__ import annotations
 
 import copy
-import json
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,8 +16,8 @@ import numpy as np
 
 from registration.errors import LandmarkError
 from registration.files.storage import write_json
+from registration.files.text import read_json
 from registration.geometry import Points
-from registration.landmarks.tables import read_utf8
 
 PIXEL_CENTER = 0.5
 GEOMETRY_KEYS = ("geometry", "nucleusGeometry")
@@ -27,10 +26,7 @@ POINT_KINDS = ("Point", "MultiPoint")
 
 def read_geojson(path: Path) -> Any:
     """Return a GeoJSON document; :class:`LandmarkError` where it is none."""
-    try:
-        document = json.loads(read_utf8(path))
-    except json.JSONDecodeError as error:
-        raise LandmarkError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
+    document = read_json(path, LandmarkError)
     if not any(True for _ in _geometries(document)):
         raise LandmarkError(f"{path}: no GeoJSON feature found; export annotations from QuPath")
     for number, feature in enumerate(features(document), start=1):

@@ -20,15 +20,14 @@ from numpy.typing import NDArray
 
 from registration.errors import LandmarkError
 from registration.files.storage import write_text
+from registration.files.tables import Row, Table, read_table
+from registration.files.words import excerpt
 from registration.geometry import Box, Points, Size
 from registration.landmarks.geojson import read_named_points
-from registration.landmarks.tables import Row, Table, read_table
 
 MINIMUM_PAIRS = 4
 COORDINATES = ("he_x", "he_y", "ihc_x", "ihc_y")
 ID_NAMES = ("id", "name", "label", "")
-TRUE_WORDS = ("true", "1", "yes")
-FALSE_WORDS = ("false", "0", "no")
 DECIMALS = 4
 Moving = Literal["he", "ihc"]
 
@@ -89,7 +88,7 @@ def read_landmarks(
     else:
         if path.suffix.lower() in (".geojson", ".json"):
             raise LandmarkError(f"{path} holds points of one image: {_BOTH_FILES}")
-        table = read_table(path)
+        table = read_table(path, LandmarkError)
         landmarks = _from_bigwarp(table) if _is_bigwarp(table) else _from_our_csv(table)
     enabled = int(landmarks.enabled.sum())
     if enabled < minimum:
@@ -150,18 +149,19 @@ _BOTH_FILES = "give both files, as --landmarks HE.csv,IHC.csv"
 
 def _from_our_csv(table: Table) -> Landmarks:
     """Read a table with the columns ``he_x, he_y, ihc_x, ihc_y``."""
-    columns = table.columns()
+    columns = table.columns((*ID_NAMES, *COORDINATES, "enabled", "x", "y"))
     if not set(COORDINATES) <= set(columns):
         if {"x", "y"} <= set(columns):
-            raise LandmarkError(f"{table.path} holds points of one image: {_BOTH_FILES}")
-        raise LandmarkError(
-            f"{table.path}, line {table.rows[0].line}: expected the columns id,{','.join(COORDINATES)}"
-            f",enabled (or BigWarp's six columns without a header), found {table.rows[0]}"
+            raise LandmarkError(f"{table.source.path} holds points of one image: {_BOTH_FILES}")
+        raise table.header.error(
+            f"expected the columns id,{','.join(COORDINATES)},enabled (or BigWarp's six columns "
+            f"without a header), found {table.header}"
         )
     rows = table.rows[1:]
     values = [[row.number(columns[name], name) for name in COORDINATES] for row in rows]
-    names = _names(table, rows, columns)
-    enabled = [_enabled(row, columns["enabled"]) if "enabled" in columns else True for row in rows]
+    names = _names(rows, columns)
+    flag = columns.get("enabled")
+    enabled = [True if flag is None else row.flag(flag, "enabled") for row in rows]
     points = np.array(values, np.float64).reshape(-1, 4)
     return Landmarks(names, points[:, :2].copy(), points[:, 2:].copy(), np.array(enabled, bool))
 
@@ -169,19 +169,19 @@ def _from_our_csv(table: Table) -> Landmarks:
 def _is_bigwarp(table: Table) -> bool:
     """Return whether the first line is a landmark already, as BigWarp writes it."""
     first = table.rows[0].cells
-    return len(first) == 6 and first[1].lower() in TRUE_WORDS + FALSE_WORDS
+    return len(first) == 6 and first[1].lower() in ("true", "false")
 
 
 def _from_bigwarp(table: Table) -> Landmarks:
     """Read BigWarp's table; points not yet placed there (infinite) are no pairs."""
-    rows = [row for row in table.rows if "infinity" not in str(row).lower()]
+    rows = [row for row in table.rows if "infinity" not in ",".join(row.cells).lower()]
     values = [
         [row.number(2 + k, name) for k, name in enumerate(("moving x", "y", "fixed x", "y"))]
         for row in rows
     ]
     points = np.array(values, np.float64).reshape(-1, 4)
-    names = _names(table, rows, {"id": 0})
-    enabled = np.array([_enabled(row, 1) for row in rows], bool)
+    names = _names(rows, {"id": 0})
+    enabled = np.array([row.flag(1, "enabled") for row in rows], bool)
     return Landmarks(names, points[:, :2].copy(), points[:, 2:].copy(), enabled)
 
 
@@ -206,22 +206,21 @@ def _points_of_one_image(path: Path) -> tuple[tuple[str, ...] | None, Points]:
     """Return the ids (``None`` where there are none) and points of one file."""
     if path.suffix.lower() in (".geojson", ".json"):
         return read_named_points(path)
-    table = read_table(path)
-    columns = table.columns()
+    table = read_table(path, LandmarkError)
+    columns = table.columns((*ID_NAMES, "x", "y", "he_x"))
     if not {"x", "y"} <= set(columns):
         hint = " This file holds both images' points; give it alone." if "he_x" in columns else ""
-        raise LandmarkError(
-            f"{path}, line {table.rows[0].line}: expected the columns id,x,y or ,X,Y, found "
-            f"{table.rows[0]}.{hint}"
+        raise table.header.error(
+            f"expected the columns id,x,y or ,X,Y, found {table.header}.{hint}"
         )
     rows = table.rows[1:]
     values = [[row.number(columns[name], name) for name in ("x", "y")] for row in rows]
     has_ids = any(name in columns for name in ID_NAMES)
-    names = _names(table, rows, columns) if has_ids else None
+    names = _names(rows, columns) if has_ids else None
     return names, np.array(values, np.float64).reshape(-1, 2)
 
 
-def _names(table: Table, rows: Sequence[Row], columns: dict[str, int]) -> tuple[str, ...]:
+def _names(rows: Sequence[Row], columns: dict[str, int]) -> tuple[str, ...]:
     """Return each row's id, or its number; ids that appear twice are refused."""
     column = next((columns[name] for name in ID_NAMES if name in columns), None)
     if column is None:
@@ -230,17 +229,6 @@ def _names(table: Table, rows: Sequence[Row], columns: dict[str, int]) -> tuple[
     for row in rows:
         name = row.cells[column]
         if name in first_line:
-            raise LandmarkError(
-                f"{table.path}, line {row.line}: id {name!r} is already used in line "
-                f"{first_line[name]}"
-            )
+            raise row.error(f"id {excerpt(name)} is already used in line {first_line[name]}")
         first_line[name] = row.line
     return tuple(first_line)
-
-
-def _enabled(row: Row, column: int) -> bool:
-    """Read true or false."""
-    word = row.cells[column].lower()
-    if word not in TRUE_WORDS + FALSE_WORDS:
-        raise row.error(f"expected true or false for enabled, found {row.cells[column]!r}")
-    return word in TRUE_WORDS

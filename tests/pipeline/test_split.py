@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import DatasetError, UsageError
-from pipeline.labels import Label, read_labels
+from pipeline.labels import Label, ignored_columns, read_labels
 from pipeline.split import Labelled, SplitSettings, assign_splits, check_leakage
 from registration.errors import SettingsError
 from registration.files.her2 import HER2_LEVELS, parse_her2
@@ -162,10 +162,42 @@ def test_every_wrong_label_is_named_with_its_line(tmp_path: Path) -> None:
     assert len(message.splitlines()) == 4, "case a has a line, if a wrong one"
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("case;patient;her2\n0012;Müller;2+\n", "cp1252"),
+        ("sep=;\r\ncase;patient;her2\r\n0012;Müller;2+\r\n", "utf-8-sig"),
+        ("case\tpatient\ther2\r\n0012\tMüller\t2\r\n", "utf-16"),
+        ('her2,notes,patient,case\n2+,"a, b",Müller,0012\n', "utf-8"),
+    ],
+)
+def test_labels_as_excel_saves_them(tmp_path: Path, text: str, encoding: str) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_bytes(text.encode(encoding))
+    assert read_labels(path, ["0012"]) == {"0012": Label("Müller", "2+")}
+
+
+def test_without_a_column_of_patients_each_case_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("case,her2,Notes,\na,0,x,\nb\n")
+    assert read_labels(path, "ab") == {"a": Label("a", "0"), "b": Label("b")}
+    assert ignored_columns(path) == ["Notes"]
+
+
+def test_contradictory_lines_are_both_named(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("case,patient,her2,split\na,p,0,test\nb,p,0,train\n\na,p,3+,test\n")
+    with pytest.raises(UsageError) as refused:
+        read_labels(path, "ab")
+    first, second = str(refused.value).splitlines()
+    assert "line 3: patient 'p' is given the split train, and test in line 2" in first
+    assert "line 5: case 'a' stands in line 2 already" in second
+
+
 def test_a_file_of_something_else_is_no_label_file(tmp_path: Path) -> None:
     path = tmp_path / "cases.csv"
     path.write_text("x,y\n1,2\n")
     with pytest.raises(UsageError, match="line 1: expected the columns case,patient,her2,split"):
         read_labels(path, ["a"])
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="file not found"):
         read_labels(tmp_path / "none.csv", ["a"])

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.data.images import SUFFIXES, ImageFile, Pixels, image_size
-from training.data.table import TableRow, read_table
+from training.data.table import TableRow, read_pair_table
 from training.errors import DataError
 
 SPLITS = ("train", "val", "test")
@@ -203,9 +203,9 @@ def _described(source: str, layout: str, found: _Found, root: Path) -> Dataset:
             f"{len(found.lonely)} images without a partner, left out: {_some(found.lonely)}"
         )
     pairs = sorted(found.pairs, key=lambda pair: (pair.split or "", pair.name))
-    rows = read_table(root)
-    if rows:
-        known = [(pair, rows.get(pair.name)) for pair in pairs]
+    table = read_pair_table(root)
+    if table.rows:
+        known = [(pair, table.of(pair.he.path)) for pair in pairs]
         dropped = [pair.he.path for pair, row in known if row is not None and not row.kept]
         pairs = [_with_row(pair, row) for pair, row in known if row is None or row.kept]
         if dropped:

@@ -6,17 +6,20 @@ image's name is needed, every other column may be missing (see docs/dataset.md f
 
 from __future__ import annotations
 
-import csv
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
+from functools import cached_property
+from pathlib import Path, PureWindowsPath
 
+from registration.files.tables import Row, Table, read_table
 from training.errors import DataError
 
+TABLES = ("patches.csv", "patches.parquet")
 NAME_COLUMNS = ("he_file", "he_file_name", "file", "file_name", "name")
-FALSE = frozenset({"0", "false", "no", "n", ""})
+COLUMNS = (
+    *NAME_COLUMNS,
+    *("kept", "split", "patient", "her2", "mpp", "shift_um", "shift_px", "null_percentile"),
+)
 TRUST_FLOOR = 0.05
 
 
@@ -33,19 +36,38 @@ class TableRow:
     trust: float
 
 
-def read_table(root: Path) -> dict[str, TableRow]:
-    """Return the rows of the dataset's table by image name without suffix; empty without a table.
+@dataclass(frozen=True)
+class PairTable:
+    """The rows of a dataset's table, by the image's path in the dataset, without its suffix."""
 
-    Raises :class:`DataError` when the table cannot be read or names no images.
+    rows: Mapping[tuple[str, ...], TableRow]
+
+    @cached_property
+    def _named(self) -> dict[str, list[TableRow]]:
+        """The rows by the image's name alone."""
+        named: dict[str, list[TableRow]] = {}
+        for path, row in self.rows.items():
+            named.setdefault(path[-1], []).append(row)
+        return named
+
+    def of(self, image: Path) -> TableRow | None:
+        """Return the row of an image: of its path from the right, else of its name alone."""
+        parts = (*image.parent.parts, image.stem)
+        for start in range(len(parts)):
+            if (found := self.rows.get(parts[start:])) is not None:
+                return found
+        named = self._named.get(image.stem, [])
+        return named[0] if len(named) == 1 else None
+
+
+def read_pair_table(root: Path) -> PairTable:
+    """Return the dataset's table; without rows where there is none.
+
+    Raises :class:`DataError` where the table cannot be read, names no images, names one twice, or
+    has a cell of another kind than its column, with file and line.
     """
-    for path, read in (
-        (root / "patches.csv", _read_csv),
-        (root / "patches.parquet", _read_parquet),
-    ):
-        if path.is_file():
-            records = read(path)
-            return _rows(records, path)
-    return {}
+    path = next((root / name for name in TABLES if (root / name).is_file()), None)
+    return PairTable({} if path is None else _rows(read_table(path, DataError)))
 
 
 def trust_of(null_percentile: float | None) -> float:
@@ -59,68 +81,50 @@ def trust_of(null_percentile: float | None) -> float:
     return min(1.0, max(TRUST_FLOOR, null_percentile / 50 - 1))
 
 
-def _rows(records: list[dict[str, Any]], path: Path) -> dict[str, TableRow]:
-    """Return the table's rows by name."""
-    if not records:
-        return {}
-    column = next((name for name in NAME_COLUMNS if name in records[0]), None)
-    if column is None:
+def _rows(table: Table) -> dict[tuple[str, ...], TableRow]:
+    """Return the table's rows by path."""
+    columns = table.columns(COLUMNS)
+    name = next((name for name in NAME_COLUMNS if name in columns), None)
+    if name is None:
         raise DataError(
-            f"{path} has no column with the images' names (one of {', '.join(NAME_COLUMNS)}); "
-            f"it has {', '.join(records[0])}"
+            f"{table.source.path} has no column with the images' names (one of "
+            f"{', '.join(NAME_COLUMNS)}); it has {table.header}"
         )
-    named = [record for record in records if _text(record, column)]
-    return {PurePosixPath(str(record[column])).stem: _row(record) for record in named}
+    rows: dict[tuple[str, ...], TableRow] = {}
+    lines: dict[tuple[str, ...], int] = {}
+    for row in table.rows[1:]:
+        if not (written := row.cells[columns[name]]):
+            continue
+        # Reads the slashes of either system.
+        path = PureWindowsPath(written)
+        key = (*path.parent.parts, path.stem)
+        if key in rows:
+            raise row.error(f"image {path.name} stands in {table.source.unit} {lines[key]} already")
+        rows[key], lines[key] = _row(row, columns), row.line
+    return rows
 
 
-def _row(record: Mapping[str, Any]) -> TableRow:
+def _row(row: Row, columns: dict[str, int]) -> TableRow:
     """Return one row; what is missing or empty becomes ``None``."""
-    mpp, shift_um = _number(record, "mpp"), _number(record, "shift_um")
-    shift_px = _number(record, "shift_px")
+
+    def text(name: str) -> str | None:
+        return (row.cells[columns[name]] or None) if name in columns else None
+
+    def number(name: str) -> float | None:
+        written = text(name)
+        if written is None or written.lower() in ("nan", "inf", "-inf"):
+            return None
+        return row.number(columns[name], name)
+
+    mpp, shift_um, shift_px = (number(name) for name in ("mpp", "shift_um", "shift_px"))
     if shift_px is None and shift_um is not None and mpp:
         shift_px = shift_um / mpp
     return TableRow(
-        kept=(_text(record, "kept") or "true").lower() not in FALSE,
-        split=_text(record, "split"),
-        patient=_text(record, "patient"),
-        her2=_text(record, "her2"),
+        kept=text("kept") is None or row.flag(columns["kept"], "kept"),
+        split=text("split"),
+        patient=text("patient"),
+        her2=text("her2"),
         mpp=mpp,
         shift_px=shift_px,
-        trust=trust_of(_number(record, "null_percentile")),
+        trust=trust_of(number("null_percentile")),
     )
-
-
-def _text(record: Mapping[str, Any], column: str) -> str | None:
-    """Return a cell as text, ``None`` when it is missing or empty."""
-    value = record.get(column)
-    return None if value is None or str(value).strip() == "" else str(value).strip()
-
-
-def _number(record: Mapping[str, Any], column: str) -> float | None:
-    """Return a cell as a finite number, ``None`` when it is missing, empty or not one."""
-    text = _text(record, column)
-    if text is None:
-        return None
-    try:
-        value = float(text)
-    except ValueError as error:
-        raise DataError(f"column {column}: {text!r} is not a number") from error
-    return value if math.isfinite(value) else None
-
-
-def _read_csv(path: Path) -> list[dict[str, Any]]:
-    """Return a CSV file's rows as text."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def _read_parquet(path: Path) -> list[dict[str, Any]]:
-    """Return a Parquet file's rows."""
-    try:
-        from pyarrow import ArrowInvalid, parquet
-    except ImportError as error:
-        raise DataError(f"reading {path} needs pyarrow; or put patches.csv beside it") from error
-    try:
-        return list(parquet.read_table(path).to_pylist())
-    except ArrowInvalid as error:
-        raise DataError(f"not a Parquet table: {path} ({error})") from error

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from registration.files.her2 import HER2_LEVELS, parse_her2
+from registration.files.tables import read_table
+from registration.files.text import read_json
+from registration.files.words import excerpt, listed
 from training.errors import DataError
-from training.study.create import FORMAT, KEY_COLUMNS, SHEET_COLUMNS, StudyImage
+from training.study.create import FORMAT, GENERATED, KEY_COLUMNS, REAL, SHEET_COLUMNS, StudyImage
 
-_SCORE = re.compile(r"^([0-3])(?:[.,]0)?\s*\+?$")
 _NAMED_AT_MOST = 8
 
 
@@ -36,22 +36,29 @@ class Sheet:
 
 def read_study(folder: Path) -> Study:
     """Return a study; raises :class:`DataError` when the folder holds none, or a foreign one."""
-    try:
-        described = json.loads((folder / "study.json").read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"no reader study in {folder}: study.json is missing") from error
-    except ValueError as error:
-        raise DataError(f"not readable: {folder / 'study.json'} ({error})") from error
-    if not isinstance(described, dict) or described.get("format") != FORMAT:
+    if not (folder / "study.json").exists():
+        raise DataError(f"no reader study in {folder}: study.json is missing")
+    described = read_json(folder / "study.json", DataError)
+    if (
+        not isinstance(described, dict)
+        or described.get("format") != FORMAT
+        or not isinstance(described.get("study"), str)
+    ):
         raise DataError(f"{folder / 'study.json'} was not written by study create")
-    rows = [row for _, row in _rows(folder / "key.csv", KEY_COLUMNS)]
     key = tuple(
         StudyImage(
             row["image"], row["kind"], row["pair"], row["her2"] or None, row["patient"] or None
         )
-        for row in rows
+        for _, row in _records(folder / "key.csv", KEY_COLUMNS)
     )
-    return Study(folder, str(described["study"]), key)
+    images = {(entry.pair, entry.kind) for entry in key}
+    pairs = {entry.pair for entry in key}
+    if not key or images != {(pair, kind) for pair in pairs for kind in (REAL, GENERATED)}:
+        raise DataError(
+            f"{folder / 'key.csv'} is no whole key: it must name a real and a generated image of "
+            "every pair. Take it from where the study was created."
+        )
+    return Study(folder, described["study"], key)
 
 
 def read_sheets(study: Study, paths: Sequence[Path]) -> tuple[Sheet, ...]:
@@ -80,20 +87,20 @@ def read_sheet(study: Study, path: Path) -> Sheet:
     scores: dict[str, int] = {}
     lines: dict[str, int] = {}
     faults, readers = [], set()
-    for line, row in _rows(path, SHEET_COLUMNS[2:]):
+    for line, row in _records(path, SHEET_COLUMNS[2:]):
         image = row["image"].zfill(digits)
-        found = _SCORE.match(row["her2"])
         readers |= {row["reader"]} if row.get("reader") else set()
         if row.get("study") and row["study"] != study.id:
             raise DataError(f"{path} belongs to study {row['study']}, not to {study.id}")
         if image not in wanted:
-            faults.append(f"line {line}: there is no image {row['image']!r} in this study")
+            faults.append(f"line {line}: there is no image {excerpt(row['image'])} in this study")
         elif image in lines:
             faults.append(f"line {line}: image {image} was scored on line {lines[image]} already")
-        elif row["her2"] and not found:
-            faults.append(f"line {line}: {row['her2']!r} is no HER2 level (0, 1+, 2+, 3+)")
-        if found and image in wanted and image not in lines:
-            scores[image] = int(found[1])
+        elif row["her2"]:
+            try:
+                scores[image] = HER2_LEVELS.index(parse_her2(row["her2"]))
+            except ValueError as error:
+                faults.append(f"line {line}: {error}")
         lines.setdefault(image, line)
     empty = [image for image in wanted if image in lines and image not in scores]
     empty = [image for image in empty if not any(f"line {lines[image]}:" in f for f in faults)]
@@ -106,43 +113,19 @@ def read_sheet(study: Study, path: Path) -> Sheet:
     if len(readers) > 1:
         faults.append(f"more than one reader: {_some(sorted(readers))}")
     if faults:
-        raise DataError(f"{path} cannot be scored:\n  " + "\n  ".join(faults))
+        raise DataError(f"{path} cannot be scored:\n" + listed([f"  {fault}" for fault in faults]))
     return Sheet(next(iter(readers), path.stem), path, scores)
 
 
-def _rows(path: Path, required: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
-    """Return line numbers and rows of a CSV file, cells stripped, names of columns in lower case.
-
-    Raises :class:`DataError` for a missing or unreadable file and for missing columns.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise DataError(f"not found: {path}") from error
-    except (UnicodeDecodeError, OSError) as error:
-        raise DataError(f"not a readable CSV file: {path}. Save the sheet as CSV.") from error
-    header = text.partition("\n")[0]
-    delimiter = max(",;\t", key=header.count)
-    reader = csv.reader(text.splitlines(), delimiter=delimiter)
-    names = [name.strip().lower() for name in next(reader, [])]
-    if lacking := [column for column in required if column not in names]:
+def _records(path: Path, required: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """Return line numbers and cells by column of a table with a header."""
+    table = read_table(path, DataError, short_rows=True)
+    if lacking := [name for name in required if name not in table.columns(required)]:
         raise DataError(
-            f"{path} has no column {' and no column '.join(lacking)}; it has "
-            f"{', '.join(filter(None, names)) or 'none'}"
+            f"{path} has no column {' and no column '.join(lacking)}; it has {table.header}"
         )
-    return [
-        (
-            reader.line_num,
-            dict(zip(names, map(str.strip, cells), strict=False)) | _blank(names, cells),
-        )
-        for cells in reader
-        if any(cell.strip() for cell in cells)
-    ]
-
-
-def _blank(names: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
-    """Return empty text for the columns that a short row leaves out."""
-    return dict.fromkeys(names[len(cells) :], "")
+    wanted = dict.fromkeys((*required, *SHEET_COLUMNS))
+    return [(row.line, record) for row, record in table.records(wanted)]
 
 
 def _some(values: Sequence[str]) -> str:

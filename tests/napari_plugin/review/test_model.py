@@ -183,7 +183,7 @@ def test_a_dataset_of_other_slides_is_told(review: Review, tmp_path: Path) -> No
 
     with pytest.raises(RunError, match="no patches of this pair"):
         review.patches(tmp_path)
-    with pytest.raises(RunError, match="no table of patches"):
+    with pytest.raises(RunError, match="file not found"):
         review.patches(tmp_path / "nothing")
 
 

@@ -165,7 +165,43 @@ def test_table_without_names_or_with_text_for_numbers_is_refused(tmp_path: Path)
     with pytest.raises(DataError, match=r"patches\.csv has no column with the images' names"):
         open_dataset(tmp_path)
     table(tmp_path / "patches", [{"he_file": "00000_train_1+.png", "mpp": "half"}], "csv")
-    with pytest.raises(DataError, match="column mpp: 'half' is not a number"):
+    with pytest.raises(
+        DataError, match=r"patches\.csv, line 2: expected a number for mpp, found 'half'"
+    ):
+        open_dataset(tmp_path)
+
+
+def test_a_table_saved_by_excel_keeps_its_meaning(tmp_path: Path) -> None:
+    names = ["00000_train_1+", "00001_train_0"]
+    bci_like(tmp_path, names)
+    text = "\n".join(
+        [
+            "sep=;",
+            "he_file;kept;patient;mpp",
+            f"HE\\train\\{names[0]}.png;FALSCH;Müller;0,5",
+            f"HE/train/{names[1]}.png;WAHR;Müller;0,5",
+        ]
+    )
+    (tmp_path / "patches.csv").write_bytes(text.encode("cp1252"))
+    (pair,) = open_dataset(tmp_path).pairs
+    assert (pair.name, pair.patient, pair.mpp) == (names[1], "Müller", 0.5)
+
+    (tmp_path / "patches.csv").write_bytes(text.replace("WAHR", "wohl").encode("cp1252"))
+    with pytest.raises(DataError, match=r"patches\.csv, line 4: expected true or false for kept"):
+        open_dataset(tmp_path)
+
+
+def test_images_of_one_name_in_two_folders_have_their_own_rows(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        for stain in ("HE", "IHC"):
+            draw(tmp_path / stain / split / "001.png", 5)
+    lines = ["he_file,patient", "HE/train/001.png,p1", "HE/test/001.png,p2"]
+    (tmp_path / "patches.csv").write_text("\n".join(lines))
+    found = {pair.split: pair.patient for pair in open_dataset(tmp_path).pairs}
+    assert found == {"train": "p1", "test": "p2"}
+
+    (tmp_path / "patches.csv").write_text("\n".join([*lines, lines[1]]))
+    with pytest.raises(DataError, match=r"line 4: image 001\.png stands in line 2 already"):
         open_dataset(tmp_path)
 
 

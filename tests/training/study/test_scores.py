@@ -73,7 +73,7 @@ def test_everything_wrong_with_a_sheet_is_listed_at_once(tmp_path: Path) -> None
         read_sheet(STUDY, written(tmp_path, "\n".join(lines)))
 
     assert str(caught.value).splitlines()[1:] == [
-        "  line 2: '4+' is no HER2 level (0, 1+, 2+, 3+)",
+        "  line 2: expected a HER2 level, 0, 1+, 2+ or 3+, found '4+'",
         "  line 5: image 003 was scored on line 4 already",
         "  line 7: there is no image '099' in this study",
         "  1 images not scored: 002",
@@ -93,7 +93,7 @@ def test_a_blank_sheet_a_foreign_one_and_a_doubled_reader_are_refused(tmp_path: 
         read_sheet(STUDY, foreign)
     with pytest.raises(DataError, match=r"one\.csv and .*two\.csv both come from reader 'Ada'"):
         read_sheets(STUDY, [first, second])
-    with pytest.raises(DataError, match="has no column her2; it has image, level"):
+    with pytest.raises(DataError, match="has no column her2; it has image,level"):
         read_sheet(STUDY, no_column)
     with pytest.raises(DataError, match=r"not found: .*gone\.csv"):
         read_sheet(STUDY, tmp_path / "gone.csv")

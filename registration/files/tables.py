@@ -1,0 +1,224 @@
+"""Tables that people make by hand or with other programs.
+
+Commas, semicolons or tabs, also named by Excel's first line ``sep=;``; any line ends and any
+encoding of :mod:`registration.files.text`; decimal points, or decimal commas where the comma does
+not separate; Parquet by its suffix. Every complaint names file and line.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from registration.files.text import Refusal, read_text
+from registration.files.words import excerpt
+
+_TRUE = (
+    "true t yes y on 1 1.0 1,0 wahr ja vrai oui verdadero si sí vero sì verdadeiro sim waar sand "
+    "sant sann tosi kyllä prawda tak pravda ano igaz igen doğru evet adevărat da истина да 真 是 はい 참"
+)
+_FALSE = (
+    "false f no n off 0 0.0 0,0 falsch nein faux non falso não nao onwaar nee falsk falskt nej usann "
+    "nei epätosi ei fałsz nie nepravda ne hamis nem yanlış hayır fals nu ложь нет 假 否 いいえ 거짓"
+)
+"""What spreadsheets and people write, in the languages that Excel speaks."""
+
+TRUE_WORDS, FALSE_WORDS = frozenset(_TRUE.split()), frozenset(_FALSE.split())
+_SEPARATOR_LINE = re.compile(r'"?sep=([^"\w\r\n])"?[ \t]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
+_SNIFFED = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The file that rows come from, and how it is written."""
+
+    path: Path
+    delimiter: str
+    refusal: Refusal
+    unit: str = "line"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One record of a table."""
+
+    source: Source
+    line: int
+    """Where it begins."""
+    cells: tuple[str, ...]
+
+    def number(self, column: int, name: str) -> float:
+        """Return a finite number; anything else is refused."""
+        text = self.cells[column].strip()
+        comma = self.source.delimiter != "," and "." not in text
+        try:
+            value = float(text.replace(",", ".") if comma else text)
+        except ValueError:
+            raise self.error(f"expected a number for {name}, found {excerpt(text)}") from None
+        if not math.isfinite(value):
+            raise self.error(f"expected a finite number for {name}, found {excerpt(text)}")
+        return value
+
+    def flag(self, column: int, name: str) -> bool:
+        """Return whether a cell says yes, in any language that Excel writes."""
+        word = self.cells[column].strip().casefold()
+        if word not in TRUE_WORDS | FALSE_WORDS:
+            found = excerpt(self.cells[column].strip())
+            raise self.error(f"expected true or false for {name}, found {found}")
+        return word in TRUE_WORDS
+
+    def error(self, message: str) -> Exception:
+        """Return an error that names file and line."""
+        return self.source.refusal(f"{self.place}: {message}")
+
+    @property
+    def place(self) -> str:
+        """File and line."""
+        return f"{self.source.path}, {self.source.unit} {self.line}"
+
+    def __str__(self) -> str:
+        return excerpt(",".join(self.cells))[1:-1]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file's records; the first may be a header."""
+
+    source: Source
+    rows: tuple[Row, ...]
+
+    @property
+    def header(self) -> Row:
+        """The first record."""
+        return self.rows[0]
+
+    def columns(self, wanted: Iterable[str]) -> dict[str, int]:
+        """Return where the wanted columns are that it has; one that is there twice is refused."""
+        names = [cell.casefold() for cell in self.header.cells]
+        for name in wanted:
+            if name and names.count(name) > 1:
+                raise self.header.error(f"{names.count(name)} columns are called {name!r}")
+        return {name: names.index(name) for name in wanted if name in names}
+
+    def records(self, wanted: Iterable[str]) -> list[tuple[Row, dict[str, str]]]:
+        """Return each record below the header with the cells of the wanted columns by name."""
+        columns = self.columns(wanted)
+        return [
+            (row, {name: row.cells[column] for name, column in columns.items()})
+            for row in self.rows[1:]
+        ]
+
+    def others(self, known: Iterable[str]) -> list[str]:
+        """Return the names of the header that are none of the known ones."""
+        taken = {*known, ""}
+        return [name for name in self.header.cells if name.casefold() not in taken]
+
+
+def read_table(path: Path, refusal: Refusal, *, short_rows: bool = False) -> Table:
+    """Read a whole table, its cells stripped of blanks.
+
+    A record of more cells than the first is refused unless they are empty, and one of fewer unless
+    ``short_rows`` allows it: spreadsheets leave out what is empty at the end.
+    """
+    if path.suffix.lower() == ".parquet":
+        return _read_parquet(path, refusal)
+    rows = tuple(
+        Row(row.source, row.line, tuple(cell.strip() for cell in row.cells))
+        for row in _rows(path, refusal, short_rows=short_rows, stripped=True)
+    )
+    return Table(rows[0].source, rows)
+
+
+def read_rows(path: Path, refusal: Refusal) -> Iterator[Row]:
+    """Yield the records of a delimited text file that are not blank, with their cells as written."""
+    return _rows(path, refusal, short_rows=False, stripped=False)
+
+
+def _rows(path: Path, refusal: Refusal, *, short_rows: bool, stripped: bool) -> Iterator[Row]:
+    """Yield the records that are not blank; blanks before quotes go where cells are ``stripped``."""
+    text = read_text(path, refusal)
+    named = _SEPARATOR_LINE.match(text)
+    source = Source(path, named[1] if named else _delimiter(text), refusal)
+    width = 0
+    for line, cells in _records(text, source, stripped):
+        if named and line == 1:
+            continue
+        width = width or len(cells)
+        if _swallows(cells, source.delimiter, width):
+            raise Row(source, line, ()).error("a quote opens here and closes lines below")
+        while len(cells) > width and not cells[-1].strip():
+            cells.pop()
+        if len(cells) > width or (len(cells) < width and not short_rows):
+            raise Row(source, line, ()).error(f"expected {width} columns, found {len(cells)}")
+        yield Row(source, line, (*cells, *[""] * (width - len(cells))))
+    if not width:
+        raise refusal(f"{path} is empty")
+
+
+def _records(text: str, source: Source, stripped: bool) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line that each record begins in, and its cells; blank ones are left out."""
+    line = 0
+    try:
+        reader = csv.reader(
+            io.StringIO(text, newline=""),
+            delimiter=source.delimiter,
+            skipinitialspace=stripped,
+            strict=True,
+        )
+        for cells in reader:
+            begins, line = line + 1, reader.line_num
+            if any(cell.strip() for cell in cells):
+                yield begins, cells
+    except csv.Error as error:
+        raise Row(source, line + 1, ()).error(_explained(str(error))) from None
+
+
+def _swallows(cells: Sequence[str], delimiter: str, width: int) -> bool:
+    """Return whether a record of several lines holds whole records: a quote was not closed."""
+    lines = delimiter.join(cells).splitlines()
+    return len(lines) > 1 and all(line.count(delimiter) >= width - 1 for line in lines)
+
+
+def _explained(reason: str) -> str:
+    """Return what is wrong with a record, from the words of :mod:`csv`."""
+    if "unexpected end of data" in reason:
+        return "a quote opens here and never closes"
+    if "larger than field limit" in reason:
+        return f"a cell of more than {csv.field_size_limit():,} characters; is a quote missing?"
+    return reason
+
+
+def _delimiter(text: str) -> str:
+    """Return what separates the cells of the first line; what stands in quotes does not count."""
+    unquoted = re.sub(r'"[^"]*"', "", text[:_SNIFFED])
+    head = next((line for line in unquoted.splitlines() if line.strip()), "")
+    return max(",;\t", key=head.count)
+
+
+def _read_parquet(path: Path, refusal: Refusal) -> Table:
+    """Read a Parquet file, its values as text."""
+    try:
+        # Takes a second to import, and most tables are text.
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        raise refusal(f"reading {path} needs pyarrow; or save it as CSV") from error
+    try:
+        table = parquet.read_table(path)
+    except (ArrowException, OSError) as error:
+        raise refusal(f"{path} is no Parquet table: {excerpt(str(error))}") from None
+    source = Source(path, ",", refusal, "row")
+    records: Sequence[dict[str, Any]] = table.to_pylist()
+    header = Row(source, 0, tuple(table.column_names))
+    return Table(source, (header, *(_as_row(source, *one) for one in enumerate(records, 1))))
+
+
+def _as_row(source: Source, number: int, record: dict[str, Any]) -> Row:
+    return Row(
+        source, number, tuple("" if value is None else str(value) for value in record.values())
+    )

@@ -1,0 +1,105 @@
+"""Text and JSON files that people make, in whatever encoding their program saves.
+
+What cannot be read raises the error that the caller names, in one sentence about that file.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Refusal = Callable[[str], Exception]
+"""The error to raise, made from its message."""
+
+DEEPEST = 100
+"""Levels of nested lists and names with values; more is no data that anyone meant."""
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+"""Byte order marks; UTF-32 before UTF-16, whose mark begins like it."""
+
+
+def read_text(path: Path, refusal: Refusal) -> str:
+    """Return the text of a file in UTF-8, UTF-16 or, as Excel saves it, Windows-1252."""
+    raw = read_bytes(path, refusal)
+    for encoding in _encodings(raw):
+        try:
+            text = raw.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" in text:
+            line = text.count("\n", 0, text.index("\0")) + 1
+            raise refusal(f"{path}, line {line}: a NUL character; this is no text file")
+        return text
+    raise refusal(f"{path} is not text in a known encoding; save it as CSV (UTF-8)")
+
+
+def read_bytes(path: Path, refusal: Refusal) -> bytes:
+    """Return a file's content."""
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise refusal(f"{path} is a folder, not a file")
+        if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+            raise refusal(f"{path} is a device, not a file")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise refusal(f"file not found: {path}") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise refusal(f"{path} cannot be read: {reason}") from None
+
+
+def read_json(path: Path, refusal: Refusal) -> Any:
+    """Return what a JSON file holds."""
+    text = read_text(path, refusal)
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise refusal(f"{path}, line {error.lineno}: not JSON: {error.msg}") from None
+    except ValueError:
+        raise refusal(f"{path} is not usable: it holds a number of thousands of digits") from None
+    except RecursionError:
+        raise refusal(_too_deep(path)) from None
+    if not _is_shallow(value):
+        raise refusal(_too_deep(path))
+    return value
+
+
+def _encodings(raw: bytes) -> tuple[str, ...]:
+    """Return what a file's text may be encoded in, most likely first."""
+    for mark, encoding in _MARKS:
+        if raw.startswith(mark):
+            return (encoding,)
+    even, odd = raw[:64:2], raw[1:64:2]
+    if odd and any(even) != any(odd):
+        return ("utf-16-le" if any(even) else "utf-16-be", "utf-8")
+    return ("utf-8", "cp1252")
+
+
+def _is_shallow(value: Any) -> bool:
+    """Return whether nothing lies deeper than :data:`DEEPEST`; asks level by level."""
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [inner for outer in level for inner in _within(outer)]
+        if not level:
+            return True
+    return False
+
+
+def _within(value: Any) -> list[Any]:
+    """Return the lists and the names with values that are in one."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [item for item in inner if isinstance(item, dict | list)]
+
+
+def _too_deep(path: Path) -> str:
+    return f"{path} is not usable: it is nested more than {DEEPEST} levels deep"

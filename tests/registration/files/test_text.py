@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from registration.files.plain_json import json_text
+from registration.files.text import read_json, read_text
+from registration.files.words import did_you_mean, excerpt, listed, nearest_entry
+
+
+class OddFileError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "cp1252"])
+def test_json_in_any_encoding(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes('{"näme": [1, 2.5]}'.encode(encoding))
+    assert read_json(path, OddFileError) == {"näme": [1, 2.5]}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"a": 1,\n}', r"a\.json, line 2: not JSON: "),
+        ("", r"a\.json, line 1: not JSON: "),
+        ("9" * 5000, "a number of thousands of digits"),
+        ("[" * 500 + "]" * 500, "nested more than 100 levels deep"),
+        ('{"a":' * 101 + "{}" + "}" * 101, "nested more than 100 levels deep"),
+        ("[" * 100_000 + "]" * 100_000, "nested more than 100 levels deep"),
+        ('"\0"', "line 1: a NUL character"),
+    ],
+)
+def test_what_is_no_usable_json_is_one_sentence(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(OddFileError, match=message) as refused:
+        read_json(path, OddFileError)
+    assert len(str(refused.value)) < 300
+
+
+def test_what_is_no_readable_file_is_one_sentence(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    for path, message in (
+        (tmp_path / "none", "file not found"),
+        (tmp_path, "is a folder"),
+        (Path("/dev/zero"), "is a device"),
+        (loop, "cannot be read"),
+        (tmp_path / ("n" * 300), "cannot be read: File name too long"),
+        (tmp_path / "a\0b", "cannot be read"),
+        (tmp_path / "none" / "x", "file not found"),
+    ):
+        with pytest.raises(OddFileError, match=message):
+            read_text(path, OddFileError)
+
+
+def test_a_pipe_is_read(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"text")
+    os.close(writing)
+    assert read_text(Path(f"/dev/fd/{reading}"), OddFileError) == "text"
+    os.close(reading)
+
+
+def test_json_has_no_number_that_is_none() -> None:
+    assert json_text({"a": [float("nan"), float("inf"), 1.5], "b": Path("x")}).split() == [
+        *("{", '"a":', "[", "null,", "null,", "1.5", "],", '"b":', '"x"', "}")
+    ]
+
+
+def test_words(tmp_path: Path) -> None:
+    (tmp_path / "P012_IHC.ndpi").touch()
+    assert did_you_mean("bacth", ["batch", "epochs"]) == ". Did you mean batch?"
+    assert did_you_mean("xyz", ["batch"]) == ""
+    assert nearest_entry(tmp_path / "p012_ihc.ndpi") == tmp_path / "P012_IHC.ndpi"
+    assert nearest_entry(tmp_path / "other") is None
+    assert excerpt(None) == "nothing"
+    assert excerpt("a") == "'a'"
+    assert len(excerpt("x" * 10**7)) == len(excerpt(list(range(10**5)))) == 60
+    assert listed([str(k) for k in range(10)]).splitlines()[-1] == "... and 2 more"
+    assert listed(["a", "b"]) == "a\nb"
