@@ -22,7 +22,7 @@ import numpy as np
 
 from registration.geometry import Image, Points
 from registration.slides.slide import Slide, open_slide
-from registration.start.propose import propose_start, verify
+from registration.start.propose import propose_alignment, verify
 from registration.synth import DAMAGE_KINDS, HER2_LEVELS, SynthSettings, render_pair, truth_pairs
 from registration.transforms import Projective
 
@@ -105,7 +105,7 @@ def measure(settings: SynthSettings, folder: Path, stranger: Slide | None) -> tu
     moving = save(folder / f"{settings.seed}_he.png", he, settings.mpp_he)
     fixed = save(folder / f"{settings.seed}_ihc.png", ihc, settings.mpp_ihc)
     begun = time.perf_counter()
-    start = propose_start(fixed, moving)
+    start = propose_alignment(fixed, moving)
     seconds = time.perf_counter() - begun
     error = errors(start.transform, on_ihc, on_he)
     side = max(moving.size.width, moving.size.height)
@@ -126,7 +126,9 @@ def measure(settings: SynthSettings, folder: Path, stranger: Slide | None) -> tu
         seconds=seconds,
         wrong_tried=len(wrong),
         wrong_verified=sum(wrong),
-        unrelated_verified=None if stranger is None else propose_start(fixed, stranger).verified,
+        unrelated_verified=None
+        if stranger is None
+        else propose_alignment(fixed, stranger).verified,
     )
     return row, moving
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from registration.errors import StartError
+from registration.geometry import farthest_first, outermost
 from registration.landmarks.landmarks import Landmarks, read_landmarks
 from registration.pair import Pair
 from registration.quality.quality import target_errors, unregistered
@@ -40,11 +41,7 @@ def pairs(folder: Path) -> Iterator[tuple[str, Path, Path]]:
 
 def spread(landmarks: Landmarks, count: int) -> np.ndarray:
     """Return which landmarks are far from each other: ``count`` of them, farthest first."""
-    points = landmarks.he
-    chosen = [int(np.hypot(*(points - points.mean(axis=0)).T).argmax())]
-    while len(chosen) < count:
-        gaps = np.min([np.hypot(*(points - points[index]).T) for index in chosen], axis=0)
-        chosen.append(int(gaps.argmax()))
+    chosen = farthest_first(landmarks.he, count, outermost(landmarks.he))
     return np.isin(np.arange(len(landmarks)), chosen)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,6 +170,33 @@ def pixel_centers(box: Box, downsample: float = 1.0) -> Points:
     return mesh(
         axis_positions(box.x, box.width, downsample), axis_positions(box.y, box.height, downsample)
     )
+
+
+def look_up(plane: NDArray[np.generic], points: Points) -> NDArray[Any]:
+    """Return ``(N,)`` values of an ``(h, w)`` plane at the pixels nearest to ``(N, 2)`` points.
+
+    The points are in the plane's own pixels; beyond its edges the value is 0.
+    """
+    columns, rows = np.rint(points).astype(np.intp).T
+    height, width = plane.shape
+    inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    taken = plane[np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)]
+    return np.where(inside, taken, np.zeros((), plane.dtype))
+
+
+def farthest_first(points: Points, count: int, first: int) -> list[int]:
+    """Return at most ``count`` indices: ``first``, then each the farthest from those before it."""
+    chosen = [first]
+    nearest = np.hypot(*(points - points[first]).T)
+    while len(chosen) < min(count, len(points)):
+        chosen.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, np.hypot(*(points - points[chosen[-1]]).T))
+    return chosen
+
+
+def outermost(points: Points) -> int:
+    """Return the index of the point farthest from the mean of all."""
+    return int(np.hypot(*(points - points.mean(axis=0)).T).argmax())
 
 
 def to_rows_columns(points: Points) -> NDArray[np.float64]:

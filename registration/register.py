@@ -45,7 +45,7 @@ from registration.result import (
     SlideRecord,
     write_registration,
 )
-from registration.start.choose import begin
+from registration.start.choose import choose_alignment
 from registration.tissue import TissueMap
 from registration.transforms import Chain, DisplacementField, Projective, SplicedField
 
@@ -157,7 +157,7 @@ def _register(job: _Job) -> Registration:
     pair = job.pair
     with job.timed("start"):
         job.progress("start", 0, 1)
-        start = begin(pair, job.options.landmarks, job.folder)
+        start = choose_alignment(pair, job.options.landmarks, job.folder)
         job.progress("start", 1, 1)
     with job.timed("tissue"):
         tissue = TissueMap.of(pair.fixed_slide)

@@ -106,14 +106,32 @@ def tissue_mask(image: Image, mpp: float) -> Mask:
     return np.asarray(full, bool)
 
 
+def disc(radius: float) -> NDArray[np.uint8]:
+    """Return a round structuring element of at least 3 pixels across."""
+    side = 2 * max(1, round(radius)) + 1
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
+
+
+def quadratic_basis(shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return the six monomials up to degree two on a grid over -1 .. 1: ``(h * w, 6)``."""
+    ys, xs = (np.linspace(-1, 1, count) for count in shape)
+    y, x = (axis.ravel() for axis in np.meshgrid(ys, xs, indexing="ij"))
+    return np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=1)
+
+
+def optical_densities() -> NDArray[np.float64]:
+    """Return the optical density of each 8-bit value against white, ``(256,)``; 0 counts as 1."""
+    return -np.log(np.maximum(np.arange(256) / 255.0, 1 / 255))
+
+
 @cache
 def _table(channel: Literal["hematoxylin", "darkness"]) -> NDArray[np.float32]:
     """Return what each 8-bit red, green and blue adds to a channel: ``(1, 256, 3)``."""
-    transmission = np.maximum(np.arange(256) / 255.0, DARKEST)
     if channel == "darkness":
-        weights, density = np.full(3, 1 / 3), -np.log(np.maximum(transmission, 1 / 255))
+        weights, density = np.full(3, 1 / 3), optical_densities()
     else:
         weights = np.linalg.inv(HED_VECTORS)[:, 0]
+        transmission = np.maximum(np.arange(256) / 255.0, DARKEST)
         density = np.log(transmission) / math.log(DARKEST)
     return np.asarray(density[None, :, None] * weights, np.float32)
 
@@ -157,7 +175,7 @@ def _background(image: Image, ignored: Mask) -> NDArray[np.float32]:
     size = (min(width, BACKGROUND_SIDE), min(height, BACKGROUND_SIDE))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float64)
     used = cv2.resize(ignored.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) == 0
-    basis = _quadratic(size[1], size[0])
+    basis = quadratic_basis((size[1], size[0]))
     log_light = np.log(np.maximum(small, 1.0))
     inside = basis[used.ravel()]
     surface = np.empty((size[1], size[0], 3), np.float32)
@@ -167,15 +185,6 @@ def _background(image: Image, ignored: Mask) -> NDArray[np.float32]:
     surface = np.clip(surface, DARKEST_GLASS, 255.0)
     surface = np.maximum(surface, NEUTRAL_GLASS * surface.max(axis=2, keepdims=True))
     return np.asarray(cv2.resize(surface, (width, height)), np.float32)
-
-
-def _quadratic(height: int, width: int) -> NDArray[np.float64]:
-    """Return the six monomials up to degree two on a grid over -1 .. 1: ``(h * w, 6)``."""
-    grid_y, grid_x = np.meshgrid(
-        np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij"
-    )
-    x, y = grid_x.ravel(), grid_y.ravel()
-    return np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=1)
 
 
 def _upper_envelope(basis: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -223,9 +232,9 @@ def _pen(density: NDArray[np.float32], mean: Plane, mpp: float) -> Mask:
     colour = (green < 0.72 * red) | (green < 0.5 * blue) | (red < 0.15 * blue)
     black = (mean > 1.0) & (largest - density.min(axis=0) < 0.2 * largest)
     stroke = (((mean > 0.15) & colour) | black).astype(np.uint8)
-    stroke = cv2.morphologyEx(stroke, cv2.MORPH_OPEN, _disc(PEN_CORE_UM / mpp))
+    stroke = cv2.morphologyEx(stroke, cv2.MORPH_OPEN, disc(PEN_CORE_UM / mpp))
     stroke = _without_specks(stroke > 0, SMALLEST_STROKE_UM2 / mpp**2)
-    return np.asarray(cv2.dilate(stroke.astype(np.uint8), _disc(PEN_MARGIN_UM / mpp)), bool)
+    return np.asarray(cv2.dilate(stroke.astype(np.uint8), disc(PEN_MARGIN_UM / mpp)), bool)
 
 
 def _grey(density: NDArray[np.float32], mask: Mask, radius: float) -> Mask:
@@ -244,7 +253,7 @@ def _grey(density: NDArray[np.float32], mask: Mask, radius: float) -> Mask:
 
 def _cleaned(mask: Mask, mpp: float) -> Mask:
     """Close gaps between cells and drop what is too small to be tissue."""
-    closed = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, _disc(CLOSING_UM / mpp))
+    closed = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, disc(CLOSING_UM / mpp))
     return _without_specks(closed > 0, SMALLEST_TISSUE_UM2 / mpp**2)
 
 
@@ -254,9 +263,3 @@ def _without_specks(mask: Mask, smallest_px: float) -> Mask:
     keep = stats[:, cv2.CC_STAT_AREA] >= smallest_px
     keep[0] = False
     return np.asarray(keep[labels])
-
-
-def _disc(radius: float) -> NDArray[np.uint8]:
-    """Return a round structuring element."""
-    side = 2 * round(radius) + 1
-    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))

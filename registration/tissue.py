@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from registration.geometry import Box, Points, Size, from_level0, to_level0
+from registration.geometry import Box, Points, Size, from_level0, look_up, to_level0
 from registration.slides.slide import Slide
-from registration.stain import MASK_MPP, Mask, tissue_mask
+from registration.stain import MASK_MPP, Mask, disc, tissue_mask
 
 MAX_SIDE_PX = 4096
 
@@ -54,17 +54,11 @@ class TissueMap:
 
     def at(self, points: Points) -> Mask:
         """Return which of the ``(N, 2)`` level-0 points lie on tissue."""
-        columns, rows = np.rint(from_level0(points, self.downsample)).astype(int).T
-        height, width = self.mask.shape
-        inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
-        taken = self.mask[np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)]
-        return np.asarray(taken & inside)
+        return np.asarray(look_up(self.mask, from_level0(points, self.downsample)))
 
     def grown(self, radius_px: float) -> TissueMap:
         """Return the map widened by ``radius_px`` level-0 pixels."""
-        side = 2 * max(1, round(radius_px / self.downsample)) + 1
-        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-        grown = cv2.dilate(self.mask.astype(np.uint8), disc)
+        grown = cv2.dilate(self.mask.astype(np.uint8), disc(radius_px / self.downsample))
         return TissueMap(np.asarray(grown, bool), self.downsample)
 
 

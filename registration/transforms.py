@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +21,8 @@ from scipy import ndimage
 
 from registration.bspline import BSpline, cubic_weights
 from registration.geometry import Box, Points, mesh, spaced, to_rows_columns
+
+Real = TypeVar("Real", np.float32, np.float64)
 
 INVERSE_TOLERANCE_PX = 1e-4
 INVERSE_ITERATIONS = 60
@@ -64,6 +66,12 @@ class Projective:
         """Return the homography of a 2 x 3 affine matrix."""
         return cls(np.vstack([np.asarray(matrix, np.float64), [0.0, 0.0, 1.0]]))
 
+    @classmethod
+    def of_level(cls, downsample: float) -> Projective:
+        """Return the map of a level's pixels to level-0 pixels."""
+        offset = (downsample - 1) / 2
+        return cls(np.array([[downsample, 0, offset], [0, downsample, offset], [0, 0, 1.0]]))
+
     def __call__(self, points: ArrayLike) -> Points:
         """Map ``(N, 2)`` points."""
         points = np.atleast_2d(np.asarray(points, np.float64))
@@ -87,8 +95,8 @@ class Projective:
 
     def scaled(self, fixed_downsample: float, moving_downsample: float) -> Projective:
         """Return the same map between pixels of two levels instead of level-0 pixels."""
-        up = _level_matrix(fixed_downsample)
-        down = np.linalg.inv(_level_matrix(moving_downsample))
+        up = Projective.of_level(fixed_downsample).matrix
+        down = np.linalg.inv(Projective.of_level(moving_downsample).matrix)
         return Projective(down @ self.matrix @ up)
 
     @property
@@ -258,18 +266,41 @@ class Chain:
         return Chain(tuple(step.inverse for step in reversed(self.steps)))
 
 
+FOLDED = 0.0
+"""Where :func:`least_jacobian` is no larger, tissue is folded."""
+
+
 def jacobian_determinant(shift: NDArray[np.float64], step: float) -> NDArray[np.float64]:
-    """Return ``det(I + grad u)`` of displacements ``(rows, columns, 2)`` on a grid of ``step`` px."""
+    """Return ``det(I + grad u)`` of displacements ``(rows, columns, 2)`` on a grid of ``step`` px.
+
+    Differences are central: the change of area around each node.
+    """
     along_y: NDArray[np.float64] = np.asarray(np.gradient(shift, step, axis=0))
     along_x: NDArray[np.float64] = np.asarray(np.gradient(shift, step, axis=1))
+    return _determinant(along_x, along_y)
+
+
+def least_jacobian(shift: NDArray[Real], step: float) -> NDArray[Real]:
+    """Return the smallest ``det(I + grad u)`` among the corners of the cells around each node.
+
+    Differences are one-sided, so that no fold hides between two nodes of the ``(rows, columns, 2)``
+    displacements.
+    """
+    along_x, along_y = (np.diff(shift, axis=axis) / step for axis in (1, 0))
+    smallest = np.full(shift.shape[:2], np.inf, shift.dtype)
+    rows, columns = shift.shape[0] - 1, shift.shape[1] - 1
+    for i in (0, 1):
+        for j in (0, 1):
+            determinant = _determinant(along_x[i : i + rows], along_y[:, j : j + columns])
+            corner = smallest[i : i + rows, j : j + columns]
+            np.minimum(corner, determinant, out=corner)
+    return smallest
+
+
+def _determinant(along_x: NDArray[Real], along_y: NDArray[Real]) -> NDArray[Real]:
+    """Return ``det(I + grad u)`` of the slopes of ``u``, ``(..., 2)`` each."""
     crossed = along_x[..., 1] * along_y[..., 0]
-    return (1 + along_x[..., 0]) * (1 + along_y[..., 1]) - crossed
-
-
-def _level_matrix(downsample: float) -> NDArray[np.float64]:
-    """Return the matrix that takes level pixels to level-0 pixels."""
-    offset = (downsample - 1) / 2
-    return np.array([[downsample, 0, offset], [0, downsample, offset], [0, 0, 1.0]])
+    return np.asarray((1 + along_x[..., 0]) * (1 + along_y[..., 1]) - crossed)
 
 
 def _basis(positions: NDArray[np.float64], count: int) -> tuple[int, NDArray[np.float64]]:

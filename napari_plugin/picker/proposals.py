@@ -19,7 +19,7 @@ from registration.errors import RegistrationError
 from registration.geometry import Box, from_level0
 from registration.matching import match_points, structure
 from registration.slides.slide import Slide, open_slide
-from registration.start.propose import propose_start
+from registration.start.propose import propose_alignment
 from registration.transforms import Projective
 from registration.warp import warp_box
 
@@ -115,7 +115,7 @@ def main(arguments: list[str]) -> int:
             open_slide(given.he, given.mpp_he, "--mpp-he") as he,
             open_slide(given.ihc, given.mpp_ihc, "--mpp-ihc") as ihc,
         ):
-            start = propose_start(ihc, he)
+            start = propose_alignment(ihc, he)
     except RegistrationError as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -11,7 +11,7 @@ from pipeline.patches.blank.filter import ContentMap
 from registration.geometry import Box, Points, mesh
 from registration.quality.seams import VISIBLE_JUMP_PX, jumps_within
 from registration.result import Registration
-from registration.transforms import Chain
+from registration.transforms import FOLDED, Chain, least_jacobian
 
 PROBES = 32
 """A patch is probed at this many places along each side."""
@@ -53,7 +53,7 @@ class Surveyor:
             fixed_tissue=float(self._fixed.at(mesh(xs, ys)).mean()),
             moving_tissue=float(self._moving.at(points).mean()),
             filled=float(1 - self._off.contains(points).mean()),
-            fold=folds(mapped, mirrored=self._registration.start.mirrored),
+            fold=folds(mapped, xs, ys, self._registration.start.mirrored),
             seam=self._crosses_seam(chain, box),
         )
 
@@ -63,8 +63,10 @@ class Surveyor:
         return any(border.jump_px.max() > VISIBLE_JUMP_PX for border in jumps)
 
 
-def folds(mapped: NDArray[np.float64], mirrored: bool) -> bool:
-    """Return whether positions ``(rows, columns, 2)`` of a regular grid change their handedness."""
-    right, down = np.diff(mapped, axis=1)[:-1], np.diff(mapped, axis=0)[:, :-1]
-    area = right[..., 0] * down[..., 1] - right[..., 1] * down[..., 0]
-    return bool((area >= 0).any() if mirrored else (area <= 0).any())
+def folds(
+    mapped: NDArray[np.float64], xs: NDArray[np.float64], ys: NDArray[np.float64], mirrored: bool
+) -> bool:
+    """Return whether the ``(rows, columns, 2)`` positions of a square grid change their handedness."""
+    handed = mapped * [-1, 1] if mirrored else mapped
+    shift = handed - mesh(xs, ys).reshape(mapped.shape)
+    return bool((least_jacobian(shift, xs[1] - xs[0]) <= FOLDED).any())

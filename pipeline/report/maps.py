@@ -18,7 +18,7 @@ from pipeline.report.drawing import (
     legend,
 )
 from registration.files.pictures import jpeg_uri
-from registration.geometry import Box, Image, Points, axis_positions, mesh
+from registration.geometry import Box, Image, Points, axis_positions, from_level0, look_up, mesh
 from registration.pair import Pair
 from registration.residual_map import ResidualMap
 from registration.result import Registration
@@ -233,9 +233,7 @@ def _arrows(field: SampledField, ground: Ground) -> tuple[tuple[Line, ...], floa
     rows, columns = slice(every // 2, None, every), slice(every // 2, None, every)
     heads = mesh(field.xs[columns], field.ys[rows])
     shift = field.shift_px[rows, columns].reshape(-1, 2)
-    height, width = ground.image.shape[:2]
-    where = np.clip((heads / ground.downsample).astype(int), 0, [width - 1, height - 1])
-    on_tissue = ground.tissue[where[:, 1], where[:, 0]]
+    on_tissue = look_up(ground.tissue, from_level0(heads, ground.downsample))
     heads, shift = heads[on_tissue], shift[on_tissue]
     if not len(heads) or not np.any(shift):
         return (), 1.0

@@ -38,11 +38,11 @@ MASK_MARGIN_GRID_STEPS = 0.5
 """Samples are also drawn this far around the tissue: its outline tells where it lies, and without
 the glass beyond it the spline is free to drift at the edge."""
 
-LEAST_JACOBIAN = 0.2
+REFUSED_BELOW = 0.2
 """A block whose field shrinks any area below this folds, or nearly does."""
 
-JUDGED_EVERY_PX = 3
-"""A block is judged on every third pixel of every third row."""
+COMPARED_EVERY_PX = 3
+"""A block is compared on every third pixel of every third row."""
 
 WORSE_BY = 0.005
 """A block whose similarity falls by more than this got worse."""
@@ -95,7 +95,7 @@ def register_block(task: BlockTask) -> BlockResult:
         found = register_bspline(fixed, moving, settings, mask.astype(np.uint8))
     except RuntimeError as error:
         return _without(task.block, "fallback", f"elastix gave up: {_last_line(error)}", share)
-    return _judged(task, found.spline, found.parameters, _Evidence(fixed, moving, mask, box))
+    return _accepted(task, found.spline, found.parameters, _Evidence(fixed, moving, mask, box))
 
 
 def blended(grid: BlockGrid, results: Sequence[BlockResult], spacing: float) -> DisplacementField:
@@ -144,7 +144,7 @@ def node_spacing(settings: PassSettings, mpp: float) -> float:
 
 @dataclass(frozen=True, eq=False)
 class _Evidence:
-    """The images of a block, to judge its result on."""
+    """The images of a block, on which its result is compared with what was before."""
 
     fixed: Gray
     moving: Gray
@@ -152,22 +152,22 @@ class _Evidence:
     box: Box
 
 
-def _judged(
+def _accepted(
     task: BlockTask, spline: BSpline, parameters: dict[str, tuple[str, ...]], seen: _Evidence
 ) -> BlockResult:
     """Accept a block's spline, or fall back and say why."""
     downsample = max(1.0, task.settings.mpp / task.fixed.mpp)
-    every = slice(None, None, JUDGED_EVERY_PX)
+    every = slice(None, None, COMPARED_EVERY_PX)
     ys, xs = (spaced(n, 1.0)[every] for n in seen.fixed.shape)
     fixed, mask = seen.fixed[every, every], seen.mask[every, every]
     shift = spline.on_grid(xs, ys)
-    jacobian = float(jacobian_determinant(shift, JUDGED_EVERY_PX)[mask].min())
+    jacobian = float(jacobian_determinant(shift, COMPARED_EVERY_PX)[mask].min())
     where = (shift + np.stack(np.meshgrid(xs, ys), axis=-1)).astype(np.float32)
     aligned = cv2.remap(seen.moving, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     before = correlation(fixed, seen.moving[every, every], mask)
     after = correlation(fixed, aligned, mask)
     reason = ""
-    if jacobian < LEAST_JACOBIAN:
+    if jacobian < REFUSED_BELOW:
         reason = f"its field folds (smallest Jacobian {jacobian:.2f})"
     elif after < before - WORSE_BY:
         reason = f"its similarity fell from {before:.3f} to {after:.3f}"

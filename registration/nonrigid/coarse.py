@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from registration.matching import refined_peaks
 from registration.stain import Mask, Plane
+from registration.transforms import least_jacobian
 
 Field = NDArray[np.float32]
 """``(rows, columns, 2)`` displacements ``(dx, dy)``."""
@@ -45,8 +46,8 @@ FILL_NODES = (24.0, 10.0, 4.0)
 FILL_WEIGHT = 1e-4
 TINY = 1e-12
 
-LEAST_JACOBIAN = 0.3
-"""Where a field shrinks an area to less than this it is smoothed."""
+SMOOTHED_BELOW = 0.3
+"""Where a field shrinks an area to less than this (least Jacobian) it is smoothed."""
 
 UNFOLDING_ROUNDS = 200
 UNFOLDING_STEP_PX = 4
@@ -269,7 +270,7 @@ def unfolded(field: Field) -> Field:
     nodes = field[::UNFOLDING_STEP_PX, ::UNFOLDING_STEP_PX].copy()
     change = np.zeros_like(nodes)
     for _ in range(UNFOLDING_ROUNDS):
-        folded = _jacobian(nodes + change) < LEAST_JACOBIAN
+        folded = least_jacobian(nodes + change, UNFOLDING_STEP_PX) < SMOOTHED_BELOW
         if not folded.any():
             break
         share = cv2.dilate(folded.astype(np.float32), np.ones((5, 5), np.uint8))
@@ -283,23 +284,6 @@ def unfolded(field: Field) -> Field:
         change, x / step, y / step, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     return np.asarray(field + mended)
-
-
-def _jacobian(nodes: Field) -> NDArray[np.float32]:
-    """Return the smallest determinant of ``I + grad u`` among the corners of each cell.
-
-    Differences are one-sided, so that no fold hides between two nodes.
-    """
-    along_x, along_y = (np.diff(nodes, axis=axis) / UNFOLDING_STEP_PX for axis in (1, 0))
-    smallest = np.full(nodes.shape[:2], np.inf, np.float32)
-    rows, columns = nodes.shape[0] - 1, nodes.shape[1] - 1
-    for i in (0, 1):
-        for j in (0, 1):
-            by_x, by_y = along_x[i : i + rows], along_y[:, j : j + columns]
-            determinant = (1 + by_x[..., 0]) * (1 + by_y[..., 1]) - by_x[..., 1] * by_y[..., 0]
-            corner = smallest[i : i + rows, j : j + columns]
-            np.minimum(corner, determinant, out=corner)
-    return smallest
 
 
 def _shrunk_size(shape: tuple[int, ...], downsample: int) -> tuple[int, int]:

@@ -24,7 +24,14 @@ from registration.residual_map import ResidualMap
 from registration.result import ErrorSummary, Folding, Quality, Residual
 from registration.slides.slide import Slide
 from registration.tissue import TissueMap
-from registration.transforms import Chain, Projective, Transform, jacobian_determinant
+from registration.transforms import (
+    FOLDED,
+    Chain,
+    Projective,
+    Transform,
+    jacobian_determinant,
+    least_jacobian,
+)
 
 FEWEST_PLACES = 12
 FOLDING_NODES = 256
@@ -74,7 +81,7 @@ def folding(field: Transform, size: Size) -> Folding:
         float(low),
         float(high),
         float(jacobian.max()),
-        float((jacobian <= 0).mean()),
+        float((least_jacobian(shift, step) <= FOLDED).mean()),
     )
 
 

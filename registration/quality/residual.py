@@ -1,7 +1,7 @@
 """The shift that a registration leaves, measured place by place, independently of elastix.
 
 Patches of the fixed slide are looked for in the warped moving slide by normalised correlation. What
-a match is worth is judged against chance: the same patches looked for in the moving slide turned by
+a match is worth is told by chance: the same patches looked for in the moving slide turned by
 180 degrees, where nothing corresponds.
 """
 

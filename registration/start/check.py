@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from registration.geometry import Points
+from registration.geometry import Points, look_up
 from registration.matching import match_points
 from registration.stain import Plane
 from registration.start.fit import FEWEST_MATCHES, robust_affine, trust
@@ -81,14 +81,14 @@ def check(fixed: View, moving: View, transform: Projective, fixed_mpp: float) ->
     warped = moving.in_frame_of(fixed, transform)
     seen = moving.coverage_in(fixed, transform)
     points = fixed.grid(SPACING_PX, phase=0.25)
-    points = points[seen[tuple(np.rint(points[:, ::-1]).astype(int).T)]]
+    points = points[look_up(seen, points)]
     found = _agreement(fixed.nuclei, warped.nuclei, points)
     wrong = (warped.nuclei[::-1], warped.nuclei[:, ::-1], warped.nuclei[::-1, ::-1])
     chance = max(
         _agreement(fixed.nuclei, np.ascontiguousarray(plane), points).share for plane in wrong
     )
     downsample = float(np.hypot(*fixed.to_level0.matrix[:2, 0]))
-    return _judged(
+    return _decided(
         Evidence(
             verified=False,
             reasons=(),
@@ -102,7 +102,7 @@ def check(fixed: View, moving: View, transform: Projective, fixed_mpp: float) ->
     )
 
 
-def _judged(evidence: Evidence, largest_offset_um: float) -> Evidence:
+def _decided(evidence: Evidence, largest_offset_um: float) -> Evidence:
     """Return the evidence with its decision."""
     reasons = []
     if evidence.points < FEWEST_POINTS:

@@ -1,4 +1,4 @@
-"""Where a registration begins: picked landmarks, or landmarks it proposes itself.
+"""The initial alignment: from picked landmarks, or from landmarks that are proposed.
 
 Either way the initial alignment is a projective transform that an independent measure must confirm.
 """
@@ -15,14 +15,14 @@ from registration.landmarks.landmarks import Landmarks, check_inside, write_land
 from registration.landmarks.projective import examine, fit_projective, leave_one_out
 from registration.pair import Pair
 from registration.result import LANDMARKS_NAME, StartRecord
-from registration.start.propose import propose_start, verify
+from registration.start.propose import propose_alignment, verify
 from registration.transforms import Projective
 
 FEWEST_FOR_LEAVE_ONE_OUT = 5
 
 
 @dataclass(frozen=True, eq=False)
-class Beginning:
+class InitialAlignment:
     """The initial alignment and how it came about."""
 
     transform: Projective
@@ -30,16 +30,16 @@ class Beginning:
     record: StartRecord
 
 
-def begin(pair: Pair, landmarks: Landmarks | None, folder: Path) -> Beginning:
-    """Return the projective start for ``pair``.
+def choose_alignment(pair: Pair, landmarks: Landmarks | None, folder: Path) -> InitialAlignment:
+    """Return the projective transform for ``pair``.
 
-    Raises :class:`StartError` when none is given and the proposed one cannot be confirmed; what was
-    proposed is then in ``folder`` for a person to edit.
+    Without landmarks they are proposed. Raises :class:`StartError` when the proposed alignment
+    cannot be confirmed; the proposals are then in ``folder`` for a person to edit.
     """
     return _automatic(pair, folder) if landmarks is None else _picked(pair, landmarks)
 
 
-def _picked(pair: Pair, landmarks: Landmarks) -> Beginning:
+def _picked(pair: Pair, landmarks: Landmarks) -> InitialAlignment:
     """Fit the picked pairs, name what is odd about them, and confirm the result."""
     check_inside(landmarks, pair.he.size, pair.ihc.size)
     fixed, moving = landmarks.oriented(pair.moving)
@@ -61,30 +61,30 @@ def _picked(pair: Pair, landmarks: Landmarks) -> Beginning:
         evidence=evidence.numbers,
         leave_one_out_um=tuple(float(value) * pair.moving_slide.mpp for value in left_out),
     )
-    return Beginning(transform, landmarks, record)
+    return InitialAlignment(transform, landmarks, record)
 
 
-def _automatic(pair: Pair, folder: Path) -> Beginning:
+def _automatic(pair: Pair, folder: Path) -> InitialAlignment:
     """Propose landmarks, keep them for a person to edit, and go on only if they are confirmed."""
-    start = propose_start(pair.fixed_slide, pair.moving_slide)
-    fixed, moving = start.landmarks
+    proposed = propose_alignment(pair.fixed_slide, pair.moving_slide)
+    fixed, moving = proposed.landmarks
     he, ihc = (moving, fixed) if pair.moving == "he" else (fixed, moving)
     landmarks = Landmarks.of(he, ihc)
-    if not start.verified:
+    if not proposed.verified:
         path = folder / LANDMARKS_NAME
         if not path.exists():  # a person may have edited what an earlier attempt left there
             write_landmarks(path, landmarks)
         raise StartError(
             "no initial alignment could be confirmed automatically: "
-            f"{'; '.join(start.reasons)}. Pick landmarks with\n"
+            f"{'; '.join(proposed.reasons)}. Pick landmarks with\n"
             f"  bci-pipeline pick {pair.he.path} {pair.ihc.path} --landmarks {path}\n"
             f"(the unconfirmed proposals are in that file), then give them with --landmarks {path}"
         )
     record = StartRecord(
         source="automatic",
         verified=True,
-        mirrored=start.mirrored,
-        reasons=start.reasons,
-        evidence=start.evidence,
+        mirrored=proposed.mirrored,
+        reasons=proposed.reasons,
+        evidence=proposed.evidence,
     )
-    return Beginning(start.transform, landmarks, record)
+    return InitialAlignment(proposed.transform, landmarks, record)

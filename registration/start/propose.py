@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from registration.geometry import Points
+from registration.geometry import Points, farthest_first
 from registration.slides.slide import Slide
 from registration.start.check import Evidence, check
 from registration.start.fit import CLOSER, FINE, ROUGH, Fit, fit_step
@@ -26,7 +26,7 @@ BEST_MATCHES_SHARE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class Start:
+class ProposedAlignment:
     """A proposed initial alignment."""
 
     transform: Projective
@@ -43,7 +43,7 @@ class Start:
     """Why it is not confirmed; empty when it is."""
 
 
-def propose_start(fixed: Slide, moving: Slide) -> Start:
+def propose_alignment(fixed: Slide, moving: Slide) -> ProposedAlignment:
     """Find the initial alignment of two sections of one specimen.
 
     Scales from 0.8 to 1.25 times what the slides' µm per pixel say are found. Nothing is raised
@@ -62,7 +62,9 @@ def verify(fixed: Slide, moving: Slide, transform: Projective) -> Evidence:
     return check(*view_pair(fixed, moving), transform, fixed.mpp)
 
 
-def _best_start(fixed: View, moving: View, scales: tuple[float, ...], fixed_mpp: float) -> Start:
+def _best_start(
+    fixed: View, moving: View, scales: tuple[float, ...], fixed_mpp: float
+) -> ProposedAlignment:
     """Search, refine and check at the given scales."""
     candidates = search(fixed, moving, CANDIDATES, scales)
     fits = [_refined(fixed, moving, candidate) for candidate in candidates]
@@ -70,7 +72,7 @@ def _best_start(fixed: View, moving: View, scales: tuple[float, ...], fixed_mpp:
     best = max((fit for fit in fits if fit), key=lambda fit: fit.agreement, default=None)
     transform = best.transform if best else candidates[0].transform
     evidence = check(fixed, moving, transform, fixed_mpp)
-    return Start(
+    return ProposedAlignment(
         transform=transform,
         landmarks=_landmarks(fixed, moving, transform),
         mirrored=transform.is_mirrored,
@@ -99,16 +101,6 @@ def _landmarks(fixed: View, moving: View, transform: Projective) -> tuple[Points
         return points, transform(points)
     best = fit.score >= np.quantile(fit.score, 1 - BEST_MATCHES_SHARE)
     fixed_points, moving_points = fit.fixed[best], fit.moving[best]
-    chosen = _far_apart(fixed_points, LANDMARKS)
+    middle = np.hypot(*(fixed_points - np.median(fixed_points, axis=0)).T)
+    chosen = farthest_first(fixed_points, LANDMARKS, int(middle.argmin()))
     return fixed_points[chosen], moving_points[chosen]
-
-
-def _far_apart(points: Points, count: int) -> list[int]:
-    """Return indices of points, each as far as possible from those before it."""
-    center = np.median(points, axis=0)
-    chosen = [int(np.hypot(*(points - center).T).argmin())]
-    nearest = np.hypot(*(points - points[chosen[0]]).T)
-    while len(chosen) < min(count, len(points)):
-        chosen.append(int(nearest.argmax()))
-        nearest = np.minimum(nearest, np.hypot(*(points - points[chosen[-1]]).T))
-    return chosen

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from registration.geometry import Box, Points, mesh
+from registration.geometry import Box, Points, level_box, look_up, mesh
 from registration.matching import nuclei, structure
 from registration.slides.slide import Slide
 from registration.stain import Mask, Plane, tissue_mask
@@ -66,8 +66,7 @@ class View:
             np.arange(phase * spacing, width, spacing), np.arange(phase * spacing, height, spacing)
         )
         near = cv2.blur(self.mask.astype(np.float32), (spacing, spacing))
-        columns, rows = points.astype(int).T
-        return np.asarray(points[near[rows, columns] > 0.25])
+        return np.asarray(points[look_up(near, points) > 0.25])
 
     def coverage_in(self, like: View, transform: Projective) -> Mask:
         """Return which pixels of ``like`` this view reaches under a level-0 transform."""
@@ -148,19 +147,8 @@ def _tissue_box(slide: Slide) -> Box:
 def _read(slide: Slide, box: Box, mpp: float) -> View:
     """Read a level-0 box of a slide at ``mpp``."""
     downsample = max(1.0, mpp / slide.mpp)
-    x, y = int(box.x / downsample), int(box.y / downsample)
-    width = math.ceil(box.right / downsample) - x
-    height = math.ceil(box.bottom / downsample) - y
-    image = slide.read_scaled(Box(x, y, width, height), downsample)
+    level = level_box(box, downsample)
+    image = slide.read_scaled(level, downsample)
     mask = tissue_mask(image, float(np.clip(mpp, *MASK_MPP_RANGE)))
-    offset = (downsample - 1) / 2
-    to_level0 = np.array(
-        [
-            [downsample, 0, x * downsample + offset],
-            [0, downsample, y * downsample + offset],
-            [0, 0, 1],
-        ]
-    )
-    return View(
-        structure(image), nuclei(image), mask if mask.any() else ~mask, Projective(to_level0)
-    )
+    to_level0 = Projective.of_level(downsample).after(Projective.translation(level.x, level.y))
+    return View(structure(image), nuclei(image), mask if mask.any() else ~mask, to_level0)

@@ -30,7 +30,15 @@ from scipy.spatial import cKDTree
 
 from registration.errors import SynthError
 from registration.files.storage import write_json, write_text, written_whole
-from registration.geometry import Image, Points, Size, axis_positions, mesh
+from registration.geometry import (
+    Image,
+    Points,
+    Size,
+    axis_positions,
+    farthest_first,
+    mesh,
+    outermost,
+)
 from registration.stored_chain import load_chain, save_chain
 from registration.synth.cells import ADIPOCYTE, FAT_RADIUS_UM
 from registration.synth.damage import REMOVING, plan_damage
@@ -379,24 +387,13 @@ def _write_landmarks(
     several = settings.glass is not None
     lines = ["id,he_x,he_y,ihc_x,ihc_y,enabled" + (",piece" if several else "")]
     for piece, (he, ihc) in enumerate(pairs, 1):
-        for index in _far_apart(he, settings.picks) if len(he) else ():
+        for index in farthest_first(he, settings.picks, outermost(he)) if len(he) else ():
             a = he[index] + rng.normal(0, settings.pick_noise_px, 2)
             b = ihc[index] + rng.normal(0, settings.pick_noise_px, 2)
             end = f",{piece}" if several else ""
             numbers = f"{a[0]:.1f},{a[1]:.1f},{b[0]:.1f},{b[1]:.1f}"
             lines.append(f"p{len(lines)},{numbers},true{end}")
     write_text(path, "\n".join(lines) + "\n")
-
-
-def _far_apart(points: Points, count: int) -> Sequence[int]:
-    """Choose points one by one, each the farthest from those before."""
-    distance = np.linalg.norm(points - points.mean(axis=0), axis=1)
-    chosen = [int(distance.argmax())]
-    nearest = np.linalg.norm(points - points[chosen[0]], axis=1)
-    while len(chosen) < min(count, len(points)):
-        chosen.append(int(nearest.argmax()))
-        nearest = np.minimum(nearest, np.linalg.norm(points - points[chosen[-1]], axis=1))
-    return chosen
 
 
 def _write_mask(path: Path, mask: NDArray[np.uint8]) -> None:

@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.patches.blank.bins import BinFeatures, Colours, blurred, disc, ink_coloured
+from pipeline.patches.blank.bins import BinFeatures, Colours, blurred, ink_coloured
 from pipeline.patches.blank.reference import sharpness
 from pipeline.patches.blank.settings import LIMITS
-from registration.stain import Mask, Plane
+from registration.stain import Mask, Plane, disc
 
 
 def inked(density: Colours, ink: Plane, bin_um: float) -> Plane:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline.patches.blank.settings import LIMITS
 from registration.geometry import Box, Size
 from registration.slides.slide import Slide
-from registration.stain import Mask, Plane
+from registration.stain import Mask, Plane, disc, optical_densities
 
 Colours = NDArray[np.float32]
 """``(rows, columns, 3)`` optical density in red, green and blue."""
@@ -119,19 +119,12 @@ def averaged(density: Colours) -> Plane:
 
 def density_table() -> NDArray[np.float32]:
     """Return the optical density of each 8-bit value, ``(1, 256, 3)``."""
-    levels = np.maximum(np.arange(256, dtype=np.float32), 1) / 255
-    return np.repeat(-np.log(levels)[None, :, None], 3, axis=2)
+    return np.repeat(optical_densities().astype(np.float32)[None, :, None], 3, axis=2)
 
 
 def blurred(plane: Plane, sigma: float) -> Plane:
     """Return a plane after a Gaussian blur."""
     return np.asarray(cv2.GaussianBlur(plane, (0, 0), sigma), np.float32)
-
-
-def disc(radius: float) -> NDArray[np.uint8]:
-    """Return a round structuring element of at least 3 pixels across."""
-    side = 2 * max(1, round(radius)) + 1
-    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
 
 
 def _stained(density: Plane, detail: Plane, inside: Plane, mpp: float) -> Mask:

@@ -20,15 +20,14 @@ from pipeline.patches.blank.bins import (
     TileTask,
     averaged,
     density_table,
-    disc,
     look_at,
 )
 from pipeline.patches.blank.folds import folded
 from pipeline.patches.blank.settings import LIMITS
 from registration.execution import Progress, Workers
-from registration.geometry import Box, Points, Size, from_level0
+from registration.geometry import Box, Points, Size, from_level0, look_up
 from registration.slides.slide import Slide
-from registration.stain import Mask, Plane
+from registration.stain import Mask, Plane, disc, quadratic_basis
 from registration.tissue import TissueMap
 
 
@@ -58,11 +57,7 @@ class ContentMap:
 
     def at(self, points: Points) -> NDArray[np.float32]:
         """Return the share at ``(N, 2)`` level-0 points; off the slide nothing is usable."""
-        columns, rows = np.rint(from_level0(points, self.bin_side)).astype(int).T
-        height, width = self.usable.shape
-        inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
-        taken = self.usable[np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)]
-        return np.asarray(taken * inside, np.float32)
+        return np.asarray(look_up(self.usable, from_level0(points, self.bin_side)))
 
 
 def work_downsample(mpp: float) -> float:
@@ -111,7 +106,7 @@ def bare_glass(slide: Slide, tissue: Mask) -> Glass:
     if bare.sum() < 0.02 * bare.size:
         lightest = np.full(tissue.shape, np.percentile(density, 1), np.float32)
         return Glass(lightest, LIMITS.stained)
-    basis = _quadratic(density.shape)
+    basis = quadratic_basis(density.shape)
     on_glass, values = basis[bare.ravel()], density[bare]
     glass = values < np.median(values) + LIMITS.glass_starts_within
     for _ in range(LIMITS.glass_rounds):
@@ -146,10 +141,3 @@ def _bins(box: Box) -> tuple[slice, slice]:
     return Box(
         *(value // LIMITS.bin_px for value in (box.x, box.y, box.width, box.height))
     ).slices()
-
-
-def _quadratic(shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return the six monomials up to degree two on a grid over -1 .. 1: ``(h * w, 6)``."""
-    ys, xs = (np.linspace(-1, 1, count) for count in shape)
-    y, x = (axis.ravel() for axis in np.meshgrid(ys, xs, indexing="ij"))
-    return np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=1)

@@ -247,14 +247,15 @@ def test_what_lies_off_the_warped_slide_is_measured(hand_made) -> None:
 def test_a_folding_transform_is_seen_and_a_mirrored_one_is_not_taken_for_it(
     mirrored: bool,
 ) -> None:
-    xs, ys = np.meshgrid(np.arange(20.0), np.arange(14.0))
+    axes = np.arange(20.0), np.arange(14.0)
+    xs, ys = np.meshgrid(*axes)
     sign = -1.0 if mirrored else 1.0
     plain = np.stack([sign * xs, ys], axis=-1)
     folded = plain.copy()
     folded[5:9, 8:12, 0] = sign * (20 - xs[5:9, 8:12] * 1.2)
 
-    assert not folds(plain, mirrored)
-    assert folds(folded, mirrored)
+    assert not folds(plain, *axes, mirrored)
+    assert folds(folded, *axes, mirrored)
 
 
 def test_a_jump_between_blocks_marks_the_patches_on_it(hand_made) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from registration.geometry import Points
 from registration.slides.slide import Slide, open_slide
-from registration.start.propose import Start, propose_start, verify
+from registration.start.propose import ProposedAlignment, propose_alignment, verify
 from registration.start.search import search
 from registration.start.views import view_pair
 from registration.synth import DAMAGE_KINDS, SynthSettings, render_pair, truth_pairs
@@ -55,8 +55,8 @@ def mirrored(tmp_path_factory: pytest.TempPathFactory) -> Case:
 
 
 @pytest.fixture(scope="module")
-def turned_start(turned: Case) -> Start:
-    return propose_start(turned[0], turned[1])
+def turned_start(turned: Case) -> ProposedAlignment:
+    return propose_alignment(turned[0], turned[1])
 
 
 def median_error(transform: Projective, fixed: Points, moving: Points) -> float:
@@ -69,7 +69,7 @@ def about_center(slide: Slide, linear: list[list[float]]) -> Projective:
     return Projective.affine(np.column_stack([matrix, center - matrix @ center]))
 
 
-def test_turned_section(turned: Case, turned_start: Start) -> None:
+def test_turned_section(turned: Case, turned_start: ProposedAlignment) -> None:
     _, _, fixed, moving = turned
 
     assert median_error(turned_start.transform, fixed, moving) < 15
@@ -81,14 +81,14 @@ def test_turned_section(turned: Case, turned_start: Start) -> None:
 def test_mirrored_damaged_section_at_another_scale(mirrored: Case) -> None:
     fixed_slide, moving_slide, fixed, moving = mirrored
 
-    start = propose_start(fixed_slide, moving_slide)
+    start = propose_alignment(fixed_slide, moving_slide)
 
     assert start.mirrored
     assert start.verified
     assert median_error(start.transform, fixed, moving) < 20
 
 
-def test_landmarks_are_spread_and_right(turned: Case, turned_start: Start) -> None:
+def test_landmarks_are_spread_and_right(turned: Case, turned_start: ProposedAlignment) -> None:
     slide, _, fixed, moving = turned
     proposed_fixed, proposed_moving = turned_start.landmarks
 
@@ -100,15 +100,15 @@ def test_landmarks_are_spread_and_right(turned: Case, turned_start: Start) -> No
     assert np.ptp(proposed_fixed, axis=0).min() > 0.4 * slide.size.height
 
 
-def test_same_start_every_time(turned: Case, turned_start: Start) -> None:
-    again = propose_start(turned[0], turned[1])
+def test_same_start_every_time(turned: Case, turned_start: ProposedAlignment) -> None:
+    again = propose_alignment(turned[0], turned[1])
 
     assert np.array_equal(again.transform.matrix, turned_start.transform.matrix)
     assert again.evidence == turned_start.evidence
 
 
 def test_sections_of_different_specimens_are_not_verified(turned: Case, mirrored: Case) -> None:
-    start = propose_start(turned[0], mirrored[1])
+    start = propose_alignment(turned[0], mirrored[1])
 
     assert not start.verified
     assert len(start.reasons) == 1
@@ -126,7 +126,7 @@ WRONG: dict[str, Callable[[Slide], Projective]] = {
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG.keys())
 def test_wrong_alignment_is_not_verified(
-    turned: Case, turned_start: Start, wrong: Callable[[Slide], Projective]
+    turned: Case, turned_start: ProposedAlignment, wrong: Callable[[Slide], Projective]
 ) -> None:
     fixed, moving, _, _ = turned
 
@@ -136,7 +136,9 @@ def test_wrong_alignment_is_not_verified(
     assert evidence.reasons
 
 
-def test_right_alignment_is_verified_with_numbers(turned: Case, turned_start: Start) -> None:
+def test_right_alignment_is_verified_with_numbers(
+    turned: Case, turned_start: ProposedAlignment
+) -> None:
     evidence = verify(turned[0], turned[1], turned_start.transform)
 
     assert evidence.verified
@@ -147,7 +149,7 @@ def test_right_alignment_is_verified_with_numbers(turned: Case, turned_start: St
 def test_slide_without_tissue_is_not_verified(turned: Case, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "blank.png"), np.full((900, 1100, 3), 243, np.uint8))
 
-    start = propose_start(turned[0], open_slide(tmp_path / "blank.png", mpp=0.46))
+    start = propose_alignment(turned[0], open_slide(tmp_path / "blank.png", mpp=0.46))
 
     assert not start.verified
 
@@ -185,7 +187,7 @@ def test_real_sections(
     )
     shared = [name for name in fixed_points if name in moving_points]
 
-    start = propose_start(
+    start = propose_alignment(
         *(open_slide(n.with_suffix(".jpg"), mpp=10) for n in (fixed_name, moving_name))
     )
 
@@ -201,7 +203,7 @@ def test_scanners_of_unknown_scale(real_data: Path) -> None:
     folder = real_data / "slides" / "same_glass"
     slides = [open_slide(folder / f"{name}_BB_563479_1.ndpi", mpp=0.5) for name in ("N1", "N2")]
 
-    start = propose_start(*slides)
+    start = propose_alignment(*slides)
 
     fixed, moving = start.landmarks
     assert start.verified
@@ -222,7 +224,7 @@ def test_any_rotation_mirror_and_damage(seed: int, tmp_path: Path) -> None:
     )
     fixed_slide, moving_slide, fixed, moving = make_case(tmp_path, settings)
 
-    start = propose_start(fixed_slide, moving_slide)
+    start = propose_alignment(fixed_slide, moving_slide)
 
     assert start.verified
     assert start.mirrored == settings.mirrored
