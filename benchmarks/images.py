@@ -24,7 +24,7 @@ from registration.geometry import Box, Image, Size
 from registration.slides.pyramid import Format, PyramidSpec, encode_unit, unit_boxes, write_pyramid
 from registration.slides.raster import TiffReader
 from registration.slides.reader import SlideReader
-from registration.slides.slide import OpenSlideReader
+from registration.slides.vendors import OpenSlideReader
 
 FORMATS: dict[Format, str] = {"tiff": "a.tif", "ome-tiff": "a.ome.tif", "ome-zarr": "a.ome.zarr"}
 MPP = 0.46

@@ -6,9 +6,8 @@ such a view is put together in about a millisecond.
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from napari_plugin.convert import box_of
 from registration.geometry import Box, Image, Size
 from registration.slides.slide import Slide
+from registration.slides.tile_cache import TileCache
 
 TILE_PX = 512
 CACHE_BYTES = 96 * 2**20
@@ -42,9 +42,7 @@ class Tiles:
     def __init__(self, size: Size, read: Callable[[Box, float], Image]) -> None:
         self.size = size
         self._read = read
-        self._cache: OrderedDict[tuple[float, int, int], Image] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
+        self._cache = TileCache(CACHE_BYTES)
 
     @classmethod
     def of_slide(cls, slide: Slide) -> Tiles:
@@ -61,28 +59,15 @@ class Tiles:
         for row in range(inside.y // TILE_PX, (inside.bottom - 1) // TILE_PX + 1):
             for column in range(inside.x // TILE_PX, (inside.right - 1) // TILE_PX + 1):
                 whole = Box(column * TILE_PX, row * TILE_PX, TILE_PX, TILE_PX).clipped(level)
-                tile = self._tile(whole, downsample)
+                tile = self._cache.get(
+                    (downsample, whole.x, whole.y), partial(self._read, whole, downsample)
+                )
                 left, top = max(whole.x, box.x), max(whole.y, box.y)
                 right, bottom = min(whole.right, box.right), min(whole.bottom, box.bottom)
                 image[top - box.y : bottom - box.y, left - box.x : right - box.x] = tile[
                     top - whole.y : bottom - whole.y, left - whole.x : right - whole.x
                 ]
         return image
-
-    def _tile(self, box: Box, downsample: float) -> Image:
-        key = downsample, box.x, box.y
-        with self._lock:
-            if key in self._cache:
-                self._cache.move_to_end(key)
-                return self._cache[key]
-        tile = self._read(box, downsample)
-        with self._lock:
-            if key not in self._cache:
-                self._cache[key] = tile
-                self._bytes += tile.nbytes
-            while self._bytes > CACHE_BYTES and len(self._cache) > 1:
-                self._bytes -= self._cache.popitem(last=False)[1].nbytes
-        return tile
 
 
 class Level:

@@ -18,12 +18,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from registration.machine import free_memory, usable_cores, usable_memory
+from registration.execution import usable_cores
+from registration.files.memory import free_memory, usable_memory
 
 Status = Literal["works", "limited", "fails"]
 
 PROBES = {
-    "slides": "from registration.slides.slide import library_version; print(library_version())",
+    "slides": "from registration.slides.vendors import library_version; print(library_version())",
     "elastix": "from registration.nonrigid.elastix import warm_up; warm_up()",
     "images": "import cv2, numpy, imagecodecs; "
     "imagecodecs.jpeg8_encode(numpy.zeros((16, 16, 3), 'u1')); print(cv2.__version__)",

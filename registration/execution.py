@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 from registration.errors import RegistrationError
-from registration.machine import usable_cores as usable_cores
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -22,6 +21,13 @@ Progress = Callable[[str, int, int], None]
 
 MAX_WAITING_PER_WORKER = 3
 """Units handed out ahead of the one whose result is wanted next; bounds memory."""
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may run on: affinity and a container's share count."""
+    from dask.system import cpu_count
+
+    return int(cpu_count())
 
 
 def no_progress(stage: str, done: int, total: int) -> None:

@@ -5,10 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
 from registration.geometry import Box, Image, Size
 
 
@@ -25,6 +21,8 @@ class SlideFacts:
     icc_profile: bytes | None = None
     unit_missing: bool = False
     """Whether a TIFF gives a resolution without its unit, so that ``mpp_xy`` is a guess."""
+    warnings: tuple[str, ...] = ()
+    """What was left out of the file or not understood, one sentence each."""
 
 
 class SlideReader(Protocol):
@@ -42,13 +40,3 @@ class SlideReader(Protocol):
     def close(self) -> None:
         """Release the file."""
         ...
-
-
-def on_white(rgba: NDArray[np.uint8]) -> Image:
-    """Return ``(h, w, 4)`` RGBA pixels (not premultiplied) composited on white, ``(h, w, 3)``."""
-    alpha = rgba[..., 3:]
-    if alpha.min(initial=255) == 255:
-        return np.asarray(cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), np.uint8)
-    weight = alpha.astype(np.uint16)
-    blended = (rgba[..., :3] * weight + 255 * (255 - weight) + 127) // 255
-    return blended.astype(np.uint8)

@@ -10,30 +10,24 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-import openslide
 
 from registration.errors import SlideError
+from registration.files.colour import is_usable, to_srgb
+from registration.files.refusal import check_file
 from registration.geometry import Box, Image, Size
-from registration.slides.colour import to_srgb
+from registration.slides.mpp import settle_mpp
 from registration.slides.raster import is_ome_tiff, open_raster
-from registration.slides.reader import SlideFacts, SlideReader, on_white
-from registration.slides.refusal import check_file, explain
+from registration.slides.reader import SlideFacts, SlideReader
 from registration.slides.resample import area_average, source_box
-from registration.slides.tile_cache import CACHE_BYTES
+from registration.slides.vendors import OpenSlideReader, vendor_of
 
 OPEN_PER_PROCESS = 16
-PLAUSIBLE_MPP = (0.05, 20.0)
-MPP_TIMES_POWER = 10.0
-"""A 40x scan has about 0.25 µm per pixel, a 20x scan about 0.5."""
-POWER_CONTRADICTION = 1.6
-MPP_DISAGREEMENT = 1.1
-ANISOTROPY = 1.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +136,12 @@ class Slide:
         """Read, and once more with a fresh handle: OpenSlide's errors stay with a handle."""
         try:
             return self._open().read(box, level)
-        except (openslide.OpenSlideError, OSError):
+        except OSError:
             self.close()
+        reader = self._open()
         try:
-            return self._open().read(box, level)
-        except (openslide.OpenSlideError, OSError) as error:
+            return reader.read(box, level)
+        except OSError as error:
             self.close()
             raise SlideError(
                 f"{self.path}: cannot read {box.width} x {box.height} px at ({box.x}, {box.y}) of "
@@ -154,42 +149,15 @@ class Slide:
             ) from error
 
     def _open(self) -> SlideReader:
-        """Return the handle of this process."""
+        """Return the handle of this process; :class:`SlideError` where the file is another one."""
         with self._lock:
             if self._reader is None or self._process != os.getpid():
-                self._reader = open_reader(self.path)
-                self._process = os.getpid()
+                reader = open_reader(self.path)
+                if reader.facts.sizes != self._facts.sizes:
+                    reader.close()
+                    raise SlideError(f"{self.path} was replaced by another file while in use.")
+                self._reader, self._process = reader, os.getpid()
             return self._reader
-
-
-class OpenSlideReader:
-    """Vendor formats, read by OpenSlide."""
-
-    def __init__(self, path: Path):
-        self._slide = openslide.OpenSlide(path)
-        self._slide.set_cache(_openslide_tiles(os.getpid()))
-        self.facts = _openslide_facts(self._slide)
-
-    def read(self, box: Box, level: int) -> Image:
-        """Return the pixels of ``box`` on ``level``.
-
-        OpenSlide takes whole level-0 positions and its own, rounded downsample: where that is not
-        a whole number the result is off by less than half a level-0 pixel.
-        """
-        downsample = self._slide.level_downsamples[level]
-        corner = round(box.x * downsample), round(box.y * downsample)
-        region = self._slide.read_region(corner, level, (box.width, box.height))
-        return on_white(np.asarray(region))
-
-    def close(self) -> None:
-        """Release the file."""
-        self._slide.close()
-
-
-@cache
-def _openslide_tiles(process: int) -> openslide.OpenSlideCache:
-    """Return the cache that all of OpenSlide's slides in a process share."""
-    return openslide.OpenSlideCache(CACHE_BYTES)
 
 
 def open_slide(path: str | Path, mpp: float | None = None, option: str = "--mpp") -> Slide:
@@ -208,6 +176,9 @@ def open_slide(path: str | Path, mpp: float | None = None, option: str = "--mpp"
     except SlideError:
         reader.close()
         raise
+    warnings += facts.warnings
+    if facts.icc_profile is not None and not is_usable(facts.icc_profile):
+        warnings += (f"{path.name}: its colour profile cannot be used; colours are as stored.",)
     slide = Slide(path, facts, chosen, warnings)
     slide._reader, slide._process = reader, os.getpid()
     slide.read(Box(slide.size.width // 2, slide.size.height // 2, 1, 1))
@@ -221,87 +192,9 @@ def open_reader(path: Path) -> SlideReader:
     level sizes are rounded, in every compression, and does not make up a missing unit.
     """
     check_file(path)
-    vendor = openslide.OpenSlide.detect_format(path)
-    if vendor in (None, "generic-tiff") or is_ome_tiff(path):
+    if vendor_of(path) in (None, "generic-tiff") or is_ome_tiff(path):
         return open_raster(path)
-    try:
-        return OpenSlideReader(path)
-    except openslide.OpenSlideError as error:
-        raise SlideError(explain(path, str(error))) from error
-
-
-def library_version() -> str:
-    """Return the version of the OpenSlide library, which reads the vendors' formats."""
-    return str(openslide.__library_version__)
-
-
-def settle_mpp(
-    path: Path, facts: SlideFacts, given: float | None, option: str
-) -> tuple[float, tuple[str, ...]]:
-    """Return the µm per pixel to use and what to warn of.
-
-    Raises :class:`SlideError` naming ``option`` where there is no value, or an implausible one.
-    """
-    low, high = PLAUSIBLE_MPP
-    if given is not None and not low <= given <= 1000 * high:
-        raise SlideError(
-            f"{option} {given:g}: expected micrometres per pixel, such as 0.25 or 0.46"
-        )
-    stored = None if facts.mpp_xy is None else float(np.sqrt(facts.mpp_xy[0] * facts.mpp_xy[1]))
-    if given is None:
-        if stored is None:
-            raise SlideError(
-                f"{path}: the file does not say how large a pixel is"
-                f"{_power_hint(facts)}. Give it with {option}, in µm per pixel."
-            )
-        if not low <= stored <= high:
-            raise SlideError(
-                f"{path}: the file says {stored:g} µm per pixel, which no slide scanner has. "
-                f"Give the true value with {option}."
-            )
-        if facts.unit_missing:
-            raise SlideError(
-                f"{path}: the resolution has no unit: {stored:.4g} µm per pixel if it is per inch, "
-                f"{stored / 2.54:.4g} if per centimetre. Give the true value with {option}."
-            )
-    mpp = given if given is not None else stored
-    assert mpp is not None
-    return mpp, tuple(_mpp_warnings(path, facts, mpp, option))
-
-
-def _mpp_warnings(path: Path, facts: SlideFacts, mpp: float, option: str) -> list[str]:
-    """Compare the chosen mpp with everything else that the file says."""
-    warnings = []
-    if facts.mpp_xy is not None:
-        x, y = facts.mpp_xy
-        if max(x, y) > ANISOTROPY * min(x, y):
-            warnings.append(f"{path.name}: pixels are not square: {x:g} x {y:g} µm; using {mpp:g}.")
-        stored = float(np.sqrt(x * y))
-        plausible = PLAUSIBLE_MPP[0] <= stored <= PLAUSIBLE_MPP[1] and not facts.unit_missing
-        if plausible and _factor(stored, mpp) > MPP_DISAGREEMENT:
-            warnings.append(f"{path.name}: using {mpp:g} µm/px as given; the file says {stored:g}.")
-    power = facts.objective_power
-    if power and _factor(mpp * power, MPP_TIMES_POWER) > POWER_CONTRADICTION:
-        warnings.append(
-            f"{path.name}: {mpp:g} µm/px does not fit the objective, {power:g}x: about "
-            f"{MPP_TIMES_POWER / power:.2g} is expected. Give the true value with {option}."
-        )
-    return warnings
-
-
-def _power_hint(facts: SlideFacts) -> str:
-    """Say what the objective power suggests, where it is known."""
-    if not facts.objective_power:
-        return ""
-    return (
-        f" (its objective, {facts.objective_power:g}x, suggests about "
-        f"{MPP_TIMES_POWER / facts.objective_power:.2g})"
-    )
-
-
-def _factor(a: float, b: float) -> float:
-    """Return how many times the larger is the smaller."""
-    return max(a, b) / min(a, b)
+    return OpenSlideReader(path)
 
 
 def downsample_between(full: Size, level: Size) -> float:
@@ -318,30 +211,6 @@ def downsample_between(full: Size, level: Size) -> float:
         ):
             return float(candidate)
     return mean
-
-
-def _openslide_facts(slide: openslide.OpenSlide) -> SlideFacts:
-    """Collect what OpenSlide knows."""
-    properties = slide.properties
-    x = _number(properties.get(openslide.PROPERTY_NAME_MPP_X))
-    y = _number(properties.get(openslide.PROPERTY_NAME_MPP_Y))
-    profile = slide.color_profile
-    return SlideFacts(
-        vendor=properties.get(openslide.PROPERTY_NAME_VENDOR, "unknown"),
-        sizes=tuple(Size(*size) for size in slide.level_dimensions),
-        mpp_xy=(x, y) if x and y else None,
-        objective_power=_number(properties.get(openslide.PROPERTY_NAME_OBJECTIVE_POWER)),
-        icc_profile=None if profile is None else profile.tobytes(),
-    )
-
-
-def _number(text: str | None) -> float | None:
-    """Return a positive number, or ``None`` for anything else."""
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if np.isfinite(value) and value > 0 else None
 
 
 @lru_cache(maxsize=OPEN_PER_PROCESS)

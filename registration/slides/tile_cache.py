@@ -8,52 +8,53 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict
+from collections.abc import Callable
 from functools import cache
+
+from cachetools import LRUCache
 
 from registration.geometry import Image
 
 CACHE_BYTES = 64 * 2**20
 
-Key = tuple[int, int, int]
-"""Number of the reader, level and tile."""
+Key = tuple[float, int, int]
+"""Reader, level and tile; or level, column and row where a cache serves one reader."""
 
 
 class TileCache:
-    """Tiles of any number of files within one budget; the least recently used go first.
+    """Tiles within a budget of bytes; the least recently used go first.
 
-    Safe to use from several threads. A tile larger than the budget is kept until the next comes.
+    Safe to use from several threads. A tile larger than the budget counts as all of it: it is kept
+    until the next comes.
     """
 
     def __init__(self, budget_bytes: int):
-        self._budget_bytes = budget_bytes
-        self._tiles: OrderedDict[Key, Image] = OrderedDict()
+        self._tiles: LRUCache[Key, Image] = LRUCache(
+            budget_bytes, getsizeof=lambda tile: min(tile.nbytes, budget_bytes)
+        )
         self._lock = threading.Lock()
-        self.held_bytes = 0
+
+    @property
+    def held_bytes(self) -> int:
         """Bytes of all tiles kept now."""
-
-    def get(self, key: Key) -> Image | None:
-        """Return a tile if it is kept."""
         with self._lock:
-            if key in self._tiles:
-                self._tiles.move_to_end(key)
-            return self._tiles.get(key)
+            return sum(tile.nbytes for tile in self._tiles.values())
 
-    def put(self, key: Key, tile: Image) -> None:
-        """Keep a tile, and forget others for it."""
+    def get(self, key: Key, read: Callable[[], Image]) -> Image:
+        """Return the tile of a key, from ``read`` where it is not kept."""
         with self._lock:
-            if key in self._tiles:
-                return
-            self._tiles[key] = tile
-            self.held_bytes += tile.nbytes
-            while self.held_bytes > self._budget_bytes and len(self._tiles) > 1:
-                self.held_bytes -= self._tiles.popitem(last=False)[1].nbytes
+            tile = self._tiles.get(key)
+        if tile is None:
+            tile = read()
+            with self._lock:
+                self._tiles[key] = tile
+        return tile
 
     def forget(self, reader: int) -> None:
         """Forget all tiles of one reader."""
         with self._lock:
             for key in [key for key in self._tiles if key[0] == reader]:
-                self.held_bytes -= self._tiles.pop(key).nbytes
+                del self._tiles[key]
 
 
 def shared_tiles() -> TileCache:

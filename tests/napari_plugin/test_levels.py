@@ -75,8 +75,7 @@ def test_memory_is_bounded() -> None:
     for x in range(0, 60_000, 1024):
         tiles.read(Box(x, 0, 1024, 2048), 1.0)
 
-    assert tiles._bytes <= CACHE_BYTES
-    assert tiles._bytes == sum(tile.nbytes for tile in tiles._cache.values())
+    assert CACHE_BYTES / 2 < tiles._cache.held_bytes <= CACHE_BYTES
 
 
 def test_levels_slice_like_arrays() -> None:

@@ -9,9 +9,11 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
+from registration.errors import SlideError
+from registration.files import images
 from registration.files.storage import written_whole
 from training.errors import DataError
 
@@ -42,26 +44,22 @@ class ImageFile:
 
 
 def read_image(path: Path) -> Pixels:
-    """Return an image file as RGB, ``(height, width, 3)`` uint8.
+    """Return an image file as RGB, ``(height, width, 3)`` uint8, upright and in sRGB.
 
-    Raises :class:`DataError`, naming the file, when it is missing or no image.
+    Raises :class:`DataError`, naming the file, when it is missing or cannot be read rightly.
     """
     try:
-        with Image.open(path) as image:
-            return np.array(image.convert("RGB"))  # a copy: torch warns of read-only pixels
-    except FileNotFoundError as error:
-        raise DataError(f"image not found: {path}") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"not a readable image: {path} ({error}). Copy it again.") from error
+        return images.read_image(path)
+    except SlideError as error:
+        raise DataError(str(error)) from error
 
 
 def image_size(path: Path) -> tuple[int, int]:
     """Return ``(width, height)`` without decoding the pixels; raises :class:`DataError`."""
     try:
-        with Image.open(path) as image:
-            return image.size
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"not a readable image: {path} ({error}). Copy it again.") from error
+        return images.image_size(path)
+    except SlideError as error:
+        raise DataError(str(error)) from error
 
 
 def write_png(path: Path, pixels: Pixels) -> None:

@@ -10,6 +10,7 @@ import tifffile
 from PIL import Image as PillowImage
 
 from registration.errors import SlideError
+from registration.files import tiff
 from registration.geometry import Box, Image, Size
 from registration.slides import raster
 from registration.slides.slide import open_slide
@@ -215,13 +216,13 @@ def test_reading_twice_decodes_once_and_memory_stays_bounded(
     monkeypatch.setattr(raster, "shared_tiles", lambda: tiles)
     write_ome(tmp_path / "image.ome.tif", compression="deflate")
     decoded = []
-    original = raster.TiffReader._decoded
+    original = tiff.TiffImage.segment
 
-    def counting(reader: raster.TiffReader, page: tifffile.TiffPage, index: int) -> Image:
+    def counting(image: tiff.TiffImage, level: int, index: int) -> Image:
         decoded.append(index)
-        return original(reader, page, index)
+        return original(image, level, index)
 
-    monkeypatch.setattr(raster.TiffReader, "_decoded", counting)
+    monkeypatch.setattr(tiff.TiffImage, "segment", counting)
     slide = open_slide(tmp_path / "image.ome.tif")
     slide.read(Box(0, 0, 60, 60))
     before = len(decoded)

@@ -17,15 +17,16 @@ from PIL import Image as PillowImage
 from PIL import ImageCms
 
 from registration.errors import SlideError
+from registration.files.samples import on_white
 from registration.geometry import Box, Image, Size
-from registration.slides.reader import SlideFacts, on_white
+from registration.slides.mpp import settle_mpp
+from registration.slides.reader import SlideFacts
 from registration.slides.slide import (
     Slide,
     downsample_between,
-    library_version,
     open_slide,
-    settle_mpp,
 )
+from registration.slides.vendors import library_version
 
 WIDTH, HEIGHT = 403, 271
 
@@ -297,7 +298,7 @@ class LatchedReader:
     facts = SlideFacts("aperio", (Size(10, 10),), None)
 
     def read(self, box: Box, level: int) -> Image:
-        raise openslide.OpenSlideError("the network was away for a moment")
+        raise SlideError("the network was away for a moment")
 
     def close(self) -> None:
         pass

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -9,44 +10,58 @@ import psutil
 import pytest
 import tifffile
 
-from registration.geometry import Box, Size
+from registration.geometry import Box, Image, Size
 from registration.slides.slide import Slide, open_slide
-from registration.slides.tile_cache import CACHE_BYTES, TileCache
+from registration.slides.tile_cache import CACHE_BYTES, Key, TileCache
 from registration.synth.ndpi import NdpiSpec, write_ndpi
 
 SIDE = 2048
 HANDLES = 12
 
 
+def tile(side: int = 10) -> Image:
+    return np.zeros((side, side, 1), np.uint8)
+
+
+def kept(tiles: TileCache, *keys: Key) -> list[Key]:
+    """Return which keys are answered without reading."""
+
+    def unread() -> Image:
+        raise LookupError
+
+    found = []
+    for key in keys:
+        with suppress(LookupError):
+            tiles.get(key, unread)
+            found.append(key)
+    return found
+
+
 def test_the_least_recently_used_tile_goes_first() -> None:
     tiles = TileCache(300)
     for number in range(3):
-        tiles.put((0, 0, number), np.full((10, 10, 1), number, np.uint8))
-    tiles.get((0, 0, 0))
-    tiles.put((1, 0, 3), np.full((10, 10, 1), 3, np.uint8))
-    kept = [
-        key for key in ((0, 0, 0), (0, 0, 1), (0, 0, 2), (1, 0, 3)) if tiles.get(key) is not None
-    ]
-    assert kept == [(0, 0, 0), (0, 0, 2), (1, 0, 3)]
+        tiles.get((0, 0, number), tile)
+    tiles.get((0, 0, 0), tile)
+    tiles.get((1, 0, 3), tile)
+    expected = [(0, 0, 0), (0, 0, 2), (1, 0, 3)]
+    assert kept(tiles, (0, 0, 0), (0, 0, 1), (0, 0, 2), (1, 0, 3)) == expected
     assert tiles.held_bytes == 300
 
 
 def test_a_tile_larger_than_the_budget_is_kept_alone() -> None:
     tiles = TileCache(300)
-    tiles.put((0, 0, 0), np.zeros((10, 10, 1), np.uint8))
-    tiles.put((0, 0, 1), np.zeros((20, 20, 1), np.uint8))
-    assert tiles.get((0, 0, 0)) is None
-    assert tiles.get((0, 0, 1)) is not None
+    tiles.get((0, 0, 0), tile)
+    tiles.get((0, 0, 1), lambda: tile(20))
+    assert kept(tiles, (0, 0, 0), (0, 0, 1)) == [(0, 0, 1)]
     assert tiles.held_bytes == 400
 
 
 def test_a_reader_that_closes_takes_its_own_tiles_along() -> None:
     tiles = TileCache(1000)
-    for reader in (4, 5, 4):
-        tiles.put((reader, 0, tiles.held_bytes), np.zeros((10, 10, 1), np.uint8))
+    for reader, number in ((4, 0), (5, 0), (4, 1)):
+        tiles.get((reader, 0, number), tile)
     tiles.forget(4)
-    assert tiles.held_bytes == 100
-    assert tiles.get((5, 0, 100)) is not None
+    assert kept(tiles, (4, 0, 0), (4, 0, 1), (5, 0, 0)) == [(5, 0, 0)]
 
 
 def growth_of_reading(path: Path) -> float:

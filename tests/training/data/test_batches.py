@@ -78,7 +78,7 @@ def test_a_broken_image_leaves_no_cache_behind(tmp_path: Path) -> None:
     pairs = dataset_on_disk(tmp_path)
     pairs[2].ihc.path.write_bytes(b"not a png")
 
-    with pytest.raises(DataError, match=r"not a readable image: .*IHC"):
+    with pytest.raises(DataError, match=r"IHC.* is a text file, not an image"):
         open_cache(pairs, tmp_path / "caches")
 
     assert [p.name for p in (tmp_path / "caches").iterdir()] == [".gitignore"]

@@ -1,21 +1,14 @@
-"""What this process may use of the machine: a container or a batch job is often given a part."""
+"""The memory that this process may use: a container or a batch job is often given a part."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import psutil
 
+from registration.errors import SlideError
+
 CGROUP = Path("/sys/fs/cgroup")
-
-
-def usable_cores(cgroup: Path = CGROUP) -> int:
-    """Return how many cores this process may run on, at least 1."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else psutil.cpu_count() or 1
-    quota = _quota(cgroup)
-    return max(1, cores if quota is None else min(cores, int(quota + 0.5)))
 
 
 def usable_memory(cgroup: Path = CGROUP) -> int:
@@ -40,15 +33,14 @@ def free_memory(cgroup: Path = CGROUP) -> int:
     return max(0, min(available, limit - used))
 
 
-def _quota(cgroup: Path) -> float | None:
-    """Return the processor time a control group may use, in cores."""
-    try:
-        quota, period = (cgroup / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        microseconds = _number(cgroup / "cpu" / "cpu.cfs_quota_us")
-        period_us = _number(cgroup / "cpu" / "cpu.cfs_period_us")
-        return microseconds / period_us if microseconds and period_us else None
-    return None if quota == "max" else int(quota) / int(period)
+def check_memory(what: str, need_bytes: int) -> None:
+    """Raise :class:`SlideError` where ``what`` asks for more bytes than this process may use."""
+    usable = usable_memory()
+    if need_bytes > usable:
+        raise SlideError(
+            f"{what}: reading it takes {need_bytes / 2**30:.1f} GiB of memory, and there are "
+            f"{usable / 2**30:.1f} GiB in all. Use a larger machine, or a tiled pyramid."
+        )
 
 
 def _number(path: Path) -> int | None:
