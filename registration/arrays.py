@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from registration.errors import RunError
-from registration.machine import free_memory
+from registration.files.memory import free_memory
 
 NPY = np.lib.format
 HEADER_READERS = {(1, 0): NPY.read_array_header_1_0, (2, 0): NPY.read_array_header_2_0}
