@@ -29,12 +29,15 @@ def _blocks(value: str) -> str:
 class RegisterSettings(Settings):
     """How a pair of slides is registered, and what is written."""
 
-    recipe: Recipe = setting(PLAIN.recipe, "The paper's recipe does its steps to the letter.")
+    recipe: Recipe = setting(
+        PLAIN.recipe, "How to register; paper does the paper's steps to the letter."
+    )
     moving: Moving = setting("he", "Slide that is warped; the other keeps its pixels.")
     channel: Channel = setting(PLAIN.channel, "Channel that elastix registers.")
     blocks: Annotated[str, AfterValidator(_blocks)] = setting(
         f"{PLAIN.rows}x{PLAIN.columns}",
-        "Rows x columns of blocks that are registered on their own.",
+        "Blocks that are registered on their own.",
+        unit="ROWSxCOLUMNS",
     )
     image: Literal[ImageFormat, "none"] = setting(
         "tiff", "Format of the registered slide; none writes no slide.", option="format"
