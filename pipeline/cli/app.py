@@ -8,16 +8,9 @@ from importlib.metadata import version
 from typing import Annotated, ClassVar
 
 import typer
-from rich.console import Console
 
+from pipeline.cli.ending import ended
 from pipeline.cli.help import Entry, LazyGroup
-from pipeline.errors import PipelineError
-from registration.errors import RegistrationError, StartError
-from training.errors import DivergedError, TrainingError
-
-FAILED_CHECK = 1
-BAD_INPUT = 2
-INTERRUPTED = 130
 
 PAIR, DATASET, COHORT = "One pair of slides", "A dataset of patches", "Many cases at once"
 STAIN, RESEARCH, FIRST = "A virtual stain", "Research", "First steps"
@@ -82,24 +75,5 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line: 0 done, 1 ran but failed its check, 2 bad input, 130 interrupted."""
-    errors = Console(stderr=True, soft_wrap=True, highlight=False)
-    try:
-        app()
-    except StartError as error:
-        errors.print(f"[bold red]not registered:[/] {_escaped(str(error))}")
-        sys.exit(FAILED_CHECK)
-    except DivergedError as error:
-        errors.print(f"[bold red]stopped:[/] {_escaped(str(error))}")
-        sys.exit(FAILED_CHECK)
-    except (RegistrationError, TrainingError, PipelineError) as error:
-        errors.print(f"[bold red]error:[/] {_escaped(str(error))}")
-        sys.exit(BAD_INPUT)
-    except KeyboardInterrupt:
-        errors.print("interrupted; the same command goes on where it stopped")
-        sys.exit(INTERRUPTED)
-
-
-def _escaped(text: str) -> str:
-    """Keep square brackets in a message from being read as markup."""
-    return text.replace("[", r"\[")
+    """Run the command line; see :func:`pipeline.cli.ending.ended` for the exit codes."""
+    sys.exit(ended(app, sys.argv[1:]))

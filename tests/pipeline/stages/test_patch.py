@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli.app import app
 from pipeline.dataset.table import read_table
-from pipeline.errors import DatasetError
+from pipeline.errors import DatasetError, UsageError
 from pipeline.patches.settings import PatchSettings
 from pipeline.stages.patch import PatchRequest, run_patch
 from registration.execution import no_progress
@@ -39,7 +39,9 @@ def test_a_patient_in_two_splits_is_refused_before_any_work(
 ) -> None:
     given = labels(tmp_path, "one,p1,0,train", "two,p1,1+,test")
     request = PatchRequest(runs, tmp_path / "dataset", SETTINGS, labels=given)
-    with pytest.raises(DatasetError, match="p1 is given both split train and split test"):
+    with pytest.raises(
+        UsageError, match="line 3: patient 'p1' is given the split test, and train in"
+    ):
         run_patch(request, 1, None, no_progress)
     assert not (tmp_path / "dataset").exists()
 

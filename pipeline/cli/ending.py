@@ -1,0 +1,136 @@
+"""How every command ends: with a result, or with one message and an exit code that say why not."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import platform
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from rich.console import Console
+
+from pipeline.errors import PipelineError
+from registration.errors import RegistrationError, StartError
+from training.errors import DivergedError, TrainingError
+
+FAILED_CHECK = 1
+BAD_INPUT = 2
+OWN_FAULT = 70
+INTERRUPTED = 130
+
+MOST_LINES = 10
+LONGEST_LINE = 1000
+RESUMED_BY_OPTION = ("train",)
+"""Commands whose finished steps are taken up with --resume only."""
+PACKAGES = (
+    "bci-pipeline",
+    "numpy",
+    "scipy",
+    "tifffile",
+    "openslide-python",
+    "itk-elastix",
+    "torch",
+)
+
+
+def ended(command: Callable[[], object], arguments: list[str]) -> int:
+    """Run ``command`` and return its exit code; whatever it raises ends as one message.
+
+    0 done, 1 ran but failed its check, 2 bad input, 70 a fault of this program, 130 interrupted.
+    SIGTERM, as batch systems send it, counts as Ctrl-C.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Names of files need not be UTF-8, and a console need not know every letter.
+            stream.reconfigure(errors="backslashreplace")
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        command()
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        if code == INTERRUPTED:
+            _say("interrupted:", _how_to_go_on(arguments), "yellow")
+        return code
+    except KeyboardInterrupt:
+        _say("interrupted:", _how_to_go_on(arguments), "yellow")
+        return INTERRUPTED
+    except Exception as error:  # the net below every command: what is not ours must end in words
+        code, title, message = _judged(error)
+        _say(title, message)
+        return code
+    return 0
+
+
+def _judged(error: Exception) -> tuple[int, str, str]:
+    """Return the exit code, the title and the message of an error."""
+    if isinstance(error, StartError):
+        return FAILED_CHECK, "not registered:", str(error)
+    if isinstance(error, DivergedError):
+        return FAILED_CHECK, "stopped:", str(error)
+    if isinstance(error, RegistrationError | TrainingError | PipelineError):
+        return BAD_INPUT, "error:", str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return BAD_INPUT, "error:", _of_the_system(error)
+    if isinstance(error, MemoryError):
+        return BAD_INPUT, "error:", "this machine has too little memory for that"
+    return OWN_FAULT, "error:", f"this is a fault of bci-pipeline. Please report it with {_log()}"
+
+
+def _of_the_system(error: OSError) -> str:
+    """Return which file the system refused, why, and what to do."""
+    which = error.filename2 or error.filename
+    name = "a file" if which is None else str(which)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full: {name} was not written. Free some space and repeat the command."
+    return f"{name}: {(error.strerror or 'unusable').lower()}"
+
+
+def _how_to_go_on(arguments: list[str]) -> str:
+    """Return what to type to go on."""
+    if arguments[:1] and arguments[0] in RESUMED_BY_OPTION and "--resume" not in arguments:
+        return "the same command with --resume goes on from the last checkpoint"
+    return "the same command goes on where it stopped"
+
+
+def _log() -> str:
+    """Write the error at hand and the versions to a file; return what to say of it."""
+    text = f"{platform.platform()}, Python {platform.python_version()}\n"
+    for package in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            text += f"{package} {version(package)}\n"
+    text += f"{' '.join(sys.argv)}\n\n{traceback.format_exc()}"
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w",
+            prefix="bci-pipeline-fault-",
+            suffix=".log",
+            delete=False,
+            encoding="utf-8",
+            errors="backslashreplace",
+        ) as file:
+            file.write(text)
+    except OSError:
+        return f"what follows (no log could be written):\n{text[-LONGEST_LINE:]}"
+    return f"the log: {Path(file.name)}"
+
+
+def _say(title: str, message: str, colour: str = "red") -> None:
+    """Print a message of at most ten lines on stderr."""
+    lines = [
+        line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}..."
+        for line in message.splitlines()
+    ]
+    if len(lines) > MOST_LINES:
+        lines = [*lines[: MOST_LINES - 1], f"... and {len(lines) - MOST_LINES + 1} more lines"]
+    errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    errors.print(title, style=f"bold {colour}", end=" ")
+    errors.print("\n".join(lines))

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import errno
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli.ending import BAD_INPUT, FAILED_CHECK, INTERRUPTED, OWN_FAULT, ended
+from pipeline.errors import UsageError
+from registration.errors import SlideError, StartError
+
+
+def raising(error: BaseException) -> object:
+    def command() -> None:
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (UsageError("no [such] option"), BAD_INPUT, "error: no [such] option"),
+        (SlideError("he.svs is empty"), BAD_INPUT, "error: he.svs is empty"),
+        (StartError("no match"), FAILED_CHECK, "not registered: no match"),
+        (SystemExit(1), FAILED_CHECK, ""),
+        (SystemExit(0), 0, ""),
+        (KeyboardInterrupt(), INTERRUPTED, "interrupted: the same command goes on where it stopped"),
+        (SystemExit(130), INTERRUPTED, "interrupted: the same command goes on where it stopped"),
+        (OSError(errno.ENOSPC, "No space left", "out/a.tif"), BAD_INPUT, "error: the disk is full: out/a.tif"),
+        (PermissionError(errno.EACCES, "Permission denied", "out/a"), BAD_INPUT, "error: out/a: permission denied"),
+        (MemoryError(), BAD_INPUT, "error: this machine has too little memory"),
+    ],
+)  # fmt: skip
+def test_every_end_has_a_code_and_at_most_one_message(
+    error: BaseException, code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ended(raising(error), ["register"]) == code  # type: ignore[arg-type]
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(message)
+    assert len(said.err.splitlines()) <= 1
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("odd"), KeyError("key"), RecursionError(), OSError("x")]
+)
+def test_what_is_not_ours_is_told_as_our_fault_with_a_log(
+    error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ended(raising(error), ["patch"]) == OWN_FAULT  # type: ignore[arg-type]
+    said = capsys.readouterr().err
+    assert said.startswith("error: this is a fault of bci-pipeline.")
+    assert len(said.splitlines()) == 1
+    log = Path(said.split("the log: ")[1].strip())
+    text = log.read_text()
+    log.unlink()
+    assert "Traceback" in text
+    assert type(error).__name__ in text
+    assert "numpy " in text
+
+
+def test_messages_are_cut_to_ten_lines_and_lines_to_what_can_be_read(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ended(raising(UsageError("\n".join(["x" * 10**6] * 100))), [])  # type: ignore[arg-type]
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 10
+    assert "... and 91 more lines" in said
+    assert len(said) < 12_000
+
+
+def test_an_interrupted_training_names_its_option(capsys: pytest.CaptureFixture[str]) -> None:
+    ended(raising(KeyboardInterrupt()), ["train", "dataset"])  # type: ignore[arg-type]
+    assert "the same command with --resume goes on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_with_the_way_to_go_on(number: signal.Signals) -> None:
+    program = (
+        "import sys, time; from pipeline.cli.ending import ended\n"
+        "def command(): print('ready', flush=True); time.sleep(60)\n"
+        "sys.exit(ended(command, ['register']))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        said = process.communicate(timeout=30)[1]
+    assert process.returncode == INTERRUPTED
+    assert said == "interrupted: the same command goes on where it stopped\n"
