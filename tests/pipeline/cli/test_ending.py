@@ -30,8 +30,8 @@ def raising(error: BaseException) -> object:
         (SystemExit(0), 0, ""),
         (KeyboardInterrupt(), INTERRUPTED, "interrupted: the same command goes on where it stopped"),
         (SystemExit(130), INTERRUPTED, "interrupted: the same command goes on where it stopped"),
-        (OSError(errno.ENOSPC, "No space left", "out/a.tif"), BAD_INPUT, "error: the disk is full: out/a.tif"),
-        (PermissionError(errno.EACCES, "Permission denied", "out/a"), BAD_INPUT, "error: out/a: permission denied"),
+        (OSError(errno.ENOSPC, "full", "a.tif"), BAD_INPUT, "error: the disk is full: a.tif"),
+        (OSError(errno.EACCES, "Permission denied", "a"), BAD_INPUT, "error: a: permission denied"),
         (MemoryError(), BAD_INPUT, "error: this machine has too little memory"),
     ],
 )  # fmt: skip
