@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from benchmarks.browser import Browser, find_chromium
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -15,3 +18,12 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip("real slides are not at hand: no shared/data folder beside the checkout")
     return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium, one for all tests of pages."""
+    if find_chromium() is None:
+        pytest.skip("no Chromium on this machine to open pages in (.ci/system-packages gui)")
+    with Browser() as opened:
+        yield opened

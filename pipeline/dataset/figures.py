@@ -8,6 +8,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image as Pictures
+from PIL import ImageDraw, ImageFont
 
 from pipeline.dataset.table import PatchRow
 from pipeline.errors import DatasetError
@@ -19,7 +21,7 @@ from registration.geometry import Image
 PAIR_PX = 260
 CAPTION_PX = 56
 LINE_PX = 24
-TEXT_SCALE = 0.6
+TEXT_PX = 18
 """Legible on the page too, which shows a sheet at about two thirds of its size."""
 
 GAP_PX = 12
@@ -108,14 +110,21 @@ def contact_sheet(pictures: Sequence[PairPicture]) -> Image:
     width, height = 2 * PAIR_PX + GAP_PX, PAIR_PX + CAPTION_PX + GAP_PX
     columns = min(COLUMNS, max(1, len(pictures)))
     rows = -(-len(pictures) // columns)
+    texts: list[tuple[tuple[int, int], str]] = []
     sheet = np.full((rows * height + GAP_PX, columns * width + GAP_PX, 3), 255, np.uint8)
     for number, picture in enumerate(pictures):
         y = GAP_PX + number // columns * height
         x = GAP_PX + number % columns * width
         sheet[y : y + PAIR_PX, x : x + 2 * PAIR_PX] = picture.image
-        for line, text in enumerate((picture.title, picture.note)):
-            _write(sheet, text, (x, y + PAIR_PX + LINE_PX * (line + 1) - 2), (40, 40, 40))
-    return sheet
+        texts += [
+            ((x, y + PAIR_PX + LINE_PX * line + 2), text)
+            for line, text in enumerate((picture.title, picture.note))
+        ]
+    written = Pictures.fromarray(sheet)
+    font = ImageFont.load_default(TEXT_PX)
+    for corner, text in texts:
+        ImageDraw.Draw(written).text(corner, text, fill=(40, 40, 40), font=font)
+    return np.asarray(written)
 
 
 def heat_map(patches: CasePatches, max_shift_um: float) -> Image:
@@ -170,15 +179,15 @@ def _colour(candidate: Candidate, max_shift_um: float) -> tuple[int, int, int]:
 
 
 def _scores(row: PatchRow) -> str:
-    """Return a row's scores in one line of plain ASCII, which cv2 can draw."""
-    parts = [f"tissue {row.he_tissue or 0:.2f} {row.ihc_tissue or 0:.2f}"]
+    """Return a row's scores in one line."""
+    parts = [f"tissue {100 * (row.he_tissue or 0):.0f} / {100 * (row.ihc_tissue or 0):.0f} %"]
     if row.shift_um is not None:
-        parts.append(f"shift {row.shift_um:.1f} um")
+        parts.append(f"shift {row.shift_um:.1f} µm")
     if row.similarity is not None:
         parts.append(f"similarity {row.similarity:.2f}")
     if row.null_percentile is not None:
         parts.append(f"beats {row.null_percentile:.0f} %")
-    return "  ".join(parts)
+    return " · ".join(parts)
 
 
 def _shrunk(image: Image) -> Image:
@@ -192,10 +201,3 @@ def _read(path: Path) -> Image:
     if pixels is None:
         raise DatasetError(f"{path} is missing or damaged")
     return np.asarray(pixels[..., ::-1], np.uint8)
-
-
-def _write(sheet: Image, text: str, corner: tuple[int, int], colour: tuple[int, int, int]) -> None:
-    ascii_text = text.encode("ascii", "replace").decode("ascii")
-    cv2.putText(
-        sheet, ascii_text, corner, cv2.FONT_HERSHEY_SIMPLEX, TEXT_SCALE, colour, 1, cv2.LINE_AA
-    )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from markupsafe import Markup
 
 from pipeline.dataset.figures import (
     REASON_COLOURS,
@@ -22,22 +23,21 @@ from pipeline.dataset.summary import SMALLEST_ODD_DENSITY, Summary, odd_mpp, odd
 from pipeline.dataset.table import PatchRow
 from pipeline.patches.writer import write_image
 from pipeline.report.drawing import legend
-from pipeline.report.page import Finding, Tile, number, render
 from pipeline.split import Split
 from registration.files.her2 import Her2
 from registration.files.pictures import jpeg_uri
 from registration.files.storage import write_text
 from registration.geometry import Image
+from registration.pages.page import Finding, Tile, Verdict, number, render
+from registration.pages.plots import Limit, histogram, shift_edges
 from registration.result import versions
 
 SHEET_TITLES = {
     "best": "Best aligned",
     "median": "In the middle",
     "worst": "Worst of those kept",
-    "rejected": "Rejected, each close to its limit",
+    "rejected": "Rejected: those nearest to their limit",
 }
-HISTOGRAM_BINS = 40
-SHIFT_SHOWN_UM = 40.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,37 +72,28 @@ class ChanceLine:
     """Median of the kept pairs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One bin of a histogram, in per cent of the plot."""
-
-    x: float
-    kept: float
-    rejected: float
-    title: str
-
-
 def write_report(dataset: Dataset) -> None:
     """Draw all figures into ``figures/`` and write the page."""
     summary = dataset.summary
     sheets = _sheets(dataset)
     maps = _maps(dataset)
-    odd_colours = _odd_colours(dataset)
+    odd_colours, odd_pixels = _odd_colours(dataset), odd_mpp(summary.cases)
+    findings = (_funnel_finding(summary), _split_finding(dataset))
     limit = dataset.plan.settings.max_shift_um
     page = render(
+        "pipeline.report",
         "dataset.html",
         title=dataset.plan.name,
         tiles=_tiles(summary),
         funnel=_funnel_bars(summary),
-        funnel_finding=_funnel_finding(summary),
+        verdict=_verdict(dataset, findings, len(odd_colours) + len(odd_pixels)),
+        funnel_finding=findings[0],
         level_name=level_name,
         summary=summary,
         level_bars=_level_bars(summary),
         slide_bars=_slide_bars(summary),
-        split_finding=_split_finding(dataset),
-        shifts=shift_histogram(dataset.rows),
-        shift_limit=min(100.0, 100 * limit / SHIFT_SHOWN_UM),
-        shift_shown=SHIFT_SHOWN_UM,
+        split_finding=findings[1],
+        shifts=shift_histogram(dataset.rows, limit),
         settings=dataset.plan.settings,
         chance=_chance_lines(dataset),
         sheets=sheets,
@@ -110,7 +101,7 @@ def write_report(dataset: Dataset) -> None:
         map_legend=legend(0.0, limit, "residual shift, µm", "amount"),
         reason_colours={name: f"rgb{colour}" for name, colour in REASON_COLOURS.items()},
         odd_colours=odd_colours,
-        odd_mpp=odd_mpp(summary.cases),
+        odd_mpp=odd_pixels,
         plan=dataset.plan,
         versions=versions(),
     )
@@ -122,23 +113,31 @@ def level_name(level: Her2 | None) -> str:
     return level or UNKNOWN_HER2
 
 
-def shift_histogram(rows: Sequence[PatchRow]) -> list[Column]:
-    """Return the distribution of the residual shift, kept and rejected pairs apart."""
-    edges = np.linspace(0, SHIFT_SHOWN_UM, HISTOGRAM_BINS + 1)
-    counts = []
-    for kept in (True, False):
-        values = [r.shift_um for r in rows if r.kept is kept and r.shift_um is not None]
-        counts.append(np.histogram(np.minimum(values, SHIFT_SHOWN_UM - 1e-6), edges)[0])
-    tallest = max(1, int((counts[0] + counts[1]).max()))
-    return [
-        Column(
-            x=100 * k / HISTOGRAM_BINS,
-            kept=100 * int(counts[0][k]) / tallest,
-            rejected=100 * int(counts[1][k]) / tallest,
-            title=f"{edges[k]:g} to {edges[k + 1]:g} µm: {counts[0][k]} kept, {counts[1][k]} rejected",
-        )
-        for k in range(HISTOGRAM_BINS)
-    ]
+def shift_histogram(rows: Sequence[PatchRow], limit: float) -> Markup:
+    """Draw the distribution of the residual shift, kept and rejected pairs apart."""
+    groups = {
+        name: [row.shift_um for row in rows if row.kept is kept and row.shift_um is not None]
+        for name, kept in (("kept", True), ("rejected, for whatever reason", False))
+    }
+    edges = shift_edges([value for group in groups.values() for value in group], limit)
+    axis = f"residual shift, µm (the last bar holds all from {edges[-2]:.1f} on)"
+    label = "Histogram of the residual shift"
+    return histogram(label, groups, axis, edges, Limit(limit, f"limit {limit:g} µm"))
+
+
+def _verdict(dataset: Dataset, findings: Sequence[Finding], outliers: int) -> Verdict:
+    """Return what the page says first: what there is, and what to look at before training."""
+    doubts = [found.text for found in findings if found.mark != "ok"]
+    left_out = [case.name for case in dataset.summary.cases if case.excluded]
+    if left_out:
+        doubts.append(f"Left out: {', '.join(left_out)}.")
+    if outliers:
+        doubts.append(f"{outliers} findings under Outliers.")
+    kept = f"{dataset.summary.kept} pairs in {', '.join(dataset.summary.splits)}."
+    if doubts:
+        advice = "Look at what is named here before you train on it."
+        return Verdict("look", "look first", (kept, *doubts), advice)
+    return Verdict("ok", "ready", (kept, *(found.text for found in findings)))
 
 
 def _tiles(summary: Summary) -> list[Tile]:

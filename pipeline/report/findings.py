@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from markupsafe import Markup
 
-from pipeline.report.page import Finding, Mark, Tile, number, significant
 from registration.landmarks.projective import leave_one_out
+from registration.pages.page import Finding, Mark, Tile, number, significant
+from registration.pages.plots import range_plot
 from registration.quality.seams import VISIBLE_JUMP_PX
 from registration.quality.verdict import FEW_MATCHED, FEWEST_MATCHED, LARGE_RESIDUAL_UM, MUCH_FILLED
 from registration.result import BlockRecord, ErrorSummary, Registration
@@ -25,14 +27,16 @@ FEWEST_FOR_RESIDUALS = 5
 MOST_FOR_LEFT_OUT = 500
 
 
+LITTLE_LIKENESS = 0.1
+"""A registered block whose sections are no more alike than this shows no evidence of its result."""
+
+
 @dataclass(frozen=True, slots=True)
 class TreRow:
     """Landmark errors at one stage."""
 
     stage: str
     summary: ErrorSummary
-    bar: tuple[float, float, float]
-    """Median, 90th percentile and maximum in percent of a logarithmic axis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ class BlockCell:
     """One block of the grid."""
 
     record: BlockRecord
+    place: str
     mark: Mark
     sign: str
     words: str
@@ -99,11 +104,25 @@ def _error_tiles(registration: Registration) -> list[Tile]:
             Tile("Landmark error", f"{significant(tre.median_um)} µm", note, "none", "tre")
         )
     if residual is not None:
-        note = (
-            f"median; {100 * residual.matched_fraction:.0f} % of {residual.points} points matched"
-        )
-        value, mark = f"{significant(residual.median_um)} µm", residual_finding(registration).mark
-        found.append(Tile("Remaining shift", value, note, mark, "residual"))
+        share = residual.matched_fraction
+        shift: Mark = "look" if residual.median_um > LARGE_RESIDUAL_UM else "ok"
+        matched: Mark = "bad" if share < FEWEST_MATCHED else "look" if share < FEW_MATCHED else "ok"
+        found += [
+            Tile(
+                "Remaining shift",
+                f"{significant(residual.median_um)} µm",
+                f"median of the points that match; limit {LARGE_RESIDUAL_UM:g} µm",
+                shift,
+                "residual",
+            ),
+            Tile(
+                "Points that match",
+                f"{100 * share:.0f} %",
+                f"of {residual.points}, better than chance; limit {100 * FEW_MATCHED:.0f} %",
+                matched,
+                "residual",
+            ),
+        ]
     return found
 
 
@@ -167,10 +186,10 @@ def seams_finding(registration: Registration) -> Finding:
 def blocks_finding(registration: Registration) -> Finding:
     """Say how many blocks were registered."""
     with_tissue = [block for block in registration.blocks if block.status != "blank"]
-    fallen = [block.name for block in with_tissue if block.status == "fallback"]
+    fallen = [block_place(block.name) for block in with_tissue if block.status == "fallback"]
     if not fallen:
         return Finding("ok", f"Yes: all {len(with_tissue)} blocks with tissue were registered.")
-    text = f"{len(fallen)} of {len(with_tissue)} blocks with tissue fell back: {', '.join(fallen)}."
+    text = f"{len(fallen)} of {len(with_tissue)} blocks with tissue fell back: {'; '.join(fallen)}."
     return Finding("bad" if len(fallen) > len(with_tissue) / 2 else "look", text)
 
 
@@ -205,24 +224,23 @@ def start_finding(registration: Registration) -> Finding:
 
 
 def tre_rows(registration: Registration) -> list[TreRow]:
-    """Return the landmark errors of every stage, with bars on one logarithmic axis."""
+    """Return the landmark errors of every stage that has them."""
     found = [
         (stage, registration.quality.tre[key])
         for key, stage in TRE_STAGES.items()
         if key in registration.quality.tre
     ]
-    if not found:
-        return []
-    low = np.log10(0.05)
-    high = np.log10(max(summary.max_px for _, summary in found) * 1.1 + 0.1)
+    return [TreRow(stage, summary) for stage, summary in found]
 
-    def place(value: float) -> float:
-        return float(np.clip((np.log10(max(value, 1e-9)) - low) / (high - low), 0.004, 1) * 100)
 
-    return [
-        TreRow(stage, s, (place(s.median_px), place(s.p90_px), place(s.max_px)))
-        for stage, s in found
-    ]
+def tre_plot(rows: list[TreRow]) -> Markup | None:
+    """Draw the landmark errors of every stage; ``None`` without known points."""
+    if not rows:
+        return None
+    values = {
+        row.stage: (row.summary.median_um, row.summary.p90_um, row.summary.max_um) for row in rows
+    }
+    return range_plot("Landmark error after each step", values, "µm")
 
 
 def landmark_rows(registration: Registration) -> list[LandmarkRow]:
@@ -255,8 +273,18 @@ def landmark_rows(registration: Registration) -> list[LandmarkRow]:
 
 def block_cells(registration: Registration) -> list[BlockCell]:
     """Return the blocks, row by row."""
-    cells = []
-    for record in registration.blocks:
-        mark = STATUS_MARKS[record.status]
-        cells.append(BlockCell(record, mark, Finding(mark, "").sign, STATUS_WORDS[record.status]))
-    return cells
+    return [_block_cell(record) for record in registration.blocks]
+
+
+def block_place(name: str) -> str:
+    """Return a block's name, such as ``1-4``, in words."""
+    row, _, column = name.partition("-")
+    return f"row {row}, column {column}" if column else f"block {name}"
+
+
+def _block_cell(record: BlockRecord) -> BlockCell:
+    mark, words = STATUS_MARKS[record.status], STATUS_WORDS[record.status]
+    alike = record.similarity_after
+    if record.status == "registered" and alike is not None and alike < LITTLE_LIKENESS:
+        mark, words = "none", "registered, but too little alike to confirm it"
+    return BlockCell(record, block_place(record.name), mark, Finding(mark, "").sign, words)

@@ -5,12 +5,22 @@ from __future__ import annotations
 import json
 import shlex
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 
-from pipeline.report.page import number
+from registration.errors import SlideError
+from registration.pages.page import number
 from registration.pair import Pair
 from registration.register import TIMINGS_NAME
 from registration.registered_slide import SUFFIXES
-from registration.result import LANDMARKS_NAME, Registration, SlideRecord, read_record
+from registration.result import (
+    LANDMARKS_NAME,
+    RECORD_NAME,
+    Registration,
+    SlideRecord,
+    read_record,
+)
+from registration.slides.slide import open_slide
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +54,8 @@ class Provenance:
     versions: dict[str, str]
     timings: tuple[Timing, ...]
     total: str
+    date: str
+    """Day on which the registration was finished."""
     command: str
     key: str
 
@@ -52,6 +64,7 @@ def provenance(registration: Registration, pair: Pair) -> Provenance:
     """Collect what the run folder says about itself."""
     timings = _timings(registration)
     settings = registration.settings
+    finished = (registration.folder / RECORD_NAME).stat()
     return Provenance(
         inputs=tuple(_input(registration, pair, stain) for stain in ("he", "ihc")),
         settings={
@@ -64,6 +77,7 @@ def provenance(registration: Registration, pair: Pair) -> Provenance:
         versions=read_record(registration.folder)["versions"],
         timings=timings,
         total=f"{number(sum(timing.seconds for timing in timings), 1)} s",
+        date=f"{datetime.fromtimestamp(finished.st_mtime):%Y-%m-%d}",
         command=command_of(registration),
         key=registration.key,
     )
@@ -73,10 +87,12 @@ def command_of(registration: Registration) -> str:
     """Return the command that makes this registration again, without known points to score it."""
     settings = registration.settings
     words = ["bci-pipeline", "register", registration.he.path, registration.ihc.path]
-    words += ["--out", str(registration.folder)]
+    folder = registration.folder.resolve()
+    words += ["--out", str(folder)]
     if registration.start.source == "landmarks":
-        words += ["--landmarks", str(registration.folder / LANDMARKS_NAME)]
-    words += ["--mpp-he", repr(registration.he.mpp), "--mpp-ihc", repr(registration.ihc.mpp)]
+        words += ["--landmarks", str(folder / LANDMARKS_NAME)]
+    for option, slide in (("--mpp-he", registration.he), ("--mpp-ihc", registration.ihc)):
+        words += [] if _says_mpp(slide) else [option, repr(slide.mpp)]
     words += ["--recipe", settings.recipe, "--channel", settings.channel]
     words += ["--blocks", f"{settings.rows}x{settings.columns}", "--moving", registration.moving]
     if registration.image is None:
@@ -86,6 +102,15 @@ def command_of(registration: Registration) -> str:
         suffix = registration.image[registration.image.index(".") :]
         words += ["--format", formats[suffix]]
     return shlex.join(words)
+
+
+def _says_mpp(record: SlideRecord) -> bool:
+    """Return whether the slide itself says the µm per pixel that it was registered with."""
+    try:
+        with open_slide(Path(record.path)) as slide:
+            return slide.mpp == record.mpp
+    except SlideError:
+        return False
 
 
 def _input(registration: Registration, pair: Pair, stain: str) -> InputRow:

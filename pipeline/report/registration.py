@@ -16,18 +16,19 @@ from pipeline.report.maps import (
     landmark_figure,
     residual_figure,
 )
-from pipeline.report.page import render
 from pipeline.report.places import choose_places, residual_of
 from pipeline.report.provenance import provenance
-from pipeline.report.seams import PLOT, seam_figure
+from pipeline.report.seams import seam_figure
 from pipeline.report.views import views
 from registration.files.storage import write_text
+from registration.pages.page import Mark, Verdict, render
 from registration.pair import Pair
 from registration.quality.seams import VISIBLE_JUMP_PX
 from registration.result import Registration
 from registration.tissue import TissueMap
 
 REPORT_NAME = "report.html"
+MARKS: dict[str, Mark] = {"pass": "ok", "review": "look", "fail": "bad"}
 ADVICE = {
     "pass": "This pair can be used as it is.",
     "review": "Look at what is named here before you use this pair.",
@@ -42,7 +43,9 @@ def write_report(registration: Registration, pair: Pair) -> Path:
     :class:`registration.errors.SlideError` where a slide is damaged there.
     """
     path = registration.folder / REPORT_NAME
-    write_text(path, render("registration.html", **page_values(registration, pair)))
+    write_text(
+        path, render("pipeline.report", "registration.html", **page_values(registration, pair))
+    )
     return path
 
 
@@ -53,7 +56,7 @@ def page_values(registration: Registration, pair: Pair) -> dict[str, Any]:
     return {
         "title": f"{pair.he.path.name} and {pair.ihc.path.name}",
         "registration": registration,
-        "advice": ADVICE[registration.verdict],
+        "verdict": verdict_of(registration),
         "moving_name": "H&E" if registration.moving == "he" else "IHC",
         "fixed_name": "IHC" if registration.moving == "he" else "H&E",
         "tiles": findings.tiles(registration),
@@ -62,6 +65,13 @@ def page_values(registration: Registration, pair: Pair) -> dict[str, Any]:
         **_maps(registration, pair, tissue),
         **_tables(registration),
     }
+
+
+def verdict_of(registration: Registration) -> Verdict:
+    """Return what the page says first."""
+    lines = tuple(f"{reason[:1].upper()}{reason[1:]}." for reason in registration.reasons)
+    word = registration.verdict
+    return Verdict(MARKS[word], word, lines, ADVICE[word])
 
 
 def _maps(registration: Registration, pair: Pair, tissue: TissueMap) -> dict[str, Any]:
@@ -83,7 +93,6 @@ def _maps(registration: Registration, pair: Pair, tissue: TissueMap) -> dict[str
         "residual_finding": findings.residual_finding(registration),
         "seams": seam_figure(registration, pair, tissue, VISIBLE_JUMP_PX),
         "seams_finding": findings.seams_finding(registration),
-        "plot": PLOT,
         "landmarks": rows,
         "landmark_map": landmark_figure(
             np.array([row.fixed for row in rows]).reshape(-1, 2),
@@ -96,8 +105,10 @@ def _maps(registration: Registration, pair: Pair, tissue: TissueMap) -> dict[str
 def _tables(registration: Registration) -> dict[str, Any]:
     """Return the figures that are numbers."""
     cells = findings.block_cells(registration)
+    errors = findings.tre_rows(registration)
     return {
-        "tre": findings.tre_rows(registration),
+        "tre": errors,
+        "tre_plot": findings.tre_plot(errors),
         "tre_finding": findings.tre_finding(registration),
         "start_finding": findings.start_finding(registration),
         "shown_landmarks": findings.SHOWN_LANDMARKS,

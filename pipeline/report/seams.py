@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from registration.files.pictures import jpeg_uri
 from registration.geometry import Box, Image
 from registration.nonrigid.grid import BlockGrid
+from registration.pages.plots import Curve, Limit, curve_plot
 from registration.pair import Pair
 from registration.quality.seams import BorderJumps, border_jumps
 from registration.result import Registration
@@ -17,20 +19,6 @@ from registration.tissue import TissueMap
 from registration.warp import warp_box
 
 STRIP_UM = (300.0, 90.0)
-PLOT = (640.0, 150.0)
-"""Width and height of the plot's own coordinates."""
-
-LEAST_TOP_PX = 0.2
-"""The plot reaches at least this jump, so that a seamless field looks like one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """Jumps along one border, as the points of an SVG polyline."""
-
-    name: str
-    vertical: bool
-    points: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +38,7 @@ class Strip:
 class SeamFigure:
     """The seam check."""
 
-    curves: tuple[Curve, ...]
-    top_px: float
-    """Jump at the upper edge of the plot."""
-    limit_y: float | None
-    """Height in the plot of the limit above which the verdict doubts."""
-    length_mm: float
+    plot: Markup | None
     strip: Strip | None
 
 
@@ -68,24 +51,27 @@ def seam_figure(
     borders = border_jumps(registration.chain.steps[0], grid)
     if not borders:
         return None
-    largest = max(float(border.jump_px.max()) for border in borders)
-    top = max(LEAST_TOP_PX, 1.15 * largest)
-    longest = float(max(size.width, size.height))
     return SeamFigure(
-        tuple(_curve(border, longest, top) for border in borders),
-        top,
-        PLOT[1] * (1 - limit_px / top) if limit_px <= top else None,
-        longest * registration.fixed.mpp / 1000,
+        _plot(borders, registration.fixed.mpp, limit_px),
         _strip(registration, pair, tissue, borders),
     )
 
 
-def _curve(border: BorderJumps, longest: float, top: float) -> Curve:
-    x = border.along / longest * PLOT[0]
-    y = PLOT[1] * (1 - np.minimum(border.jump_px / top, 1.0))
-    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
-    kind = "column" if border.vertical else "row"
-    return Curve(f"border at {kind} {border.position} px", border.vertical, points)
+def _plot(borders: list[BorderJumps], mpp: float, limit_px: float) -> Markup | None:
+    """Draw the jump along every border."""
+    curves = [
+        Curve(
+            f"border at {border.position} px",
+            (border.along * mpp / 1000).tolist(),
+            border.jump_px.tolist(),
+            series=1 if border.vertical else 0,
+            dashed=not border.vertical,
+        )
+        for border in borders
+    ]
+    limit = Limit(limit_px, "limit for the 95th percentile")
+    axes = ("mm along the border", "jump, px")
+    return curve_plot("Jump of the field along the borders of blocks", curves, axes, limit, False)
 
 
 def _strip(

@@ -10,9 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from registration.files.storage import write_json, write_text
+from registration.pages.page import Verdict, render
 from training.evaluation.cases import DIFFERENCE_RANGE, Case, case_metric
 from training.evaluation.charts import draw_chart
 from training.evaluation.paper import PAPER_ROWS
@@ -87,18 +86,17 @@ def as_csv(evaluation: Evaluation) -> str:
 
 def as_html(evaluation: Evaluation, about: About, cases: Sequence[Case]) -> str:
     """Return the report as one page that needs nothing else."""
-    environment = Environment(
-        loader=PackageLoader("training"), autoescape=True, undefined=StrictUndefined
-    )
-    environment.filters |= {"number": number, "interval": interval_text}
-    return environment.get_template("evaluation.html").render(
+    return render(
+        "training",
+        "evaluation.html",
+        filters={"number": number, "interval": interval_text},
         evaluation=evaluation,
         about=about,
         cases=cases,
         case_metric=case_metric(evaluation),
-        headlines=headlines(evaluation),
+        verdict=page_verdict(evaluation),
         charts=[draw_chart(evaluation, metric) for metric in evaluation.metrics],
-        verdict=lambda key, metric: verdict(evaluation, key, metric),
+        compared=lambda key, metric: verdict(evaluation, key, metric),
         counts={level: _count(evaluation, level) for level in evaluation.levels},
         control_notes={candidate.key: candidate.note for candidate in evaluation.candidates},
         paper=PAPER_ROWS,
@@ -123,6 +121,15 @@ def verdict(evaluation: Evaluation, control: str, metric: Metric) -> str:
         return "unclear"
     higher = difference.low > 0
     return "better" if higher == (metric.better == "higher") else "worse"
+
+
+def page_verdict(evaluation: Evaluation) -> Verdict:
+    """Return what the page says first: whether the model beats images that know nothing."""
+    lines = headlines(evaluation)
+    texts = tuple(text for _, text in sorted(lines, key=lambda line: not line[0]))
+    if any(warned for warned, _ in lines):
+        return Verdict("look", "doubtful", texts)
+    return Verdict("ok", "better than images that know nothing", texts)
 
 
 def headlines(evaluation: Evaluation) -> list[tuple[bool, str]]:

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from PIL import Image
 
 from registration.files.pictures import jpeg_uri
 from registration.files.storage import write_text
-from training.run.curves import Plot, draw_plot
+from registration.pages.page import Verdict, render
+from registration.pages.plots import Curve, curve_plot
 from training.run.history import HISTORY, VALIDATION, Table, read_numbers
 
 REPORT = "train.html"
@@ -27,6 +28,14 @@ WAITING_TOO_MUCH = 0.05
 BEATEN_BELOW = 0.05
 """Mean of the discriminator's two losses below which it tells every image."""
 OVERFITTED_DB = 0.5
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One plot with its title."""
+
+    title: str
+    svg: Markup
 
 
 @dataclass(frozen=True)
@@ -43,21 +52,25 @@ def write_report(run: Path) -> None:
     about = json.loads((run / ABOUT).read_text(encoding="utf-8"))
     history = read_numbers(Table(run / HISTORY).rows())
     validation = read_numbers(Table(run / VALIDATION).rows())
-    environment = Environment(
-        loader=PackageLoader("training"), autoescape=True, undefined=StrictUndefined
-    )
-    html = environment.get_template("train.html").render(
+    html = render(
+        "training",
+        "train.html",
         config=config,
         about=about,
-        headlines=headlines(config, about, history, validation),
+        verdict=page_verdict(headlines(config, about, history, validation)),
         scores=_plots(validation, "epoch", {"PSNR, dB": ["psnr"], "SSIM": ["ssim"]}),
-        losses=_plots(history, "step", _loss_groups(history)),
-        speed=_plots(
-            history, "step", {"images per second": ["images_per_s"], "learning rate": ["lr"]}
-        ),
+        losses=_plots(history, "step", _plot_groups(history)),
         sheets=_sheets(run / SAMPLES),
     )
     write_text(run / REPORT, html)
+
+
+def page_verdict(lines: Sequence[tuple[bool, str]]) -> Verdict:
+    """Return what the page says first, warnings before all else."""
+    texts = tuple(text for _, text in sorted(lines, key=lambda line: not line[0]))
+    if any(warned for warned, _ in lines):
+        return Verdict("look", "look at this", texts)
+    return Verdict("ok", "as it should", texts)
 
 
 def headlines(
@@ -116,27 +129,31 @@ def _about_steps(history: Mapping[str, Sequence[float]]) -> list[tuple[bool, str
     return lines
 
 
-def _loss_groups(history: Mapping[str, Sequence[float]]) -> dict[str, list[str]]:
-    """Return the losses that share a plot."""
+def _plot_groups(history: Mapping[str, Sequence[float]]) -> dict[str, list[str]]:
+    """Return the columns that share a plot."""
     names = [name for name in history if re.match(r"[GD]_", name)]
     adversarial = [name for name in names if name.startswith(("G_GAN", "D_"))]
     return {
         "image losses": [name for name in names if name not in adversarial],
         "adversarial losses": adversarial,
+        "images per second": ["images_per_s"],
+        "learning rate": ["lr"],
     }
 
 
 def _plots(
     columns: Mapping[str, Sequence[float]], over: str, groups: Mapping[str, list[str]]
 ) -> list[Plot]:
-    """Return the plots that have anything to show."""
-    if not columns:
-        return []
-    drawn = [
-        draw_plot(title, over, columns[over], {name: columns[name] for name in names})
-        for title, names in groups.items()
-    ]
-    return [plot for plot in drawn if plot is not None]
+    """Draw the groups that have anything to show."""
+    plots = []
+    for title, names in groups.items():
+        curves = [
+            Curve(name, columns[over], columns[name], series)
+            for series, name in enumerate(name for name in names if name in columns)
+        ]
+        if (svg := curve_plot(f"{title} over {over}", curves, (over, ""))) is not None:
+            plots.append(Plot(title, svg))
+    return plots
 
 
 def _sheets(folder: Path) -> list[Sheet]:

@@ -8,10 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from registration.files.her2 import HER2_LEVELS
 from registration.files.storage import write_json, write_text
+from registration.pages.page import Verdict, render
 from training.evaluation.paper import PAPER_READER_ACCURACY
 from training.study.create import GENERATED, REAL
 from training.study.scores import Agreement, Kappa, Share
@@ -56,17 +55,32 @@ def as_json(study: Study, sheets: Sequence[Sheet], found: Agreement) -> dict[str
 
 def as_html(study: Study, found: Agreement) -> str:
     """Return the result as one page that needs nothing else."""
-    environment = Environment(
-        loader=PackageLoader("training"), autoescape=True, undefined=StrictUndefined
-    )
-    environment.filters |= {"share": share_text, "kappa": kappa_text}
-    return environment.get_template("study_agreement.html").render(
+    return render(
+        "training",
+        "study_agreement.html",
+        filters={"share": share_text, "kappa": kappa_text},
+        verdict=page_verdict(found),
         study=study,
         agreement=found,
         levels=HER2_LEVELS,
         kinds=KIND_LABELS,
         paper=PAPER_READER_ACCURACY,
     )
+
+
+def page_verdict(found: Agreement) -> Verdict:
+    """Return what the page says first: how often each reader was right."""
+    lines = tuple(
+        f"{reader.reader}: {_percent(reader.generated)} of the generated and "
+        f"{_percent(reader.real)} of the real images get their level."
+        for reader in found.readers
+    )
+    advice = "The difference between the two is what the stain transfer loses."
+    return Verdict("none", "read by pathologists", lines, advice)
+
+
+def _percent(share: Share) -> str:
+    return f"{100 * share.value:.0f} %" if share.count else "an unknown share"
 
 
 def share_text(share: Share) -> str:

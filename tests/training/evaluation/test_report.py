@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.browser import Browser, check_page
 from registration.files.plain_json import json_text
 from training.data.images import ImageFile, Pixels, write_png
 from training.data.pairs import Pair
 from training.evaluation.cases import dab_difference, draw_cases, pick_cases
-from training.evaluation.charts import draw_chart, value_range
 from training.evaluation.report import (
     About,
     as_csv,
@@ -122,16 +122,6 @@ def test_the_difference_picture_is_brown_where_brown_is_too_much() -> None:
     assert less[0, 5, 2] > less[0, 5, 0] + 50
 
 
-def test_charts_stay_inside_their_frame(evaluation: Evaluation) -> None:
-    for metric in evaluation.metrics:
-        chart = draw_chart(evaluation, metric)
-
-        assert all(chart.left <= d.low <= d.x <= d.high <= chart.width for d in chart.dots)
-        assert all(0 < dot.y < chart.height for dot in chart.dots)
-        assert 2 <= len(chart.ticks) <= 8
-    assert value_range([Interval(np.nan, np.nan, np.nan, 0, 0)]) == (0, 1)
-
-
 def test_the_page_is_one_file_that_asks_the_network_for_nothing(
     evaluation: Evaluation, tmp_path: Path
 ) -> None:
@@ -142,14 +132,22 @@ def test_the_page_is_one_file_that_asks_the_network_for_nothing(
     page = (tmp_path / "evaluation.html").read_text(encoding="utf-8")
     assert len(cases) == 9
     assert page.count("data:image/jpeg;base64,") == 4 * 9
-    assert not re.findall(r"""(?:src|href)=["'](?!data:)|url\(|@import|https?://""", page)
+    assert not re.findall(r"""(?:src|href)=["'](?!data:|#)|url\((?!#)|@import|https?://""", page)
     assert "pyramid &lt;b&gt;model&lt;/b&gt;" in page
-    assert page.count("<svg viewBox") == len(evaluation.metrics)
+    assert page.count('<svg class="plot"') == len(evaluation.metrics)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "evaluation.csv",
         "evaluation.html",
         "evaluation.json",
     ]
+
+
+def test_the_page_fits_a_phone_and_a_desk(
+    evaluation: Evaluation, tmp_path: Path, browser: Browser
+) -> None:
+    write_evaluation(tmp_path, evaluation, ABOUT, draw_cases(evaluation, Scoring(shift_px=1)))
+
+    check_page(browser, tmp_path / "evaluation.html")
 
 
 def test_an_official_evaluation_of_one_image_has_a_page_too(evaluation: Evaluation) -> None:

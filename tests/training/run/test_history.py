@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.browser import Browser, check_page
 from registration.files.storage import write_json, write_text, written_whole
 from training.data.confidence import scale_confidence
 from training.data.images import ImageFile
 from training.data.pairs import Pair
-from training.run.curves import draw_plot, round_numbers
 from training.run.history import Meter, Table, broken_losses, read_numbers
 from training.run.report import headlines, write_report
 from training.run.samples import write_sheet
@@ -74,29 +74,6 @@ def test_files_are_whole_or_not_there(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["x.txt"]
 
 
-def test_curves_lie_within_the_axes_and_long_ones_are_thinned() -> None:
-    xs = [float(i) for i in range(1000)]
-    plot = draw_plot(
-        "t", "step", xs, {"a": [math.sin(x / 50) for x in xs], "nan": [math.nan] * 1000}
-    )
-
-    assert plot is not None
-    (line,) = plot.lines
-    points = [tuple(map(float, p.split(","))) for p in line.points.split(" ")]
-    assert len(points) == 200
-    assert all(plot.left <= x <= plot.right and 0 <= y <= plot.bottom for x, y in points)
-    assert [text for _, text in plot.x_ticks] == ["200", "400", "600", "800"]
-    assert draw_plot("t", "step", [1.0], {"a": [math.nan]}) is None
-
-
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (3, 3.2), (-5, 870), (1e-6, 3e-6)])
-def test_ticks_are_round_and_inside(low: float, high: float) -> None:
-    ticks = round_numbers(low, high)
-
-    assert 3 <= len(ticks) <= 8
-    assert all(low <= tick <= high for tick in ticks)
-
-
 class Tags(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
@@ -106,7 +83,9 @@ class Tags(HTMLParser):
         self.seen.append((tag, dict(attrs)))
 
 
-def test_report_is_one_file_with_curves_and_samples(tmp_path: Path) -> None:
+@pytest.fixture
+def finished_run(tmp_path: Path) -> Path:
+    """The files of a run of three epochs, and its report."""
     write_json(tmp_path / "config.json", {"model": "pix2pix", "recipe": "paper", "epochs": [2, 2]})
     about = {"dataset": "<data>", "train_pairs": 4, "held_out_pairs": 1, "notes": ["warning: few"]}
     about["machine"] = {"device": "cpu", "precision": "32-true"}
@@ -122,18 +101,33 @@ def test_report_is_one_file_with_curves_and_samples(tmp_path: Path) -> None:
         write_sheet(tmp_path / "samples" / f"epoch_{step:04d}.png", [(image, image, image)])
 
     write_report(tmp_path)
+    return tmp_path
 
-    html = (tmp_path / "train.html").read_text()
+
+def test_report_is_one_file_with_curves_and_samples(finished_run: Path) -> None:
+    html = (finished_run / "train.html").read_text()
     tags = Tags()
     tags.feed(html)
     names = [tag for tag, _ in tags.seen]
-    assert names.count("polyline") == 8
+    assert html.count('<svg class="plot"') == 6
     assert names.count("img") == 3
     assert all(
         str(a["src"]).startswith("data:image/jpeg;base64,") for t, a in tags.seen if t == "img"
     )
     assert "http" not in html.replace("http-equiv", "")
     assert "&lt;data&gt;" in html
+
+
+def test_report_fits_a_phone_and_a_desk_and_its_slider_works(
+    finished_run: Path, browser: Browser
+) -> None:
+    page = finished_run / "train.html"
+
+    check_page(browser, page)
+
+    browser.evaluate("which.value = 0, which.dispatchEvent(new Event('input', {bubbles: true}))")
+    assert browser.evaluate("epoch.value") == "1"
+    assert browser.evaluate("document.querySelectorAll('.sheet img:not([hidden])').length") == 1
 
 
 def test_headlines_name_what_goes_wrong() -> None:

@@ -6,12 +6,13 @@ whoever opens a report of a patient's slides tells nobody about it.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from typing import Any, Literal
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 Mark = Literal["ok", "look", "bad", "none"]
@@ -50,9 +51,34 @@ class Tile:
         return MARK_SIGNS[self.mark]
 
 
-def render(template: str, **values: Any) -> str:
-    """Return a page. Raises :class:`jinja2.UndefinedError` for a value that the template lacks."""
-    return _environment().get_template(template).render(**values)
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The first thing on a page: a word, what stands behind it, and what to do."""
+
+    mark: Mark
+    word: str
+    lines: tuple[str, ...]
+    advice: str = ""
+
+    @property
+    def sign(self) -> str:
+        """The mark as a character."""
+        return MARK_SIGNS[self.mark]
+
+
+def render(
+    package: str,
+    template: str,
+    filters: Mapping[str, Callable[..., str]] | None = None,
+    **values: Any,
+) -> str:
+    """Return a page from a template of ``package``; ``filters`` are the template's own.
+
+    Raises :class:`jinja2.UndefinedError` for a value that the template lacks.
+    """
+    environment = _environment(package).overlay()
+    environment.filters = {**environment.filters, **(filters or {})}
+    return environment.get_template(template).render(**values)
 
 
 def number(value: float | None, digits: int = 1) -> str:
@@ -75,19 +101,18 @@ def significant(value: float | None) -> str:
 
 
 @cache
-def _environment() -> Environment:
-    """Return the environment of all reports."""
+def _environment(package: str) -> Environment:
+    """Return the environment of a package's pages."""
+    shared = PackageLoader("registration.pages")
     environment = Environment(
-        loader=PackageLoader("pipeline.report"),
+        loader=ChoiceLoader([PackageLoader(package), shared]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    source = environment.loader
-    assert source is not None
-    environment.globals["style"] = Markup(source.get_source(environment, "report.css")[0])
-    environment.globals["script"] = Markup(source.get_source(environment, "report.js")[0])
+    environment.globals["style"] = Markup(shared.get_source(environment, "page.css")[0])
+    environment.globals["script"] = Markup(shared.get_source(environment, "page.js")[0])
     environment.globals["program_version"] = version("bci-pipeline")
     environment.filters["number"] = number
     environment.filters["significant"] = significant

@@ -1,0 +1,165 @@
+"""A headless Chromium that opens pages of ours: for pictures of the docs, and for tests.
+
+Spoken to through its DevTools protocol, over the web socket client that dask brings along. Opens
+no network: pages are files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Awaitable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from tornado.httpclient import AsyncHTTPClient
+from tornado.websocket import WebSocketClientConnection, websocket_connect
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+PHONE, DESKTOP = (390, 844), (1400, 1000)
+MOST_BYTES = 2**28
+
+
+def check_page(browser: Browser, page: Path) -> None:
+    """Assert that a page says nothing on the console and fits a phone and a desk, light and dark."""
+    for size in (PHONE, DESKTOP):
+        for dark in (False, True):
+            browser.open(page, size, dark)
+            found = browser.evaluate(_WIDER)
+            assert not browser.complaints, browser.complaints
+            assert found["page"] <= size[0], f"{page.name} at {size[0]} px: {found}"
+
+
+_WIDER = """(() => ({
+  page: document.documentElement.scrollWidth,
+  culprits: [...document.querySelectorAll("body *")]
+    .filter((part) => part.getBoundingClientRect().right > innerWidth + 1).slice(0, 5)
+    .map((part) => part.outerHTML.slice(0, 120)),
+}))()"""
+
+
+def find_chromium() -> str | None:
+    """Return the path of a Chromium, ``None`` where there is none."""
+    return next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+@dataclass
+class Browser(AbstractContextManager["Browser"]):
+    """One tab. Pages of any width, what their scripts say, and pictures of them."""
+
+    complaints: list[str] = field(default_factory=list)
+    """Errors and warnings on the console, and exceptions, since the page was opened."""
+
+    def __enter__(self) -> Self:
+        chromium = find_chromium()
+        assert chromium is not None
+        self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        command = [
+            chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+            "--no-first-run", "--disable-background-networking", "--hide-scrollbars",
+            "--remote-debugging-port=0", f"--user-data-dir={self._profile.name}", "about:blank",
+        ]  # fmt: skip
+        self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        self._loop = asyncio.new_event_loop()
+        self._number = 0
+        self._socket: WebSocketClientConnection = self._run(self._connect())
+        for name in ("Page", "Runtime", "Log"):
+            self.call(f"{name}.enable")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+        self._process.kill()
+        self._process.wait()
+        self._run(asyncio.sleep(0.05))
+        self._loop.close()
+        self._profile.cleanup()
+
+    def open(
+        self, page: Path, size: tuple[int, int] = DESKTOP, dark: bool = False, paper: bool = False
+    ) -> None:
+        """Show a file at a width and height in CSS pixels, as on a phone where it is narrow."""
+        self.complaints.clear()
+        width, height = size
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width, height=height, deviceScaleFactor=1, mobile=width < 600,
+        )  # fmt: skip
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        media = "print" if paper else ""
+        self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
+        url = page.resolve().as_uri()
+        self.call("Page.navigate", url=url)
+        while self.evaluate("document.readyState + location.href") != f"complete{url}":
+            self._run(asyncio.sleep(0.02))
+
+    def evaluate(self, expression: str) -> Any:
+        """Return what a JavaScript expression comes to, promises awaited."""
+        found = self.call(
+            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
+        )
+        if "exceptionDetails" in found:
+            raise AssertionError(f"{expression}: {found['exceptionDetails']}")
+        return found["result"].get("value")
+
+    def screenshot(self, whole: bool = True) -> bytes:
+        """Return a PNG of the page, down to its end unless only the window is wanted."""
+        found = self.call(
+            "Page.captureScreenshot", captureBeyondViewport=whole, **self._clip(whole)
+        )
+        return base64.b64decode(found["data"])
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Ask the browser for something; see the DevTools protocol."""
+        return dict(self._run(self._ask(method, parameters)))
+
+    def _clip(self, whole: bool) -> dict[str, Any]:
+        if not whole:
+            return {}
+        size = "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
+        width, height = self.evaluate(size)
+        return {"clip": {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}}
+
+    def _run(self, work: Awaitable[Any]) -> Any:
+        return self._loop.run_until_complete(asyncio.wait_for(work, 60))
+
+    async def _connect(self) -> WebSocketClientConnection:
+        port = Path(self._profile.name, "DevToolsActivePort")
+        while not port.exists() or not port.read_text():
+            await asyncio.sleep(0.05)
+        address = f"127.0.0.1:{port.read_text().splitlines()[0]}"
+        client = AsyncHTTPClient(force_instance=True)
+        tabs = json.loads((await client.fetch(f"http://{address}/json")).body)
+        client.close()
+        url = next(tab["webSocketDebuggerUrl"] for tab in tabs if tab["type"] == "page")
+        return await websocket_connect(url, max_message_size=MOST_BYTES)
+
+    async def _ask(self, method: str, parameters: dict[str, Any]) -> Any:
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": parameters}
+        await self._socket.write_message(json.dumps(message))
+        while True:
+            text = await self._socket.read_message()
+            assert text is not None, "the browser has gone"
+            answer = json.loads(text)
+            if answer.get("id") == self._number:
+                if "error" in answer:
+                    raise AssertionError(f"{method}: {answer['error']}")
+                return answer["result"]
+            self._listen(answer)
+
+    def _listen(self, event: dict[str, Any]) -> None:
+        """Keep what a page complains about."""
+        what, said = event.get("method"), event.get("params", {})
+        if what == "Runtime.exceptionThrown":
+            self.complaints.append(str(said["exceptionDetails"]))
+        elif what == "Log.entryAdded" and said["entry"]["level"] in ("error", "warning"):
+            self.complaints.append(str(said["entry"]))
+        elif what == "Runtime.consoleAPICalled" and said["type"] in ("error", "warning", "assert"):
+            self.complaints.append(str(said["args"]))
