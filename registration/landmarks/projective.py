@@ -16,7 +16,7 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import optimize, stats
 
 from registration.errors import LandmarkError
 from registration.geometry import Box, Points, Size, mesh
@@ -31,7 +31,6 @@ from registration.landmarks.problems import (
 )
 from registration.transforms import Projective
 
-REFINEMENT_STEPS = 5
 PERSPECTIVE_GAIN = 0.9
 """A perspective fit is chosen where its leave-one-out error is below this share of the affine's."""
 OUTLIER_PAIRS = 6
@@ -114,8 +113,8 @@ def fit_affine(fixed: Points, moving: Points) -> Projective:
 def fit_homography(fixed: Points, moving: Points) -> Projective:
     """Return the least-squares homography of four or more pairs.
 
-    Normalised direct linear transform (Hartley, PAMI 1997), then Gauss-Newton steps on the distance
-    in the moving slide.
+    Normalised direct linear transform (Hartley, PAMI 1997), then least squares of the distance in the
+    moving slide.
     """
     to_unit_fixed, to_unit_moving = _normalizing(fixed), _normalizing(moving)
     source, target = to_unit_fixed(fixed), to_unit_moving(moving)
@@ -217,31 +216,14 @@ def _direct_linear(source: Points, target: Points) -> NDArray[np.float64]:
 
 
 def _refined(matrix: NDArray[np.float64], source: Points, target: Points) -> NDArray[np.float64]:
-    """Lower the geometric error by Gauss-Newton steps; keeps a step only where it helps."""
-    error = _squared_error(matrix, source, target)
-    for _ in range(REFINEMENT_STEPS):
-        mapped = Projective(matrix)(source)
-        weight = 1 / (source @ matrix[2, :2] + matrix[2, 2])
-        row = np.column_stack([source, np.ones(len(source))]) * weight[:, None]
-        zeros = np.zeros_like(row)
-        jacobian = np.vstack(
-            [
-                np.hstack([row, zeros, -mapped[:, :1] * row[:, :2]]),
-                np.hstack([zeros, row, -mapped[:, 1:] * row[:, :2]]),
-            ]
-        )
-        step = np.linalg.lstsq(jacobian, (target - mapped).T.ravel(), rcond=None)[0]
-        candidate = matrix + np.append(step, 0.0).reshape(3, 3)
-        candidate_error = _squared_error(candidate, source, target)
-        if not candidate_error < error:
-            break
-        matrix, error = candidate, candidate_error
-    return matrix
+    """Lower the geometric error, by Levenberg and Marquardt's method."""
 
+    def error(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        mapped = Projective(np.append(values, 1.0).reshape(3, 3))(source)
+        return np.asarray((mapped - target).ravel())
 
-def _squared_error(matrix: NDArray[np.float64], source: Points, target: Points) -> float:
-    """Return the sum of squared distances."""
-    return float((residuals(Projective(matrix), source, target) ** 2).sum())
+    found = optimize.least_squares(error, matrix.ravel()[:8], method="lm", xtol=1e-12)
+    return np.append(found.x, 1.0).reshape(3, 3)
 
 
 def _outliers(fixed: Points, moving: Points, names: Sequence[str]) -> list[Problem]:
