@@ -165,13 +165,6 @@ def mesh(xs: NDArray[np.float64], ys: NDArray[np.float64]) -> Points:
     return np.stack([grid_x.ravel(), grid_y.ravel()], axis=1)
 
 
-def pixel_centers(box: Box, downsample: float = 1.0) -> Points:
-    """Return the level-0 points of every pixel of a level's ``box``, row by row, ``(h * w, 2)``."""
-    return mesh(
-        axis_positions(box.x, box.width, downsample), axis_positions(box.y, box.height, downsample)
-    )
-
-
 def look_up(plane: NDArray[np.generic], points: Points) -> NDArray[Any]:
     """Return ``(N,)`` values of an ``(h, w)`` plane at the pixels nearest to ``(N, 2)`` points.
 

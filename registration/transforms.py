@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from registration.bspline import BSpline, cubic_weights
-from registration.geometry import Box, Points, mesh, spaced, to_rows_columns
+from registration.geometry import Box, Points, mesh, to_rows_columns
 
 Real = TypeVar("Real", np.float32, np.float64)
 
@@ -128,15 +128,6 @@ class DisplacementField:
         nodes = np.asarray(displacement, np.float64)
         filtered = [ndimage.spline_filter(nodes[..., k], order=3, mode="mirror") for k in (0, 1)]
         return cls(origin, float(spacing), np.stack(filtered, axis=-1))
-
-    @property
-    def node_axes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Level-0 positions of the columns and rows of nodes."""
-        rows, columns = self.coefficients.shape[:2]
-        return (
-            spaced(columns, self.spacing, self.origin[0]),
-            spaced(rows, self.spacing, self.origin[1]),
-        )
 
     def displacement(self, points: Points) -> Points:
         """Return ``u`` at ``(N, 2)`` points."""

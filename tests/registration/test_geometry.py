@@ -1,17 +1,17 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from registration.geometry import (
     Box,
     Size,
-    axis_positions,
+    farthest_first,
     from_level0,
+    look_up,
     mesh,
-    pixel_centers,
+    outermost,
     to_level0,
     to_rows_columns,
 )
@@ -99,13 +99,19 @@ def test_columns_and_rows_are_those_whose_crossings_lie_inside() -> None:
     np.testing.assert_array_equal(inside, expected)
 
 
-@pytest.mark.parametrize("downsample", [1.0, 2.0, 2.5])
-def test_pixel_centers_follow_the_order_of_an_array(downsample: float) -> None:
-    box = Box(2, 5, 3, 2)
-    centers = pixel_centers(box, downsample).reshape(box.height, box.width, 2)
-    np.testing.assert_allclose(centers[0, :, 0], axis_positions(2, 3, downsample))
-    np.testing.assert_allclose(centers[:, 0, 1], axis_positions(5, 2, downsample))
-    np.testing.assert_allclose(to_level0(np.array([[4.0, 6.0]]), downsample)[0], centers[1, 2])
+def test_a_plane_is_looked_up_at_the_nearest_pixel_and_is_zero_outside() -> None:
+    plane = np.arange(1, 13).reshape(3, 4)
+    points = np.array([[3.0, 1.0], [0.4, 1.6], [3.6, 0.0], [-0.6, 0.0], [2.0, 2.6], [0.0, -9.0]])
+    np.testing.assert_array_equal(look_up(plane, points), [8, 9, 0, 0, 0, 0])
+    assert look_up(plane > 3, points).dtype == bool
+    assert look_up(plane, points[:0]).shape == (0,)
+
+
+def test_points_are_chosen_farthest_first() -> None:
+    points = np.array([[0.0, 0.0], [1.0, 0.0], [10.0, 1.0], [10.0, 8.0], [0.0, 7.0]])
+    assert outermost(points) == 3
+    assert farthest_first(points, 3, 3) == [3, 0, 2]
+    assert sorted(farthest_first(points, 9, 0)) == [0, 1, 2, 3, 4]
 
 
 def test_rows_and_columns_index_an_array_at_points() -> None:

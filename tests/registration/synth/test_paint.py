@@ -15,7 +15,7 @@ from skimage.color import rgb2hed
 from skimage.registration import phase_cross_correlation
 
 from registration.files.her2 import HER2_LEVELS
-from registration.geometry import Box, Image, Points, Size, axis_positions, pixel_centers
+from registration.geometry import Box, Image, Points, Size, axis_positions, mesh
 from registration.synth.case import MASK_DOWNSAMPLE, Ground, ground_mask, render_pair
 from registration.synth.damage import REACH_PX, plan_damage
 from registration.synth.noise import TEXTURE_SIDE
@@ -63,7 +63,7 @@ def test_nuclei_lie_where_the_truth_says() -> None:
 def test_every_pixel_reads_the_scene_where_the_truth_says() -> None:
     he, ihc, truth = cut_sections(SETTINGS)
     box = Box(301, 205, 212, 181)
-    pixels = pixel_centers(box)
+    pixels = mesh(axis_positions(box.x, box.width), axis_positions(box.y, box.height))
 
     for cut, on_he in ((he, pixels), (ihc, truth(pixels))):
         view = View(cut, box)
