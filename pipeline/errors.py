@@ -6,6 +6,7 @@
       ├── UsageError (also ValueError)     options that contradict each other or cannot be met
       ├── ManifestError (also ValueError)  a manifest is unreadable or wrong
       └── DatasetError                     a dataset folder is missing, foreign or incomplete
+            └── NoPairsError               no pair of patches passed the limits
 """
 
 
@@ -23,3 +24,7 @@ class ManifestError(PipelineError, ValueError):
 
 class DatasetError(PipelineError):
     """A dataset folder is missing, incomplete, or was written by something else."""
+
+
+class NoPairsError(DatasetError):
+    """No pair of patches passed the limits, so that there is no dataset to write."""

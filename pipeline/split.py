@@ -6,6 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Self, get_args
 
 from pydantic import model_validator
@@ -76,8 +77,15 @@ def assign_splits(cases: Iterable[Labelled], settings: SplitSettings) -> dict[st
 def check_leakage(rows: Sequence[Mapping[str, object]]) -> None:
     """Raise :class:`DatasetError` when a patient or a slide appears in two splits.
 
-    ``rows`` have ``patient``, ``he_hash``, ``ihc_hash``, ``split`` and ``case``.
+    ``rows`` have ``patient``, ``he_hash``, ``ihc_hash``, ``split`` and ``case``, and may have
+    ``he_path`` and ``ihc_path``, by which slides are then called.
     """
+    names = {
+        row[f"{stain}_hash"]: Path(str(row[f"{stain}_path"])).name
+        for row in rows
+        for stain in ("he", "ihc")
+        if f"{stain}_path" in row
+    }
     found: dict[tuple[str, object], set[str]] = defaultdict(set)
     cases: dict[tuple[str, object], set[str]] = defaultdict(set)
     for row in rows:
@@ -86,7 +94,7 @@ def check_leakage(rows: Sequence[Mapping[str, object]]) -> None:
                 found[kind, row[kind]].add(str(row["split"]))
                 cases[kind, row[kind]].add(str(row["case"]))
     leaks = [
-        f"{'patient' if kind == 'patient' else 'slide'} {value} is in "
+        f"{'patient' if kind == 'patient' else 'slide'} {names.get(value, value)} is in "
         f"{' and '.join(sorted(splits))} (cases {', '.join(sorted(cases[kind, value]))})"
         for (kind, value), splits in sorted(found.items(), key=str)
         if len(splits) > 1
@@ -96,6 +104,27 @@ def check_leakage(rows: Sequence[Mapping[str, object]]) -> None:
             "the same tissue would be trained on and tested on: "
             f"{'; '.join(leaks)}. Give cases that share a slide the same patient."
         )
+
+
+def oddities(
+    cases: Sequence[Labelled], splits: Mapping[str, Split], settings: SplitSettings
+) -> tuple[str, ...]:
+    """Return what will be missed later: splits without a patient, HER2 levels not trained on."""
+    found = [
+        f"no patient is left for {split}; add patients, or give every case a split in the labels"
+        for split in SPLITS
+        if settings.shares[split] > 0 and split not in splits.values()
+    ]
+    held: dict[str, set[Split]] = defaultdict(set)
+    for case in cases:
+        if case.her2 is not None:
+            held[case.her2].add(splits[case.patient])
+    found += [
+        f"HER2 {level} is in {' and '.join(sorted(where))} alone: nothing of it is trained on"
+        for level, where in sorted(held.items())
+        if "train" not in where
+    ]
+    return tuple(found)
 
 
 def _per_patient(cases: Iterable[Labelled]) -> tuple[dict[str, Split], dict[str, str]]:

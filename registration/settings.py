@@ -7,10 +7,10 @@ fields, so that nothing is said twice. A leaf module, which training imports too
 ...     size: int = setting(1024, "Side of a patch.", unit="px", ge=64, le=8192)
 >>> Cut.of({"size": "512"}).size
 512
->>> Cut.of({"size": 3}, "patch: ")
+>>> Cut.of({"size": 3})
 Traceback (most recent call last):
 ...
-registration.errors.SettingsError: patch: size: expected 64 to 8192 px, found 3
+registration.errors.SettingsError: size: expected 64 to 8192 px, found 3
 """
 
 from __future__ import annotations
@@ -37,19 +37,30 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @classmethod
-    def of(cls, values: Mapping[str, Any], source: str = "", *, options: bool = False) -> Self:
+    def of(
+        cls,
+        values: Mapping[str, Any],
+        *,
+        names: Mapping[str, str] | None = None,
+        options: bool = False,
+    ) -> Self:
         """Return the settings with ``values``, which may still be text.
 
-        Raises :class:`SettingsError` with one sentence per mistake; ``source`` stands before each,
-        and with ``options`` settings are named as on the command line.
+        Raises :class:`SettingsError` with one sentence per mistake. ``names`` says how a message
+        calls a setting; with ``options`` it is called as on the command line.
         """
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            found = [problem(detail, cls) for detail in error.errors()]
-            if options:
-                found = [(_as_option(cls, where), message) for where, message in found]
-            raise SettingsError("\n".join(source + _sentence(*each) for each in found)) from error
+            called = {info.name: f"--{info.option}" for info in setting_infos(cls) if options}
+            called |= names or {}
+            found = (problem(detail, cls) for detail in error.errors())
+            raise SettingsError(
+                "\n".join(
+                    ": ".join([*(called.get(str(part), str(part)) for part in where), message])
+                    for where, message in found
+                )
+            ) from error
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as plain values that JSON knows."""
@@ -219,12 +230,3 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 def _nearest(name: str, names: list[str]) -> str:
     known = f"; known here: {', '.join(names)}" if names else ""
     return did_you_mean(name, names) or known
-
-
-def _as_option(model: type[BaseModel], where: Place) -> Place:
-    names = {info.name: f"--{info.option}" for info in setting_infos(model)}
-    return tuple(names.get(str(part), part) for part in where)
-
-
-def _sentence(where: Place, message: str) -> str:
-    return ": ".join([*(str(part) for part in where), message])

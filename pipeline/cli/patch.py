@@ -11,6 +11,7 @@ import typer
 from pipeline.cli.help import add_command
 from pipeline.cli.options import AsJson, DryRun, Scheduler, WorkerCount, with_settings
 from pipeline.cli.progress import progress_on_stderr
+from pipeline.errors import NoPairsError
 from pipeline.patches.settings import PatchSettings
 from pipeline.split import SplitSettings
 from registration.files.plain_json import json_text
@@ -68,8 +69,14 @@ def patch(
         plan = plan_patches(request, workers)
         typer.echo(json_text(plan) if as_json else _plan_text(plan))
         return
-    with progress_on_stderr() as progress:
-        outcome = run_patch(request, workers, scheduler, progress)
+    try:
+        with progress_on_stderr() as progress:
+            outcome = run_patch(request, workers, scheduler, progress)
+    except NoPairsError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    for note in outcome.notes:
+        typer.echo(f"note: {note}", err=True)
     record = outcome.record
     typer.echo(
         json_text({"folder": str(out), "failed": outcome.failed, **record})

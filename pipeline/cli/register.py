@@ -22,6 +22,7 @@ from pipeline.cli.options import (
 )
 from pipeline.cli.progress import progress_on_stderr
 from pipeline.stages.settings import RegisterSettings
+from registration.errors import StartError
 from registration.files.plain_json import json_text
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def register(
     as_json: AsJson = False,
 ) -> None:
     """Register an H&E slide and an IHC slide of the same case."""
-    from pipeline.stages.register import RegisterRequest, plan, run_request
+    from pipeline.stages.register import RegisterRequest, is_done, plan, run_request
 
     request = RegisterRequest(
         he=he,
@@ -101,8 +102,17 @@ def register(
     if dry_run:
         typer.echo(json_text(plan(request)) if as_json else _plan_text(plan(request)))
         return
-    with progress_on_stderr(STAGES) as progress:
-        registration = run_request(request, workers, scheduler, progress)
+    already = is_done(request)
+    try:
+        with progress_on_stderr(STAGES) as progress:
+            registration = run_request(request, workers, scheduler, progress)
+    except StartError as error:
+        if as_json:
+            refused = {"verdict": "not registered", "reasons": [str(error)]}
+            typer.echo(json_text({"folder": str(request.out), **refused}))
+        raise
+    if already:
+        typer.echo(f"done already, nothing to do: {request.out}", err=True)
     typer.echo(_json(registration) if as_json else _summary(registration))
     if registration.verdict == "fail":
         sys.exit(1)
@@ -110,7 +120,11 @@ def register(
 
 def _plan_text(planned: dict[str, object]) -> str:
     width = max(map(len, planned))
-    return "\n".join(f"{key:<{width}}  {value}" for key, value in planned.items())
+    words = {True: "yes", False: "no"}
+    return "\n".join(
+        f"{key:<{width}}  {words[value] if isinstance(value, bool) else value}"
+        for key, value in planned.items()
+    )
 
 
 def _json(registration: Registration) -> str:
@@ -123,6 +137,8 @@ def _json(registration: Registration) -> str:
 def _summary(registration: Registration) -> str:
     """Return the lines a person wants to see first."""
     lines = [f"verdict   {registration.verdict}: {'; '.join(registration.reasons)}"]
+    if registration.start.mirrored:
+        lines.append("mirrored  one section lies face down; the H&E slide is turned over")
     statuses = [block.status for block in registration.blocks]
     counts = [f"{statuses.count(kind)} {kind}" for kind in ("registered", "blank", "fallback")]
     lines.append(f"blocks    {', '.join(counts)}")

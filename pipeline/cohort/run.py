@@ -28,7 +28,7 @@ from pipeline.dataset.assemble import assemble, check_ours, finished_dataset_key
 from pipeline.dataset.plan import REPORT_NAME
 from pipeline.errors import PipelineError, UsageError
 from pipeline.manifest.manifest import Case
-from pipeline.patches.case import cut_case
+from pipeline.patches.case import cut_case, is_failure
 from pipeline.stages.register import run_request
 from registration.errors import RegistrationError
 from registration.execution import Cluster, Progress, usable_cores, workers
@@ -198,8 +198,8 @@ def _collect(cohort: Cohort, case: Case, stages: Sequence[Stage], outcome: Outco
             outcome.failed[case.id] = f"{stage}: {state.note}"
             return
         if state.word == "excluded":
-            by_person = not state.note.startswith("registration failed")
-            (outcome.excluded if by_person else outcome.failed)[case.id] = state.note
+            left_out = outcome.failed if is_failure(state.note) else outcome.excluded
+            left_out[case.id] = state.note
             return
 
 

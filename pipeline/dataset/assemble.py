@@ -23,7 +23,7 @@ from pipeline.dataset.plan import FORMAT, FORMAT_VERSION, RECORD_NAME, Dataset, 
 from pipeline.dataset.report import write_report
 from pipeline.dataset.summary import DatasetCase, summarise
 from pipeline.dataset.table import COLUMNS, PatchRow, write_tables
-from pipeline.errors import DatasetError, UsageError
+from pipeline.errors import NoPairsError, UsageError
 from pipeline.patches.record import Candidate, CasePatches
 from pipeline.patches.writer import SUFFIXES
 from pipeline.split import Labelled, Split, assign_splits, check_leakage
@@ -34,14 +34,14 @@ from registration.result import versions
 def assemble(plan: DatasetPlan, folder: Path) -> Dataset:
     """Write a dataset into ``folder``, replacing an older one of ours.
 
-    Raises :class:`DatasetError` where no pair is left, a patient is in two splits, or the same
-    slide would be in two; :class:`UsageError` where the folder holds something else.
+    Raises :class:`NoPairsError` where no pair is left, :class:`DatasetError` where a patient or a
+    slide would be in two splits; :class:`UsageError` where the folder holds something else.
     """
     plan = replace(plan, cases=tuple(sorted(plan.cases, key=lambda case: case.name)))
     rows, images = table_of(plan)
     check_leakage([asdict(row) for row in rows])
     if not any(row.kept for row in rows):
-        raise DatasetError(_why_empty(plan, rows))
+        raise NoPairsError(_why_empty(plan, rows))
     _clear(folder)
     for path, source in images.items():
         _link(source, folder / path)

@@ -32,16 +32,21 @@ KEY_VERSION = 1
 """Raised when cutting changes, so that older images are not taken up again."""
 
 CUT_AT_ONCE = 4
+FAILED = "failed: "
+BY_PERSON = {"rejected": "rejected by a person", "needs landmarks": "a person asks for landmarks"}
+
+
+def is_failure(excluded: str) -> bool:
+    """Return whether a case is left out because something went wrong, and not by a person."""
+    return excluded not in BY_PERSON.values()
 
 
 def exclusion(registration: Registration) -> str | None:
     """Return why a run may not enter a dataset; a person's review overrules the verdict."""
-    if registration.review == "rejected":
-        return "rejected by a person"
-    if registration.review == "needs landmarks":
-        return "a person asks for landmarks"
+    if registration.review in BY_PERSON:
+        return BY_PERSON[registration.review]
     if registration.verdict == "fail" and registration.review != "accepted":
-        return f"registration failed: {'; '.join(registration.reasons)}"
+        return f"registration {FAILED}{'; '.join(registration.reasons)}"
     return None
 
 

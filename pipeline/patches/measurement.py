@@ -13,7 +13,7 @@ from pipeline.patches.geometry import PatchGeometry, Surveyor
 from pipeline.patches.grid import PatchGrid
 from pipeline.patches.selection import Measured, measure_all
 from pipeline.patches.writer import RunSource
-from registration.execution import Progress, Workers
+from registration.execution import Progress, Workers, prefixed
 from registration.files.storage import settings_hash, write_json
 from registration.geometry import Box
 from registration.tissue import TissueMap
@@ -60,8 +60,10 @@ def measure_case(
     registration, pair = source.open()
     tissue = TissueMap.of(pair.fixed_slide)
     boxes = candidate_boxes(grid, tissue)
-    fixed = content_map(pair.fixed_slide, tissue, workers, progress)
-    moving = content_map(pair.moving_slide, TissueMap.of(pair.moving_slide), workers, progress)
+    names = ("IHC", "H&E") if pair.moving == "he" else ("H&E", "IHC")
+    of_fixed, of_moving = (prefixed(name, progress) for name in names)
+    fixed = content_map(pair.fixed_slide, tissue, workers, of_fixed)
+    moving = content_map(pair.moving_slide, TissueMap.of(pair.moving_slide), workers, of_moving)
     surveyor = Surveyor(registration, fixed, moving)
     geometry = [surveyor.measure(grid.level0(box)) for box in boxes]
     worth = [_is_worth_comparing(item) for item in geometry]

@@ -10,16 +10,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.dataset.assemble import assemble, check_ours, finished_dataset_key
+from pipeline.dataset.assemble import assemble, check_ours, finished_dataset_key, table_of
 from pipeline.dataset.plan import RECORD_NAME, DatasetPlan
 from pipeline.dataset.summary import DatasetCase
-from pipeline.errors import DatasetError, PipelineError, UsageError
+from pipeline.dataset.table import CSV_NAME, write_tables
+from pipeline.errors import DatasetError, NoPairsError, PipelineError, UsageError
 from pipeline.labels import Label, read_labels
-from pipeline.patches.case import case_key, cut_case, exclusion, grid_of
+from pipeline.patches.case import FAILED, case_key, cut_case, exclusion, grid_of, is_failure
 from pipeline.patches.measurement import candidate_boxes
 from pipeline.patches.settings import PatchSettings
-from pipeline.split import Labelled, SplitSettings, assign_splits, check_leakage
-from registration.errors import RegistrationError
+from pipeline.split import Labelled, SplitSettings, assign_splits, check_leakage, oddities
+from registration.errors import RegistrationError, RunError
 from registration.execution import Progress, prefixed, usable_cores, workers
 from registration.result import Registration
 from registration.tissue import TissueMap
@@ -44,7 +45,13 @@ class PatchRequest:
 
     @property
     def cases(self) -> dict[str, Path]:
-        """Run folders by case name. Raises :class:`UsageError` for names that occur twice."""
+        """Run folders by case name.
+
+        Raises :class:`UsageError` for a folder that is not there, and for names that occur twice.
+        """
+        missing = [str(run) for run in self.runs if not run.is_dir()]
+        if missing:
+            raise UsageError(f"there is no folder {', '.join(missing)}; name what `register` wrote")
         names = Counter(run.resolve().name for run in self.runs)
         twice = [name for name, count in names.items() if count > 1]
         if twice:
@@ -56,11 +63,13 @@ class PatchRequest:
 
 @dataclass(frozen=True)
 class PatchOutcome:
-    """A finished dataset, and the cases that could not be cut."""
+    """A finished dataset, what had to be left out of it, and what to know about it."""
 
     record: dict[str, Any]
     """What ``dataset.json`` holds."""
     failed: dict[str, str]
+    """Reasons by case; cases that a person left out are not among them."""
+    notes: tuple[str, ...] = ()
 
 
 def run_patch(
@@ -70,16 +79,20 @@ def run_patch(
 
     A run that cannot be used is left out and named. Raises :class:`UsageError` for contradictory
     options and a folder of something else; :class:`DatasetError` before any work where a patient or
-    a slide would be in two splits, and after it where no pair is left.
+    a slide would be in two splits; :class:`NoPairsError` after it where no pair is left.
     """
     planned = _planned(request)
     plan = _plan(request, planned)
+    failed = {
+        case.name: case.excluded
+        for case in planned
+        if case.excluded is not None and is_failure(case.excluded)
+    }
+    notes = _check_splits(request, planned)
     if finished_dataset_key(request.out) == plan.key:
-        return PatchOutcome(read_dataset(request.out), {})
+        return PatchOutcome(read_dataset(request.out), failed, notes)
     check_ours(request.out)
-    _check_splits(request, planned)
     work = request.out / WORK
-    failed: dict[str, str] = {}
     cut: list[DatasetCase] = []
     with workers(count, scheduler) as crew:
         for case in planned:
@@ -93,14 +106,23 @@ def run_patch(
                 cut.append(replace(case, patches=patches))
             except (RegistrationError, PipelineError) as error:
                 failed[case.name] = str(error)
-                cut.append(replace(case, key=None, excluded=f"failed: {error}"))
-    assemble(_plan(request, cut), request.out)
+                cut.append(replace(case, key=None, excluded=f"{FAILED}{error}"))
+    done = _plan(request, cut)
+    try:
+        assemble(done, request.out)
+    except NoPairsError as error:
+        write_tables(work, table_of(done)[0])
+        raise NoPairsError(f"{error} The scores are in {work / CSV_NAME}.") from error
     shutil.rmtree(work, ignore_errors=True)
-    return PatchOutcome(read_dataset(request.out), failed)
+    return PatchOutcome(read_dataset(request.out), failed, notes)
 
 
 def plan_patches(request: PatchRequest, count: int | None) -> list[dict[str, object]]:
-    """Return, per case, what ``count`` workers would cut, with disk and memory, without cutting."""
+    """Return, per case, what ``count`` workers would cut, with disk and memory, without cutting.
+
+    Raises what :func:`run_patch` would refuse.
+    """
+    check_ours(request.out)
     settings = request.settings
     gib = MAIN_GIB + (count or usable_cores()) * WORKER_GIB
     planned = _planned(request)
@@ -149,23 +171,30 @@ def _planned(request: PatchRequest) -> list[DatasetCase]:
     return [_planned_case(name, run, labels[name], request) for name, run in cases.items()]
 
 
-def _check_splits(request: PatchRequest, cases: Sequence[DatasetCase]) -> None:
-    """Refuse a dataset whose splits would share a patient or a slide, as `assemble` would later."""
+def _check_splits(request: PatchRequest, cases: Sequence[DatasetCase]) -> tuple[str, ...]:
+    """Refuse a dataset whose splits would share a patient or a slide, as `assemble` would later.
+
+    Returns what is odd about the splits.
+    """
     ready = [case for case in cases if not case.excluded]
-    splits = assign_splits(
-        [Labelled(case.patient, case.her2, case.split) for case in ready], request.split
-    )
+    labelled = [Labelled(case.patient, case.her2, case.split) for case in ready]
+    splits = assign_splits(labelled, request.split)
     rows: list[dict[str, object]] = []
     for case in ready:
         run = Registration.load(request.cases[case.name])
         whose = {"case": case.name, "patient": case.patient, "split": splits[case.patient]}
-        rows.append({**whose, "he_hash": run.he.hash, "ihc_hash": run.ihc.hash})
+        hashes = {"he_hash": run.he.hash, "ihc_hash": run.ihc.hash}
+        rows.append({**whose, **hashes, "he_path": run.he.path, "ihc_path": run.ihc.path})
     check_leakage(rows)
+    return oddities(labelled, splits, request.split)
 
 
 def _planned_case(name: str, run: Path, label: Label, request: PatchRequest) -> DatasetCase:
     case = DatasetCase(name, label.patient, label.her2, label.split)
-    registration = Registration.load(run)
+    try:
+        registration = Registration.load(run)
+    except RunError as error:
+        return replace(case, excluded=f"{FAILED}{error}")
     excluded = exclusion(registration)
     if excluded:
         return replace(case, excluded=excluded)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import UsageError
 from pipeline.stages.settings import RegisterSettings
+from registration.errors import RunError, SlideError, StartError
 from registration.execution import Progress, usable_cores, workers
+from registration.files.commands import typed
 from registration.landmarks.landmarks import Landmarks, Moving, parse_landmark_argument
 from registration.pair import Pair
 from registration.recipes import fine_pass
 from registration.register import RunOptions, finished_key, register_pair, run_key
-from registration.registered_slide import ImageFormat
-from registration.result import RECORD_NAME, Registration
-from registration.slides.slide import open_slide
+from registration.registered_slide import SUFFIXES, ImageFormat
+from registration.result import LANDMARKS_NAME, RECORD_NAME, Registration, SlideRecord
+from registration.slides.slide import Slide, open_slide
 
 BYTES_PER_OUTPUT_PIXEL = 0.35
 """JPEG of quality 85 with its pyramid, measured on synthetic slides; real ones are smaller."""
@@ -55,16 +57,31 @@ def run_request(
     settings, options = request.settings.registration, _options(request)
     with _open(request) as pair:
         key = run_key(pair, settings, options)
-        _claim(request, key)
+        _check_folder(request, pair, key)
         if finished_key(request.out) == key:
             registration = Registration.load(request.out)
             if (request.out / REPORT_NAME).exists():
                 return registration
         else:
-            with workers(count, scheduler) as crew:
-                registration = register_pair(pair, request.out, settings, options, crew, progress)
+            _make_room(request, key)
+            try:
+                with workers(count, scheduler) as crew:
+                    registration = register_pair(
+                        pair, request.out, settings, options, crew, progress
+                    )
+            except StartError as error:
+                raise StartError(f"{error}. {_remedy(request, pair)}") from error
         write_report(registration, pair)
     return registration
+
+
+def is_done(request: RegisterRequest) -> bool:
+    """Return whether :func:`run_request` would find its work done, report and all."""
+    from pipeline.report.registration import REPORT_NAME
+
+    return (request.out / REPORT_NAME).exists() and finished_key(request.out) == expected_key(
+        request
+    )
 
 
 def expected_key(request: RegisterRequest) -> str:
@@ -78,9 +95,14 @@ def expected_key(request: RegisterRequest) -> str:
 
 
 def plan(request: RegisterRequest) -> dict[str, object]:
-    """Return what a run would do, with disk and memory, without doing it."""
+    """Return what a run would do, with disk and memory, without doing it.
+
+    Raises what :func:`run_request` would refuse.
+    """
     settings, options = request.settings.registration, _options(request)
     with _open(request) as pair:
+        key = run_key(pair, settings, options)
+        _check_folder(request, pair, key)
         fixed = pair.fixed_slide
         step = fine_pass(settings, fixed.size, fixed.mpp)
         pixels = fixed.size.width * fixed.size.height
@@ -95,7 +117,7 @@ def plan(request: RegisterRequest) -> dict[str, object]:
             "memory": f"about {0.6 + usable_cores() * (0.5 + block_px * 80 / 2**30):.1f} GiB",
             "disk": f"about {pixels * BYTES_PER_OUTPUT_PIXEL / 2**20 * bool(request.image) + 5:.0f} MiB",
             "out": str(request.out),
-            "done already": finished_key(request.out) == run_key(pair, settings, options),
+            "done already": finished_key(request.out) == key,
         }
 
 
@@ -113,13 +135,24 @@ def _pairs(text: str | None, minimum: int) -> Landmarks | None:
 
 @contextmanager
 def _open(request: RegisterRequest) -> Iterator[Pair]:
-    """Open both slides, and close them afterwards."""
+    """Open both slides, and close them afterwards; what is wrong with both is said at once."""
     if request.he.resolve() == request.ihc.resolve():
         raise UsageError(f"the H&E and the IHC slide are the same file: {request.he}")
-    with (
-        open_slide(request.he, request.mpp_he, "--mpp-he") as he,
-        open_slide(request.ihc, request.mpp_ihc, "--mpp-ihc") as ihc,
-    ):
+    given = (
+        (request.he, request.mpp_he, "--mpp-he"),
+        (request.ihc, request.mpp_ihc, "--mpp-ihc"),
+    )
+    slides: list[Slide] = []
+    problems: list[str] = []
+    with ExitStack() as opened:
+        for path, mpp, option in given:
+            try:
+                slides.append(opened.enter_context(open_slide(path, mpp, option)))
+            except SlideError as error:
+                problems.append(str(error))
+        if problems:
+            raise SlideError("\n".join(problems))
+        he, ihc = slides
         yield Pair(he, ihc, request.settings.moving)
 
 
@@ -129,30 +162,70 @@ def _described(pair: Pair, stain: Moving) -> str:
     return f"{slide.path} ({slide.vendor}, {size.width} x {size.height} px, {slide.mpp:.4g} µm/px)"
 
 
-def _claim(request: RegisterRequest, key: str) -> None:
-    """Make sure that ``out`` is ours to write: new, empty, or a run of the same inputs."""
+def _remedy(request: RegisterRequest, pair: Pair) -> str:
+    """Return what a person can do where no alignment was found: two commands to paste."""
+    given = [
+        word
+        for option, mpp in (("--mpp-he", request.mpp_he), ("--mpp-ihc", request.mpp_ihc))
+        if mpp is not None
+        for word in (option, f"{mpp:g}")
+    ]
+    mpps = f"{pair.he.mpp:g} and {pair.ihc.mpp:g} µm/px"
+    doubt = f"The slides were taken at {mpps}: is that right? If so, pick" if given else "Pick"
+    slides = (request.he, request.ihc, *given, "--landmarks", request.out / LANDMARKS_NAME)
+    return (
+        f"{doubt} landmarks with\n  {typed('pick', *slides)}\n"
+        f"and register again with\n  {typed('register', *slides, '--out', request.out)}"
+    )
+
+
+def _check_folder(request: RegisterRequest, pair: Pair, key: str) -> None:
+    """Refuse an ``out`` that is neither new, nor empty, nor a run of the same inputs."""
     out, kept = request.out, _landmark_files(request)
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file; name a folder")
     if not out.exists() or all(entry.resolve() in kept for entry in out.iterdir()):
         return
-    unfinished = list(out.glob(".work-*"))
-    if not unfinished and not (out / RECORD_NAME).exists():
+    if not list(out.glob(".work-*")) and not (out / RECORD_NAME).exists():
         raise UsageError(f"--out {out} holds files of something else; name another folder")
-    finished = finished_key(out)
-    if finished == key:
-        return
-    if finished is None:
-        for folder in unfinished:
-            if folder.name != f".work-{key}":
-                shutil.rmtree(folder)
-        return
-    if not request.overwrite:
+    if finished_key(out) not in (None, key) and not request.overwrite:
         raise UsageError(
-            f"--out {out} holds a registration of other inputs or settings; "
-            "name another folder, or give --overwrite"
+            f"--out {out} holds a registration of other inputs or settings "
+            f"({_differences(request, pair)}); name another folder, or give --overwrite"
         )
-    _clear(out, kept)
+
+
+def _differences(request: RegisterRequest, pair: Pair) -> str:
+    """Return what differs between the run in ``out`` and the one that is asked for."""
+    try:
+        there = Registration.load(request.out)
+    except RunError as error:
+        return str(error)
+    here = request.settings
+    found: list[tuple[str, object, object]] = []
+    for stain, old, slide in (("H&E", there.he, pair.he), ("IHC", there.ihc, pair.ihc)):
+        if old.hash != SlideRecord.of(slide).hash:
+            found.append((f"{stain} slide", old.path, slide.path.resolve()))
+        found.append((f"{stain} µm/px", f"{old.mpp:g}", f"{slide.mpp:g}"))
+    blocks = f"{there.settings.rows}x{there.settings.columns}"
+    found += [
+        ("recipe", there.settings.recipe, here.recipe),
+        ("channel", there.settings.channel, here.channel),
+        ("blocks", blocks, here.blocks),
+        ("moving", there.moving, here.moving),
+        ("registered slide", there.image, request.image and f"registered{SUFFIXES[request.image]}"),
+    ]
+    words = [f"{what}: {old} there, {new} here" for what, old, new in found if old != new]
+    return "; ".join(words) or "landmarks, truth or the program's version"
+
+
+def _make_room(request: RegisterRequest, key: str) -> None:
+    """Remove what another run left in ``out``; :func:`_check_folder` has seen that it may go."""
+    if finished_key(request.out) is not None:
+        _clear(request.out, _landmark_files(request))
+    for folder in request.out.glob(".work-*"):
+        if folder.name != f".work-{key}":
+            shutil.rmtree(folder)
 
 
 def _landmark_files(request: RegisterRequest) -> set[Path]:

@@ -76,9 +76,7 @@ def _automatic(pair: Pair, folder: Path) -> InitialAlignment:
             write_landmarks(path, landmarks)
         raise StartError(
             "no initial alignment could be confirmed automatically: "
-            f"{'; '.join(proposed.reasons)}. Pick landmarks with\n"
-            f"  bci-pipeline pick {pair.he.path} {pair.ihc.path} --landmarks {path}\n"
-            f"(the unconfirmed proposals are in that file), then give them with --landmarks {path}"
+            f"{'; '.join(proposed.reasons)}. The unconfirmed proposals are in {path}"
         )
     record = StartRecord(
         source="automatic",

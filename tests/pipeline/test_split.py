@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import DatasetError, UsageError
 from pipeline.labels import Label, ignored_columns, read_labels
-from pipeline.split import Labelled, SplitSettings, assign_splits, check_leakage
+from pipeline.split import Labelled, SplitSettings, assign_splits, check_leakage, oddities
 from registration.errors import SettingsError
 from registration.files.her2 import HER2_LEVELS, parse_her2
 
@@ -114,6 +114,19 @@ def test_leaks_of_patients_and_of_slides_are_named() -> None:
         check_leakage([row("a", "p", "1", "train"), row("b", "p", "2", "test")])
     with pytest.raises(DatasetError, match=r"slide s1 is in test and train \(cases a, b\)"):
         check_leakage([row("a", "p", "s1", "train"), row("b", "q", "s1", "test")])
+
+
+def test_a_split_without_patients_and_a_level_that_is_only_tested_are_told() -> None:
+    one = [Labelled("a", "0")]
+    two = [Labelled("a", "0"), Labelled("b", "3+")]
+
+    assert oddities(one, {"a": "train"}, SplitSettings()) == (
+        "no patient is left for test; add patients, or give every case a split in the labels",
+    )
+    assert oddities(two, {"a": "train", "b": "test"}, SplitSettings()) == (
+        "HER2 3+ is in test alone: nothing of it is trained on",
+    )
+    assert oddities(two, {"a": "train", "b": "train"}, SplitSettings(test=0)) == ()
 
 
 @pytest.mark.parametrize(("test", "val"), [(0.7, 0.3), (-0.1, 0.0), (1.0, 0.0)])

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from pipeline.cli.app import app
 from pipeline.dataset.table import read_table
@@ -51,7 +51,9 @@ def test_a_slide_in_two_splits_is_refused_before_any_work(
 ) -> None:
     given = labels(tmp_path, "one,p1,0,train", "two,p2,1+,test")
     request = PatchRequest(runs, tmp_path / "dataset", SETTINGS, labels=given)
-    with pytest.raises(DatasetError, match=r"slide \w+ is in test and train \(cases one, two\)"):
+    with pytest.raises(
+        DatasetError, match=r"slide \w+\.\w+ is in test and train \(cases one, two\)"
+    ):
         run_patch(request, 1, None, no_progress)
     assert not (tmp_path / "dataset").exists()
 
@@ -90,3 +92,59 @@ def test_a_plan_counts_the_workers_that_are_asked_for(runs: tuple[Path, Path]) -
     ]
     assert plans[0]["positions"] == plans[1]["positions"] > 10
     assert [plan["memory"] for plan in plans] == ["about 0.8 GiB", "about 1.8 GiB"]
+
+
+def patch(*words: object) -> Result:
+    return CliRunner().invoke(app, ["patch", *map(str, words), "--size", "256", "--workers", "1"])
+
+
+def test_a_pair_that_was_refused_or_failed_is_left_out_named_and_ends_with_1(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    refused = tmp_path / "refused"
+    refused.mkdir()
+    (refused / "landmarks.csv").write_text("id,he_x,he_y,ihc_x,ihc_y,enabled\n")
+    record = json.loads((runs[1] / "registration.json").read_text())
+    (runs[1] / "registration.json").write_text(json.dumps({**record, "verdict": "fail"}))
+
+    for _ in ("made", "found finished"):
+        result = patch(runs[0], runs[1], refused, "--out", tmp_path / "d", "--min-tissue", 0.3)
+
+        assert result.exit_code == 1, result.output
+        assert "failed: two: registration failed" in result.stdout
+        assert "failed: refused: failed: no finished registration" in result.stdout
+        assert {row.case for row in read_table(tmp_path / "d")} == {"one"}
+
+
+def test_a_run_that_a_person_left_out_is_no_failure(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    record = json.loads((runs[1] / "registration.json").read_text())
+    (runs[1] / "registration.json").write_text(json.dumps({**record, "review": "rejected"}))
+
+    result = patch(*runs, "--out", tmp_path / "d", "--min-tissue", 0.3)
+
+    assert result.exit_code == 0, result.output
+    assert "note: no patient is left for test" in result.stderr
+
+
+def test_without_a_pair_the_scores_are_kept_and_the_end_is_1(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    result = patch(runs[0], "--out", tmp_path / "d", "--max-shift", 0)
+
+    assert result.exit_code == 1, result.output
+    scores = tmp_path / "d" / ".work" / "patches.csv"
+    assert f"The scores are in {scores}." in result.stderr
+    assert len(scores.read_text().splitlines()) > 10
+    assert patch(runs[0], "--out", tmp_path / "d", "--min-tissue", 0.3).exit_code == 0
+    assert not scores.exists()
+
+
+def test_a_dry_run_refuses_what_the_run_refuses(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+
+    for words in ((), ("--dry-run",)):
+        assert "something else" in str(patch(runs[0], "--out", tmp_path, *words).exception)
+        missing = patch(tmp_path / "none", "--out", tmp_path / "d", *words).exception
+        assert "there is no folder" in str(missing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def test_a_finished_run_says_how_good_it_is(done: RegisterRequest, case: SynthCa
 def test_the_key_is_known_before_the_work(done: RegisterRequest) -> None:
     assert expected_key(done) == Registration.load(done.out).key
     assert plan(done)["done already"] is True
-    assert plan(changed(done, "2x2"))["done already"] is False
+    assert plan(changed(done, "2x2", overwrite=True))["done already"] is False
 
 
 def test_a_lost_report_is_written_again_without_registering(done: RegisterRequest) -> None:
@@ -89,8 +90,9 @@ def test_a_lost_report_is_written_again_without_registering(done: RegisterReques
 def test_other_settings_do_not_replace_a_finished_run_unasked(done: RegisterRequest) -> None:
     before = (done.out / "registration.json").read_bytes()
 
-    with pytest.raises(UsageError, match="--overwrite"):
-        run_request(changed(done, "2x1"), 1, None, no_progress)
+    for call in (lambda request: run_request(request, 1, None, no_progress), plan):
+        with pytest.raises(UsageError, match=r"blocks: 1x2 there, 2x1 here.*--overwrite"):
+            call(changed(done, "2x1"))
 
     assert (done.out / "registration.json").read_bytes() == before
 
@@ -117,7 +119,7 @@ def test_a_start_that_cannot_be_confirmed_ends_with_1_and_the_next_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     blank = glass(tmp_path / "glass.png")
-    words = ["register", case.he, blank, "--mpp-ihc", 0.46, "--out", tmp_path / "run"]
+    words = ["register", case.he, blank, "--mpp-ihc", 0.46, "--out", tmp_path / "a run"]
     monkeypatch.setattr("sys.argv", ["bci-pipeline", *map(str, words), "--workers", "1"])
 
     with pytest.raises(SystemExit) as ended:
@@ -125,7 +127,12 @@ def test_a_start_that_cannot_be_confirmed_ends_with_1_and_the_next_command(
 
     assert ended.value.code == 1
     told = capsys.readouterr().err
-    assert f"bci-pipeline pick {case.he} {blank}" in told
+    assert "at 0.46 and 0.46 µm/px: is that right?" in told
+    landmarks = str(tmp_path / "a run" / "landmarks.csv")
+    shared = [str(case.he), str(blank), "--mpp-ihc", "0.46", "--landmarks", landmarks]
+    pick, again = (shlex.split(line) for line in told.splitlines() if line.startswith("  "))
+    assert pick[1:] == ["pick", *shared]
+    assert again[1:] == ["register", *shared, "--out", str(tmp_path / "a run")]
     assert "Traceback" not in told
 
 
@@ -200,3 +207,33 @@ def test_dry_run_writes_nothing(case: SynthCase, tmp_path: Path) -> None:
     assert planned["done already"] is False
     assert "1024 x 1024 px" in planned["H&E"]
     assert not (tmp_path / "run").exists()
+
+
+def test_what_is_wrong_with_both_slides_is_said_at_once(tmp_path: Path) -> None:
+    result = register(glass(tmp_path / "a.png"), glass(tmp_path / "b.png"), "--out", tmp_path / "o")
+
+    assert "--mpp-he" in str(result.exception)
+    assert "--mpp-ihc" in str(result.exception)
+
+
+def test_a_finished_run_is_told_apart_from_one_just_made(
+    done: RegisterRequest, case: SynthCase
+) -> None:
+    given = ("--landmarks", case.landmarks, "--truth", case.truth, "--blocks", "1x2")
+
+    result = register(case.he, case.ihc, "--out", done.out, *given)
+
+    assert result.exit_code == 0, result.output
+    assert "done already, nothing to do" in result.stderr
+    assert result.stdout.startswith("verdict   ")
+
+
+def test_a_refused_pair_answers_in_json_too(case: SynthCase, tmp_path: Path) -> None:
+    blank = glass(tmp_path / "glass.png")
+    words = ("--mpp-ihc", 0.46, "--out", tmp_path / "run", "--workers", 1, "--json")
+
+    result = register(case.he, blank, *words)
+
+    answer = json.loads(result.stdout)
+    assert answer["verdict"] == "not registered"
+    assert "no initial alignment" in answer["reasons"][0]
