@@ -1,22 +1,30 @@
-"""Speed of training on a GPU: ``python -m benchmarks.gpu_training --official PATH [--json FILE]``.
+"""Speed of training on a GPU: ``python -m benchmarks.gpu_training [--official PATH] [--json FILE]``.
 
 ``PATH`` is the folder ``PyramidPix2pix`` of the released code (github.com/bupt-ai-cz/BCI, fetched
 beside, with kornia installed); without it the released step written out in ``benchmarks/literal.py``
-takes its place, and the table says so. All in one run: images per second at 1024 px, batch 2 and at
-growing batches, memory, share of the bf16 matrix peak (``--peak-tflops`` of the device), the share
-of time spent waiting for images in a real run, a learning curve, and DDP with one process.
+takes its place, and the table says so. All in one run, at the paper's full width (64 channels, 1024
+px): milliseconds per step (median of the later half), images per second, share of the bf16 matrix
+peak (``--peak-tflops`` of the device), memory beside what ``training.memory`` expects, the share of
+time that real runs wait for images (pixels on the GPU, and pinned copies of a cold cache), gradient
+exchanges per step, and translation in half precision against float32. What ``--seconds`` leave no
+time for is named.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
+import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +35,20 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.literal import LiteralTrainer
+from training.data import batches as batches_module
 from training.data.batches import Batch
+from training.data.cache import FOLDER, PIXELS
+from training.data.images import read_image, to_batch
 from training.data.pairs import open_dataset
 from training.devices import make_fabric
-from training.inference.checkpoints import read_checkpoint
+from training.inference.checkpoints import load_generator
+from training.memory import GIB, training_bytes
 from training.models.pix2pix import build_model
 from training.run.history import HISTORY, VALIDATION, Table, read_numbers
 from training.run.loop import train
+from training.run.machine import half_precision
 from training.settings.config import TrainConfig
 
-BATCHES = (2, 4, 8, 16, 32)
 OFFICIAL: Mapping[str, Any] = {
     "isTrain": True, "gpu_ids": [0], "checkpoints_dir": "", "name": "", "preprocess": "none",
     "pattern": "L1_L2_L3_L4", "input_nc": 3, "output_nc": 3, "ngf": 64, "ndf": 64,
@@ -44,6 +56,43 @@ OFFICIAL: Mapping[str, Any] = {
     "init_type": "normal", "init_gain": 0.02, "gan_mode": "vanilla", "lr": 2e-4, "beta1": 0.5,
     "lambda_L1": 25.0, "weight_L2": 25.0, "weight_L3": 25.0, "weight_L4": 25.0, "direction": "AtoB",
 }  # fmt: skip
+WARM_UP = 4
+
+
+class Figures:
+    """What was measured so far; written after each row, so that a stopped run leaves it."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        on_gpu = options.device == "cuda"
+        self.options = options
+        self.until = time.monotonic() + options.seconds
+        self.values: dict[str, Any] = {
+            "device": torch.cuda.get_device_name() if on_gpu else "cpu",
+            "torch": torch.__version__,
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),
+            "side": options.side,
+            "ngf": options.ngf,
+            "rows": [],
+            "not_reached": [],
+        }
+
+    def row(self, name: str, measure: Callable[[], dict[str, Any]]) -> None:
+        """Measure a row, unless time is up; what fails is a row too."""
+        if time.monotonic() > self.until:
+            self.values["not_reached"].append(name)
+            return
+        free_memory()
+        began = time.monotonic()
+        try:
+            found = measure()
+        except RuntimeError as error:
+            found = {"error": str(error).strip().splitlines()[0][:200]}
+        found = {"name": name, **found, "took_s": round(time.monotonic() - began, 1)}
+        print(json.dumps(found), flush=True)
+        self.values["rows"].append(found)
+        if self.options.json:
+            self.options.json.write_text(json.dumps(self.values, indent=2))
 
 
 def main() -> None:
@@ -52,166 +101,236 @@ def main() -> None:
     parser.add_argument("--official", type=Path, help="PyramidPix2pix folder of the released code")
     parser.add_argument("--side", type=int, default=1024)
     parser.add_argument("--ngf", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=20, help="timed steps of each row")
+    parser.add_argument("--steps", type=int, default=16, help="timed steps of each row")
+    parser.add_argument("--batches", default="2,8", help="batch sizes of the compiled rows")
     parser.add_argument("--peak-tflops", type=float, default=989.0, help="dense bf16 peak")
-    parser.add_argument("--data", type=Path, help="dataset for the runs; default: made-up pairs")
-    parser.add_argument("--epochs", default="4+4", help="of the learning curve")
+    parser.add_argument("--pairs", type=int, default=48, help="made-up pairs of the real runs")
+    parser.add_argument("--seconds", type=float, default=240.0, help="begin no row after this long")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--skip-runs", action="store_true", help="only the table of steps")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
-        sys.exit("no CUDA GPU here; --device cpu --side 64 --ngf 4 --steps 1 tries the code path")
-    about = {
-        "device": torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
-        "torch": torch.__version__,
-        "cuda": torch.version.cuda,
-        "side": options.side,
-    }
-    print(about, flush=True)
-    rows = [baseline_row(options), *our_rows(options)]
-    show(rows, options.peak_tflops)
-    runs = {} if options.skip_runs else whole_runs(options)
-    print(json.dumps(runs, indent=2))
-    if options.json:
-        options.json.write_text(json.dumps({**about, "rows": rows, "runs": runs}, indent=2))
+        sys.exit("no CUDA GPU here; --device cpu --side 64 --ngf 4 --steps 2 tries the code path")
+    figures = Figures(options)
+    print({k: v for k, v in figures.values.items() if k not in ("rows", "not_reached")}, flush=True)
+    steps(figures, options)
+    with tempfile.TemporaryDirectory() as folder:
+        whole_runs(figures, options, Path(folder))
+    show(figures.values, options.peak_tflops)
 
 
-def baseline_row(options: argparse.Namespace) -> dict[str, Any]:
-    """Time the released step, batch 2, as it comes."""
-    he, ihc = images(2, options)
+def steps(figures: Figures, options: argparse.Namespace) -> None:
+    """Time the released step and ours, the important rows first."""
+    figures.row("released step", lambda: baseline(options))
+    sizes = [int(size) for size in options.batches.split(",")]
+    first: dict[str, Any] = {"batch": sizes[0]}
+    rows: dict[str, dict[str, Any]] = {
+        "auto, not compiled": {**first, "compile": False},
+        "auto, compiled (default)": first,
+        "auto, compiled, recomputed": {**first, "recompute": True},
+        "auto, not compiled, recomputed": {**first, "compile": False, "recompute": True},
+        "float32 (TF32), not compiled": {**first, "compile": False, "precision": "32"},
+        "cyclegan, crop of half the side, not compiled": {
+            **first, "compile": False, "model": "cyclegan", "crop": options.side // 2,
+        },
+    }  # fmt: skip
+    rows |= {f"auto, compiled, batch {size}": {"batch": size} for size in sizes[1:]}
+    for name, changes in rows.items():
+        figures.row(name, lambda changes=changes: ours(options, **changes))  # type: ignore[misc]
+
+
+def baseline(options: argparse.Namespace) -> dict[str, Any]:
+    """Time the released step, batch 2, as it comes: TF32 convolutions, kernels tried out."""
+    torch.backends.cudnn.benchmark = True
+    he, ihc = images(2, options.side, options)
     if options.official is None:
         literal = LiteralTrainer(ndf=options.ngf).to(options.device)
-        name, step = "literal released step (no --official)", lambda: literal.step(he, ihc)
-    else:
-        name, step = "released code", official_step(options.official, he, ihc)
-    return timed(name, step, 2, options) | {"tflop": None}
-
-
-def official_step(path: Path, he: Tensor, ihc: Tensor) -> Callable[[], Any]:
-    """Return the training step of the released code, fetched to ``path``."""
-    sys.path.insert(0, str(path))
+        return {"what": "written out", **timed(lambda: literal.step(he, ihc), 2, options)}
+    sys.path.insert(0, str(options.official))
     from models.pix2pix_model import Pix2PixModel  # type: ignore[import-not-found]
 
     model = Pix2PixModel(Namespace(**OFFICIAL))
     model.set_input({"A": he, "B": ihc, "A_paths": "", "B_paths": ""})
-    return lambda: model.optimize_parameters()
+    return {"what": "released code", **timed(model.optimize_parameters, 2, options)}
 
 
-def our_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Time our step: batch 2, then larger ones until the memory is full; and two halved ways."""
-    rows = [our_row("ours, float32, not compiled", 2, options, precision="32", compile=False)]
-    rows.append(our_row("ours, bf16, not compiled", 2, options, compile=False))
-    for batch in BATCHES:
-        try:
-            rows.append(our_row("ours", batch, options))
-        except torch.cuda.OutOfMemoryError:
-            print(f"batch {batch} does not fit", flush=True)
-            break
-    rows.append(our_row("ours, recomputed activations", 2, options, recompute=True))
-    return rows
-
-
-def our_row(name: str, batch: int, options: argparse.Namespace, **changes: Any) -> dict[str, Any]:
+def ours(options: argparse.Namespace, **changes: Any) -> dict[str, Any]:
     """Time one configuration of ours."""
-    config = TrainConfig(
-        scales=3, ngf=options.ngf, ndf=options.ngf, batch=batch, device=options.device, **changes
-    )
-    model = build_model(config, make_fabric(config))
-    he, ihc = images(batch, options)
-    work = Batch(
-        he.contiguous(memory_format=torch.channels_last),
-        ihc.contiguous(memory_format=torch.channels_last),
-    )
+    width = {"ngf": options.ngf, "ndf": options.ngf, "device": options.device}
+    config = TrainConfig(scales=3, **width, **changes)
+    fabric = make_fabric(config)
+    model = build_model(config, fabric)
+    side = config.crop or options.side
+    he, ihc = images(config.batch, side, options)
+    last = torch.channels_last
+    work = Batch(he.contiguous(memory_format=last), ihc.contiguous(memory_format=last))
     tflop = None
-    if config.compile is False and config.recompute is False:
+    if not config.compile and not config.recompute and config.model == "pyramid-pix2pix":
         with FlopCounterMode(display=False) as counter:
             model.step([work])
-        tflop = counter.get_total_flops() / 1e12 / batch
-    return timed(name, lambda: model.step([work]), batch, options) | {"tflop": tflop}
+        tflop = counter.get_total_flops() / 1e12 / config.batch
+    expected = training_bytes(config, side, half_precision(fabric)) / GIB
+    found = timed(lambda: model.step([work]), config.batch, options)
+    return {**found, "expected_gib": expected, "tflop_per_image": tflop, **changes}
 
 
-def timed(
-    name: str, step: Callable[[], Any], batch: int, options: argparse.Namespace
-) -> dict[str, Any]:
-    """Time ``step`` after warming up; return images per second and peak memory."""
+def timed(step: Callable[[], Any], batch: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Time a step after warming up: the median of the later half of all steps, and peak memory."""
     on_gpu = options.device == "cuda"
-    for _ in range(3):
-        step()
-    if on_gpu:
-        torch.cuda.reset_peak_memory_stats()
-        torch.cuda.synchronize()
     began = time.perf_counter()
-    for _ in range(options.steps):
+    for _ in range(WARM_UP):
         step()
     if on_gpu:
         torch.cuda.synchronize()
-    seconds = (time.perf_counter() - began) / options.steps
-    memory = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else None
-    row = {"name": name, "batch": batch, "images_per_s": batch / seconds, "gib": memory}
-    print(row, flush=True)
-    return row
+        torch.cuda.reset_peak_memory_stats()
+    warm_s = time.perf_counter() - began
+    milliseconds = on_gpu_times(step, options.steps) if on_gpu else cpu_times(step, options.steps)
+    median = statistics.median(milliseconds[options.steps // 2 :])
+    found = {"batch": batch, "ms": median, "images_per_s": 1000 * batch / median, "warm_s": warm_s}
+    if on_gpu:
+        found["allocated_gib"] = torch.cuda.max_memory_allocated() / GIB
+        found["reserved_gib"] = torch.cuda.max_memory_reserved() / GIB
+    return found
 
 
-def show(rows: list[dict[str, Any]], peak: float) -> None:
-    """Print the table, with the ratio to the first row and the share of the matrix peak."""
-    tflop = next((row["tflop"] for row in rows if row["tflop"]), None)
-    print(f"{'step':<40}{'batch':>6}{'images/s':>10}{'times':>8}{'GiB':>8}{'of peak':>9}")
-    for row in rows:
-        times = row["images_per_s"] / rows[0]["images_per_s"]
-        share = f"{row['images_per_s'] * tflop / peak:.1%}" if tflop else ""
-        memory = f"{row['gib']:.1f}" if row["gib"] is not None else ""
-        print(
-            f"{row['name']:<40}{row['batch']:>6}{row['images_per_s']:>10.2f}{times:>8.2f}"
-            f"{memory:>8}{share:>9}"
-        )
+def on_gpu_times(step: Callable[[], Any], count: int) -> list[float]:
+    """Return milliseconds of each step, by the GPU's own clock, without waiting in between."""
+    marks = [torch.cuda.Event(enable_timing=True) for _ in range(count + 1)]
+    marks[0].record()
+    for mark in marks[1:]:
+        step()
+        mark.record()
+    torch.cuda.synchronize()
+    return [a.elapsed_time(b) for a, b in pairwise(marks)]
 
 
-def whole_runs(options: argparse.Namespace) -> dict[str, Any]:
-    """Train for real: waiting share and learning curve, then DDP with one process."""
-    with tempfile.TemporaryDirectory() as folder:
-        data = options.data or made_up_pairs(Path(folder) / "data", options.side)
-        settings = ["scales=3", f"ngf={options.ngf}", f"ndf={options.ngf}", "validate_every=1"]
-        config = TrainConfig(
-            recipe="robust",
-            scales=3,
-            ngf=options.ngf,
-            ndf=options.ngf,
-            epochs=tuple(int(n) for n in options.epochs.split("+")),  # type: ignore[arg-type]
-            ema=0.99,
-            recalibrate=8,
-            validate_every=1,
-            log_every=20,
-            device=options.device,
-        )
-        out = Path(folder) / "run"
+def cpu_times(step: Callable[[], Any], count: int) -> list[float]:
+    """Return milliseconds of each step."""
+    found = []
+    for _ in range(count):
+        began = time.perf_counter()
+        step()
+        found.append(1000 * (time.perf_counter() - began))
+    return found
+
+
+def whole_runs(figures: Figures, options: argparse.Namespace, folder: Path) -> None:
+    """Train for real, count exchanges, translate."""
+    data = made_up_pairs(folder / "data", options.side, options.pairs)
+    figures.row("run, pixels on the GPU", lambda: run(options, data, folder / "resident", 1.0))
+    figures.row("exchanges", lambda: exchanges(options))
+    figures.row("translation", lambda: translation(options, folder / "resident", data))
+    figures.row("run, pinned, cold cache", lambda: run(options, data, folder / "pinned", 0.0))
+
+
+def run(options: argparse.Namespace, data: Path, out: Path, share: float) -> dict[str, Any]:
+    """Train for a few epochs; pixels live on the GPU up to ``share`` of its memory."""
+    config = TrainConfig(
+        recipe="robust", scales=3, ngf=options.ngf, ndf=options.ngf, epochs=(2, 2), ema=0.99,
+        recalibrate=8, validate_every=4, val_pairs=4, log_every=6, device=options.device,
+        tensorboard=False,
+    )  # fmt: skip
+    for path in (data / FOLDER).glob(f"*/{PIXELS}"):
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    before = batches_module.RESIDENT_SHARE
+    batches_module.RESIDENT_SHARE = share
+    try:
         train(config, open_dataset(data), out)
-        history = read_numbers(Table(out / HISTORY).rows())
-        validation = read_numbers(Table(out / VALIDATION).rows())
-        ddp = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "1", "-m"]
-        ddp += ["benchmarks.gpu_training_ddp", str(data), str(Path(folder) / "ddp"), *settings]
-        done = subprocess.run([*ddp, f"device={options.device}"], check=False)
-        finished = done.returncode == 0
-        steps = (
-            read_checkpoint(Path(folder) / "ddp" / "checkpoint.pt")["position"] if finished else {}
-        )
+    finally:
+        batches_module.RESIDENT_SHARE = before
+    history = read_numbers(Table(out / HISTORY).rows())
+    validation = read_numbers(Table(out / VALIDATION).rows())
+    later = {k: statistics.median(history[k][len(history[k]) // 2 :]) for k in HISTORY_COLUMNS}
+    return {**later, "psnr": validation["psnr"], "ssim": validation["ssim"]}
+
+
+HISTORY_COLUMNS = ("images_per_s", "waiting")
+
+
+def exchanges(options: argparse.Namespace) -> dict[str, Any]:
+    """Count gradient exchanges per step, in one process of torchrun."""
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "1",
+    ]
+    words = ["-m", "benchmarks.gpu_training_ddp", options.device]
+    done = subprocess.run([*launch, *words], check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip()[-300:].replace("\n", " "))
+    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
+
+
+def translation(options: argparse.Namespace, trained: Path, data: Path) -> dict[str, Any]:
+    """Time the trained generator on an image, in half precision and float32, and compare."""
+    image = to_batch(read_image(next((data / "HE" / "train").iterdir()))).to(options.device)
+    half = load_generator(trained, options.device, "auto")
+    exact = replace(half, half=False)
+    difference = (half(image).int() - exact(image).int()).abs()
+    timings = {}
+    for name, generator in (("half", half), ("float32", exact)):
+        for _ in range(2):
+            generator(image).cpu()
+        times = cpu_times(lambda generator=generator: generator(image).cpu(), 8)  # type: ignore[misc]
+        timings[f"{name}_ms"] = statistics.median(times)
     return {
-        "images_per_s": history["images_per_s"],
-        "waiting": history["waiting"],
-        "psnr": validation.get("psnr"),
-        "ssim": validation.get("ssim"),
-        "ddp_steps": steps.get("total"),
+        **timings,
+        "largest_difference": int(difference.max()),
+        "mean_difference": float(difference.float().mean()),
+        "share_above_1": float((difference > 1).float().mean()),
+        "used": half.checked(image).arithmetic,
     }
 
 
-def images(batch: int, options: argparse.Namespace) -> tuple[Tensor, Tensor]:
+def show(values: dict[str, Any], peak: float) -> None:
+    """Print the table, with the ratio to the first row and the share of the matrix peak."""
+    rows = [row for row in values["rows"] if "ms" in row]
+    tflop = next((row["tflop_per_image"] for row in rows if row.get("tflop_per_image")), None)
+    head = f"{'step':<46}{'batch':>6}{'ms':>9}{'images/s':>10}{'times':>7}{'of peak':>9}"
+    print(f"{head}{'GiB':>7}{'expected':>10}{'warm s':>8}")
+    for row in rows:
+        times = row["images_per_s"] / rows[0]["images_per_s"]
+        share = row["images_per_s"] * tflop / peak if tflop and "model" not in row else None
+        print(
+            f"{row['name']:<46}{row['batch']:>6}{row['ms']:>9.1f}{row['images_per_s']:>10.2f}"
+            f"{times:>7.2f}{'' if share is None else f'{share:.1%}':>9}"
+            f"{_gib(row.get('reserved_gib')):>7}{_gib(row.get('expected_gib')):>10}"
+            f"{row['warm_s']:>8.1f}"
+        )
+    for row in values["rows"]:
+        if "ms" not in row:
+            print(json.dumps(row))
+    if values["not_reached"]:
+        print(f"no time was left for: {', '.join(values['not_reached'])}")
+
+
+def _gib(value: float | None) -> str:
+    """Return a number of GiB, or nothing."""
+    return "" if value is None else f"{value:.1f}"
+
+
+def free_memory() -> None:
+    """Forget graphs and cached memory of the row before."""
+    torch.compiler.reset()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def images(batch: int, side: int, options: argparse.Namespace) -> tuple[Tensor, Tensor]:
     """Return made-up images on the device."""
-    shape = (batch, 3, options.side, options.side)
+    shape = (batch, 3, side, side)
     he, ihc = (torch.rand(shape, device=options.device) * 2 - 1 for _ in range(2))
     return he, ihc
 
 
-def made_up_pairs(root: Path, side: int, count: int = 48) -> Path:
+def made_up_pairs(root: Path, side: int, count: int) -> Path:
     """Write pairs whose IHC follows from the H&E: coloured smooth noise and its inverse."""
     for number in range(count):
         random = np.random.default_rng(number)

@@ -31,7 +31,9 @@ PROBES = {
     "cluster": "import distributed; print(distributed.__version__)",
     "torch": "import torch; c = torch.cuda; print(torch.__version__); "
     "print(*(f'{c.get_device_name(i)}, {c.get_device_properties(i).total_memory / 2**30:.0f} GiB' "
-    "for i in range(c.device_count() if c.is_available() else 0)), sep='\\n')",
+    "for i in range(c.device_count() if c.is_available() else 0)), sep='\\n'); "
+    "from training.probes import gpu_findings; "
+    "[print(f'without {what} ({why})') for what, why in gpu_findings().items() if why]",
     "qt": "from qtpy import API_NAME, QT_VERSION; from qtpy.QtWidgets import QApplication; "
     "QApplication([]); print(API_NAME, QT_VERSION)",
 }
@@ -236,7 +238,16 @@ def _training(found: Probed) -> Check:
     if not found.ok:
         return Check("train", "fails", found.output, "pip install torch (https://pytorch.org)")
     torch_version, *devices = found.output.splitlines()
-    devices = [device for device in devices if device.strip()]
+    lacking = [line for line in devices if line.startswith("without ")]
+    devices = [line for line in devices if line.strip() and line not in lacking]
+    if devices and lacking:
+        return Check(
+            "train",
+            "limited",
+            f"torch {torch_version}; {'; '.join([*devices, *lacking])}",
+            "training does without by itself; compiled networks need Triton, a C compiler and "
+            "Python's headers",
+        )
     if devices:
         return Check("train", "works", f"torch {torch_version}; {'; '.join(devices)}")
     return Check(

@@ -7,6 +7,7 @@
       ├── DataError (also ValueError)    a dataset cannot be trained on or scored
       ├── CheckpointError                a checkpoint is missing, damaged or of an unknown network
       ├── TilingError                    a network cannot be applied tile by tile
+      ├── MemoryFullError                a GPU has too little memory; says what needs less
       └── DivergedError                  a loss became NaN or infinite
 """
 
@@ -33,3 +34,7 @@ class TilingError(TrainingError):
 
 class DivergedError(TrainingError):
     """A loss became NaN or infinite; the message names the last good checkpoint."""
+
+
+class MemoryFullError(TrainingError):
+    """A GPU has too little memory; the message says how much is wanted and what needs less."""

@@ -84,6 +84,10 @@ def evaluate(
     device: Annotated[
         str, typer.Option(help="auto (a GPU where there is one), cuda or cpu.")
     ] = "auto",
+    precision: Annotated[
+        Literal["auto", "32"],
+        typer.Option(help="auto: half precision on a GPU, within a grey level. 32: exact."),
+    ] = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Score generated IHC images against the real ones, per HER2 level and beside controls."""
@@ -107,6 +111,7 @@ def evaluate(
         images=images,
         shift_px=shift_px,
         device=device_named(device),
+        precision=precision,
         lpips=lpips,
         features=features,
         save_images=save_images,

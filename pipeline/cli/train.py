@@ -134,12 +134,13 @@ def _plan(config: TrainConfig, dataset: Dataset) -> dict[str, Any]:
     from training.data.holdout import hold_out
     from training.data.images import image_size
 
-    parts = hold_out(dataset, config.val_fraction, config.seed)
+    parts = hold_out(dataset, config.val_fraction, config.seed, config.val_pairs)
     count = len(parts.train) + len(parts.validation)
     width, height = image_size(parts.train[0].he.path)
     if parts.train[0].he.half:
         width //= 2
-    steps = -(-len(parts.train) // (config.batch * config.accumulate))
+    batches = -(-len(parts.train) // config.batch)
+    steps = -(-batches // config.accumulate)
     return {
         "dataset": dataset.source,
         "layout": dataset.layout,

@@ -14,6 +14,7 @@ from registration.files.plain_json import json_text
 
 if TYPE_CHECKING:
     from pipeline.stages.translate import Translated
+    from training.inference.checkpoints import TrainedGenerator
 
 EXAMPLES = (
     "bci-pipeline translate runs/robust slide_he.ndpi --out virtual_ihc.tif",
@@ -47,6 +48,10 @@ def translate(
     device: Annotated[
         Literal["auto", "cpu", "cuda"], typer.Option(help="Where the generator runs.")
     ] = "auto",
+    precision: Annotated[
+        Literal["auto", "32"],
+        typer.Option(help="auto: half precision on a GPU, within a grey level. 32: exact."),
+    ] = "auto",
     image_format: Annotated[
         Literal["tiff", "ome-tiff", "ome-zarr"], typer.Option("--format", help="Of the result.")
     ] = "tiff",
@@ -60,25 +65,26 @@ def translate(
 
     where = device_named(device)
     if slide.is_dir():
-        _folder(checkpoint, slide, out or Path("virtual_ihc") / slide.name, where, as_json=as_json)
+        from training.inference.checkpoints import load_generator
+
+        trained = load_generator(checkpoint, where, precision)
+        _folder(trained, slide, out or Path("virtual_ihc") / slide.name, as_json=as_json)
         return
     from pipeline.stages.translate import Translation, output_path, translate_slide
 
     target = output_path(out or Path("virtual_ihc") / slide.stem, image_format)
     request = Translation(
-        checkpoint, slide, target, mpp, model_mpp, where, image_format, everywhere
+        checkpoint, slide, target, mpp, model_mpp, where, precision, image_format, everywhere
     )
     with progress_on_stderr({"translate": "virtual IHC"}) as progress:
         done = translate_slide(request, progress)
     typer.echo(_json(done) if as_json else _summary(done))
 
 
-def _folder(checkpoint: Path, folder: Path, out: Path, device: str, *, as_json: bool) -> None:
+def _folder(trained: TrainedGenerator, folder: Path, out: Path, *, as_json: bool) -> None:
     """Translate the images of a folder."""
-    from training.inference.checkpoints import load_generator
     from training.inference.folder import translate_folder
 
-    trained = load_generator(checkpoint, device)
     with progress_on_stderr({"translate": "virtual IHC"}) as progress:
         written = translate_folder(
             trained, folder, out, lambda done, total: progress("translate", done, total)

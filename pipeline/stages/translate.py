@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -29,25 +29,22 @@ from registration.slides.pyramid import (
 )
 from registration.slides.slide import Slide, open_slide
 from registration.tissue import TissueMap
-from training.data.images import Pixels
-from training.inference.checkpoints import TrainedGenerator, load_generator
+from training.data.images import Pixels, to_batch
+from training.inference.checkpoints import InferencePrecision, TrainedGenerator, load_generator
 from training.inference.tiling import (
-    SMALLEST_TILE_PX,
     Prepared,
     Tiling,
     generate_tile,
+    largest_tiling,
     prepare_tile,
-    tiling_of,
 )
+from training.memory import explained
 
 MARGIN_UM = 100.0
 """Tissue is widened by this much, so that its rim is translated too."""
 SAME_MPP = 0.02
 """Slides whose pixels differ by at most this share from those of the training are not resampled."""
-TILES_PX = (2048, 1024, 512, SMALLEST_TILE_PX)
-ACTIVATION_BYTES = {"cpu": 2**29, "cuda": 2**33}
-LAYERS_HELD = 3
-"""About so many full-resolution layers are in memory at once."""
+TOO_LARGE = "End other programs that use it (nvidia-smi lists them), or give --device cpu"
 READ_AHEAD = 2
 
 Progress = Callable[[str, int, int], None]
@@ -65,6 +62,7 @@ class Translation:
     model_mpp: float | None = None
     """µm/px the model was trained at, where its checkpoint is silent."""
     device: str = "cpu"
+    precision: InferencePrecision = "auto"
     format: ImageFormat = "tiff"
     everywhere: bool = False
     """Translate glass too."""
@@ -88,14 +86,15 @@ def translate_slide(request: Translation, progress: Progress) -> Translated:
     Raises :class:`training.errors.TilingError` for a model that cannot be applied tile by tile,
     and what opening slide and checkpoint raise.
     """
-    trained = load_generator(request.checkpoint, request.device)
-    tiling = _largest_tiling(trained)
-    with open_slide(request.slide, request.mpp) as slide:
+    trained = load_generator(request.checkpoint, request.device, request.precision)
+    tiling = largest_tiling(trained)
+    with explained(lambda: TOO_LARGE), open_slide(request.slide, request.mpp) as slide:
         downsample, notes = _scale(trained, slide, request.model_mpp)
         size = slide.size.downsampled(downsample)
         spec = PyramidSpec(size=size, mpp=slide.mpp * downsample, format=request.format)
         tissue = None if request.everywhere else _tissue(slide)
-        work = _Work(slide, trained, tiling, spec, downsample, tissue)
+        work = _settled(_Work(slide, trained, tiling, spec, downsample, tissue))
+        trained = work.trained
         store = _store(request, slide, trained, spec)
         write_pyramid(request.out, spec, _units(work, store, progress))
         shutil.rmtree(store)
@@ -143,13 +142,18 @@ class _Work:
         return bool(self.tissue.mask[top:bottom, left:right].any())
 
 
-def _largest_tiling(trained: TrainedGenerator) -> Tiling:
-    """Return the tiling with the largest tiles that fit: the larger, the less goes into halos."""
-    limit = ACTIVATION_BYTES.get(trained.device.type, ACTIVATION_BYTES["cpu"])
-    per_pixel = 4 * LAYERS_HELD * trained.spec.width
-    tilings = [tiling_of(trained, side) for side in TILES_PX]
-    fitting = (t for t in tilings if t.window_px**2 * per_pixel <= limit)
-    return next(fitting, tilings[-1])
+def _settled(work: _Work) -> _Work:
+    """Return the work with the generator in half precision only where it gives the same image.
+
+    Decided on a tile in the middle of what will be translated, so that every run decides alike.
+    """
+    if not work.trained.half:
+        return work
+    units = [tiles for tiles in map(work.tiles, unit_boxes(work.spec)) if tiles]
+    middle = units[len(units) // 2]
+    pixels = work.prepare(middle[len(middle) // 2]).pixels
+    trained = work.trained.checked(to_batch(pixels))
+    return replace(work, trained=trained, tiling=largest_tiling(trained))
 
 
 def _scale(
@@ -189,7 +193,7 @@ def _store(
         content_hash(slide.path),
         content_hash(trained.source),
         [slide.mpp, spec.mpp, spec.format, spec.tile, spec.quality, request.everywhere],
-        trained.device.type,
+        [trained.device.type, trained.arithmetic],
     )
     folder = request.out.with_name(f".{request.out.name}.units")
     if folder.is_dir() and not (folder / key).exists():

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from training.models.generators import GENERATORS
 from training.settings.config import TrainConfig
 
 WritePairs = Callable[..., Path]
 SmallConfig = Callable[..., TrainConfig]
+SHALLOW = {
+    "resnet_9blocks": {"blocks": 1},
+    "unet_256": {"downs": 5},
+    "cyclegan": {"blocks": 1},
+    "pix2pixhd": {"blocks": 1, "downs": 2},
+}
 
 
 @pytest.fixture(scope="session")
@@ -56,3 +64,10 @@ def small_config() -> SmallConfig:
         return TrainConfig(**{**settings, **changes})  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture
+def shallow_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One residual block, five U-Net levels: compiling nine alike takes long and finds no more."""
+    for kind, changes in SHALLOW.items():
+        monkeypatch.setitem(GENERATORS, kind, replace(GENERATORS[kind], **changes))

@@ -29,7 +29,7 @@ TURNS = {"none": (0,), "flip": (0, 1), "dihedral": tuple(range(8))}
 UPRIGHT = 4
 """Turns below this keep height and width."""
 BATCHES_AHEAD = 2
-RESIDENT_SHARE = 0.35
+RESIDENT_SHARE = 0.1
 """Pixels live on the GPU when they take up at most this share of its free memory."""
 
 
@@ -69,6 +69,9 @@ class _Plan:
         return _Plan(self.pairs[which], self.corners[which], self.turns[which])
 
 
+_Pixels = tuple[Tensor, Tensor, Tensor | None]
+
+
 class Batches:
     """Batches of some pairs of a cache, for one process of ``world``."""
 
@@ -92,7 +95,7 @@ class Batches:
         self._cache = cache
         self._pairs = np.asarray(pairs, np.int64)
         self._sampling = sampling
-        self._weights = None if weights is None else torch.from_numpy(weights).to(self.device)
+        self._weights = None if weights is None else torch.from_numpy(weights)
         self._rank = rank
         self._resident = _resident(cache, self.device)
         self._turns = _turns(cache.shapes[self._pairs], sampling)
@@ -100,36 +103,59 @@ class Batches:
 
     def __len__(self) -> int:
         """Batches per epoch and process."""
-        share = -(-len(self._pairs) // self._rank[1])
-        return -(-share // self._sampling.batch)
+        return -(-len(self._pairs) // (self._rank[1] * self._sampling.batch))
+
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes of pixels that live on the GPU."""
+        return 0 if self._resident is None else self._resident.nbytes
+
+    @property
+    def sizes(self) -> int:
+        """How many different sizes batches have."""
+        if self._sampling.crop is not None:
+            return 1
+        return len(np.unique(self._cache.shapes[self._pairs], axis=0))
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch from batch ``start`` on; the next ones are made meanwhile."""
         plans = [self._plan(number, stream) for stream in (0, 0 if self._sampling.paired else 1)]
         size = self._sampling.batch
         with ThreadPoolExecutor(1) as pool:
-            ahead: list[Future[tuple[Tensor, Tensor]]] = []
+            ahead: list[Future[_Pixels]] = []
             for batch in range(start, len(self) + BATCHES_AHEAD):
                 if batch < len(self):
                     here = slice(batch * size, (batch + 1) * size)
                     ahead.append(pool.submit(self._pixels, *(plan.part(here) for plan in plans)))
                 if batch >= start + BATCHES_AHEAD:
-                    pairs = plans[0].pairs[(batch - BATCHES_AHEAD) * size :][:size]
-                    yield self._batch(ahead.pop(0), pairs)
+                    yield self._batch(ahead.pop(0))
 
     def _plan(self, epoch: int, stream: int) -> _Plan:
-        """Return this process's share of an epoch; shares are equally long."""
+        """Return this process's share of an epoch: whole batches, equally many for each process.
+
+        What an epoch lacks to that is taken from its start: a short last batch would be a size of
+        its own to a compiled network.
+        """
         random = np.random.default_rng([self._sampling.seed, epoch, stream])
         order = random.permutation(self._pairs)
         corners = random.random((len(order), 2))
         turns = random.choice(self._turns, len(order))
         rank, world = self._rank
-        share = np.arange(rank, world * -(-len(order) // world), world) % len(order)
+        share = np.arange(rank, world * self._sampling.batch * len(self), world) % len(order)
         return _Plan(order[share], corners[share], turns[share])
 
-    def _pixels(self, he: _Plan, ihc: _Plan) -> tuple[Tensor, Tensor]:
-        """Return both domains as ``(N, H, W, 3)`` uint8."""
-        return self._gather(0, he), self._gather(1, ihc)
+    def _pixels(self, he: _Plan, ihc: _Plan) -> _Pixels:
+        """Return both domains as ``(N, H, W, 3)`` uint8, and the weights of the pairs."""
+        weight = None
+        if self._weights is not None:
+            weight = self._weights[torch.from_numpy(he.pairs)]
+            weight = weight.pin_memory() if self._pinned else weight
+        return self._gather(0, he), self._gather(1, ihc), weight
+
+    @property
+    def _pinned(self) -> bool:
+        """Whether a copy to the device can go on by itself while the next batch is made."""
+        return self.device.type == "cuda"
 
     def _gather(self, domain: int, plan: _Plan) -> Tensor:
         """Return the crops of one domain."""
@@ -146,8 +172,8 @@ class Batches:
                     for pair, box, turn in zip(plan.pairs, boxes, plan.turns, strict=True)
                 ]
             )
-        pinned = self.device.type == "cuda"
-        out = torch.empty((len(boxes), height, width, 3), dtype=torch.uint8, pin_memory=pinned)
+        shape = (len(boxes), height, width, 3)
+        out = torch.empty(shape, dtype=torch.uint8, pin_memory=self._pinned)
         into = out.numpy()
         for place, (pair, box) in enumerate(zip(plan.pairs, boxes, strict=True)):
             into[place] = _turn_array(self._cache.pair(pair)[domain][box], plan.turns[place])
@@ -159,16 +185,17 @@ class Batches:
         place, shape = self._cache.where(pair)
         return self._resident[place].reshape(shape)
 
-    def _batch(self, pixels: Future[tuple[Tensor, Tensor]], pairs: NDArray[np.int64]) -> Batch:
+    def _batch(self, pixels: Future[_Pixels]) -> Batch:
         """Wait for a batch's pixels and turn them into what networks see, on the device."""
         began = time.perf_counter()
-        he, ihc = pixels.result()
+        he, ihc, weight = pixels.result()
         self.waited_s += time.perf_counter() - began
         images = [
             to_network(domain.to(self.device, non_blocking=True)).permute(0, 3, 1, 2)
             for domain in (he, ihc)
         ]
-        weight = None if self._weights is None else self._weights[torch.from_numpy(pairs)]
+        if weight is not None:
+            weight = weight.to(self.device, non_blocking=True)
         return Batch(images[0], images[1], weight)
 
 

@@ -81,6 +81,7 @@ def default_parent(root: Path) -> Path:
 def open_cache(pairs: Sequence[Pair], parent: Path, tick: Tick | None = None) -> PixelCache:
     """Return the cache of ``pairs`` under ``parent``, decoding them first where it is not there.
 
+    It is found again for the same pairs in the same order, whatever they are used for.
     Raises :class:`DataError` for unreadable images and for a disk that is too small.
     """
     folder = parent / _key(pairs)
@@ -116,8 +117,11 @@ def _build(pairs: Sequence[Pair], folder: Path, tick: Tick | None) -> None:
     try:
         shapes = _decode(pairs, part / PIXELS, tick)
         write_json(part / INDEX, {"names": [pair.name for pair in pairs], "shapes": shapes})
-        if not folder.exists():
+        try:
             part.rename(folder)
+        except OSError:  # another process, on any machine, was faster
+            if not (folder / INDEX).is_file():
+                raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

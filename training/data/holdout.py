@@ -18,12 +18,13 @@ class Holdout:
     note: str
 
 
-def hold_out(dataset: Dataset, fraction: float, seed: int) -> Holdout:
+def hold_out(dataset: Dataset, fraction: float, seed: int, most: int = 64) -> Holdout:
     """Divide the training pairs of ``dataset``.
 
     A split named ``val`` is used as it is. Otherwise whole patients are drawn, the same ones for
-    the same seed, until at least ``fraction`` of the pairs are held out. Where patients are
-    unknown, or there is one only, images are drawn instead, and the note warns about it. Raises
+    the same seed, until at least ``fraction`` of the pairs are held out; at most ``most`` of them
+    are scored, from all these patients. Where patients are unknown, or there is one only, images are
+    drawn instead, none but those that are scored, and the note warns about it. Raises
     :class:`DataError` when nothing is left to train on.
     """
     train = dataset.select("train")
@@ -35,18 +36,20 @@ def hold_out(dataset: Dataset, fraction: float, seed: int) -> Holdout:
     has_splits = any(pair.split is not None for pair in dataset.pairs)
     given = dataset.select("val") if has_splits else ()
     if given:
-        return Holdout(train, given, f"validation: the dataset's own split, {len(given)} pairs")
-    if fraction <= 0:
+        note = f"validation: the dataset's own split, {len(given)} pairs{_scored(given, most)}"
+        return Holdout(train, given, note)
+    if fraction <= 0 or most <= 0:
         return Holdout(train, (), "no validation was asked for")
     if len(train) < 2:
         raise DataError(f"{dataset.source} has one training pair; validation needs another")
     patients = {pair.patient for pair in train}
     if None in patients or len(patients) < 2:
-        return _by_image(train, fraction, seed, one_patient=None not in patients)
-    return _by_patient(train, fraction, seed)
+        wanted = min(round(fraction * len(train)), most)
+        return _by_image(train, wanted, seed, one_patient=None not in patients)
+    return _by_patient(train, fraction, most, seed)
 
 
-def _by_patient(train: tuple[Pair, ...], fraction: float, seed: int) -> Holdout:
+def _by_patient(train: tuple[Pair, ...], fraction: float, most: int, seed: int) -> Holdout:
     """Hold out whole patients."""
     patients = sorted({str(pair.patient) for pair in train}, key=lambda name: _draw(name, seed))
     held: set[str] = set()
@@ -59,14 +62,20 @@ def _by_patient(train: tuple[Pair, ...], fraction: float, seed: int) -> Holdout:
     return Holdout(
         kept,
         validation,
-        f"validation: {len(held)} of {len(patients)} patients held out, {len(validation)} pairs",
+        f"validation: {len(held)} of {len(patients)} patients held out, {len(validation)} pairs"
+        f"{_scored(validation, most)}",
     )
 
 
-def _by_image(train: tuple[Pair, ...], fraction: float, seed: int, *, one_patient: bool) -> Holdout:
+def _scored(pairs: tuple[Pair, ...], most: int) -> str:
+    """Say how many of the held-out pairs are scored, where it is not all."""
+    return f", {most} of them scored, evenly spread" if len(pairs) > most else ""
+
+
+def _by_image(train: tuple[Pair, ...], wanted: int, seed: int, *, one_patient: bool) -> Holdout:
     """Hold out images, for want of patients."""
     order = sorted(train, key=lambda pair: _draw(pair.name, seed))
-    count = min(len(train) - 1, max(1, round(fraction * len(train))))
+    count = min(len(train) - 1, max(1, wanted))
     held = {pair.name for pair in order[:count]}
     why = "there is one patient only" if one_patient else "patients are unknown"
     return Holdout(

@@ -9,12 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from registration.files.storage import write_json, write_text
 from training.data.images import to_batch
 from training.data.pairs import Dataset, Pair
-from training.errors import DataError
+from training.devices import device_named
+from training.errors import DataError, TrainingError
 from training.evaluation.paper import PAPER_ROWS, PaperRow
 from training.inference.checkpoints import LAST, load_generator
 from training.metrics.intervals import Interval, mean_interval
@@ -76,35 +75,44 @@ def run_ablation(
     Each is trained in a folder of its own, ``out/<name>``, and is resumed there; models that the
     two tables share are trained once. The generator after the last epoch is scored, as in the
     paper. ``settings`` go before those of the recipe, which is ``paper`` unless they say otherwise.
-    Raises :class:`DataError` where the dataset has no test split.
+    A model that cannot be trained, for want of memory for instance, is noted and left out. Raises
+    :class:`DataError` where the dataset has no test split, and :class:`TrainingError` where no model
+    is left.
     """
     tested = tuple(pair for pair in dataset.pairs if pair.split == "test")
     if not tested:
         raise DataError(
             f"{dataset.source} has no test split: models are compared on images they never saw"
         )
-    results = []
+    results: list[Result] = []
+    failed: dict[str, str] = {}
     for entry in TABLES[table]:
-        given = {"recipe": "paper", **settings, **entry.settings}
-        config = resolve(given)
-        run = out / entry.folder
-        train(
-            config,
-            dataset,
-            run,
-            resume=True,
-            cache_parent=cache_parent,
-            listener=listeners(entry),
+        listener, run = listeners(entry), out / entry.folder
+        try:
+            config = resolve({"recipe": "paper", **settings, **entry.settings})
+            train(config, dataset, run, resume=True, cache_parent=cache_parent, listener=listener)
+            results.append(_score(entry, run, tested, config.device))
+        except TrainingError as error:
+            failed[entry.folder] = str(error)
+            listener.note(f"warning: {entry.paper.method} is missing from the table: {error}")
+    if not results:
+        raise TrainingError(
+            f"no model of table {table} could be trained: {'; '.join(failed.values())}"
         )
-        results.append(_score(entry, run, tested, config.device))
-    write_json(out / f"table_{table}.json", [_plain(result) for result in results])
+    rows = [*(_plain(result) for result in results), *_missing(failed)]
+    write_json(out / f"table_{table}.json", rows)
     write_text(out / f"table_{table}.csv", _csv(results))
     return results
 
 
+def _missing(failed: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return the rows of models that could not be trained, as JSON knows them."""
+    return [{"name": name, "error": error} for name, error in failed.items()]
+
+
 def _score(entry: Entry, run: Path, pairs: Sequence[Pair], device: str) -> Result:
     """Score a trained generator as the published evaluation does."""
-    where = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    where = device_named(device)
     trained = load_generator(run / LAST, where)
     values = []
     for pair in pairs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -18,9 +18,11 @@ from training.evaluation.controls import control_candidates
 from training.evaluation.report import About, write_evaluation
 from training.evaluation.scoring import Candidate, Evaluation, Protocol, Scoring, evaluate
 from training.evaluation.sources import folder_candidate, model_candidate, released_view
-from training.inference.checkpoints import load_generator
+from training.inference.checkpoints import InferencePrecision, load_generator
+from training.memory import explained
 from training.metrics.features import load_features, load_lpips
 
+TOO_LARGE = "End other programs that use it (nvidia-smi lists them), or give --device cpu"
 _PACKAGES = ("bci-pipeline", "torch", "numpy", "scikit-image", "pillow")
 
 
@@ -38,6 +40,7 @@ class EvaluationRequest:
     images: int | None = None
     shift_px: int = 8
     device: str = "cpu"
+    precision: InferencePrecision = "auto"
     lpips: Path | None = None
     features: Path | None = None
     save_images: bool = False
@@ -62,9 +65,10 @@ def run_evaluation(
     )
     model = _model(request, pairs)
     controls = control_candidates(_training_pairs(request.dataset), pairs, scoring.view)
-    evaluation = evaluate(
-        pairs, (model, *controls), scoring, lambda done: on_image(done, len(pairs))
-    )
+    with explained(lambda: TOO_LARGE):
+        evaluation = evaluate(
+            pairs, (model, *controls), scoring, lambda done: on_image(done, len(pairs))
+        )
     about = _about(request, model, pairs)
     write_evaluation(request.out, evaluation, about, draw_cases(evaluation, scoring))
     return evaluation, about
@@ -100,7 +104,8 @@ def _model(request: EvaluationRequest, pairs: tuple[Pair, ...]) -> Candidate:
     if request.model is None:
         raise DataError("give a model, or a folder of generated images")
     candidate = model_candidate(
-        load_generator(request.model, request.device), as_released=request.as_released
+        load_generator(request.model, request.device, request.precision),
+        as_released=request.as_released,
     )
     return _saving(candidate, request.out / "generated") if request.save_images else candidate
 
@@ -148,10 +153,19 @@ def _about(request: EvaluationRequest, model: Candidate, pairs: tuple[Pair, ...]
             "lpips": str(request.lpips or "not measured"),
             "fid_kid": str(request.features or "not measured"),
             "device": _device_name(request.device),
+            "precision": request.precision,
             "python": platform.python_version(),
-            **{name: version(name) for name in _PACKAGES},
+            **{name: _version(name) for name in _PACKAGES},
         },
     )
+
+
+def _version(package: str) -> str:
+    """Return the version of a package, where it is installed and not only on the path."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _device_name(device: str) -> str:

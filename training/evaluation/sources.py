@@ -73,7 +73,7 @@ def generated_source(
         files = generated_files(generated)
         there = tuple(pair for pair in pairs if pair.name in files)
         return there, lambda pair, _: read_image(files[pair.name])
-    model = model_candidate(load_generator(generated, device))
+    model = model_candidate(load_generator(generated, device, "auto"))
     return tuple(pairs), lambda pair, he: model.make(pair, he, he)
 
 
@@ -106,11 +106,15 @@ def model_candidate(trained: TrainedGenerator, *, as_released: bool = False) -> 
     of each single image, dropout active, values cut off. Its output is random; here it is seeded
     by the image's name, so that a second run gives the same figures.
     """
-    device = next(trained.network.parameters()).device
+    device = trained.device
     if not as_released:
+        settled: list[TrainedGenerator] = []
 
         def make(_: Pair, he: Pixels, __: Pixels) -> Pixels:
-            return from_batch(trained(to_batch(he).to(device)))
+            image = to_batch(he).to(device)
+            if not settled:
+                settled.append(trained.checked(image))
+            return from_batch(settled[0](image))
 
         return Candidate(MODEL, "model", trained.describe(), make)
     trained.network.train()

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,11 @@ from training.models.generators import GeneratorSpec, build_generator
 from training.models.official import load_official
 
 GENERATOR = "bci-pipeline generator 1"
-STATE = "bci-pipeline training state 1"
+STATE_KIND = "bci-pipeline training state"
+STATE = f"{STATE_KIND} 2"
+MOST_LEVELS = 1
+"""Half precision may change 8-bit values by so much."""
+InferencePrecision = Literal["auto", "32"]
 BEST, LAST, CHECKPOINT = "best.pt", "last.pt", "checkpoint.pt"
 
 
@@ -40,6 +44,8 @@ class TrainedGenerator:
     epoch: int | None = None
     scores: dict[str, float] = field(default_factory=dict)
     """Validation scores."""
+    half: bool = False
+    """Whether it computes in fp16; see :meth:`checked`."""
 
     @property
     def device(self) -> torch.device:
@@ -48,7 +54,23 @@ class TrainedGenerator:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Map uint8 H&E ``(N, 3, H, W)`` to uint8 IHC, on the generator's device; any size."""
-        return generate(self.network, self.spec, images)
+        return generate(self.network, self.spec, images, half=self.half)
+
+    def checked(self, images: Tensor) -> TrainedGenerator:
+        """Return this generator, in float32 where fp16 moves a value of ``images`` by over a level.
+
+        ``images`` are uint8 ``(N, 3, H, W)``, such as those that it is about to be used on.
+        """
+        if not self.half:
+            return self
+        exact = replace(self, half=False)
+        largest = (self(images).int() - exact(images).int()).abs().max()
+        return self if largest <= MOST_LEVELS else exact
+
+    @property
+    def arithmetic(self) -> str:
+        """In what numbers it computes, in words."""
+        return "fp16" if self.half else "float32"
 
     def describe(self) -> str:
         """Return in a few words what this is."""
@@ -57,14 +79,17 @@ class TrainedGenerator:
         return f"{self.config['model']}, recipe {self.config['recipe']}, epoch {self.epoch}"
 
 
-def load_generator(path: Path, device: str | torch.device = "cpu") -> TrainedGenerator:
+def load_generator(
+    path: Path, device: str | torch.device = "cpu", precision: InferencePrecision = "32"
+) -> TrainedGenerator:
     """Load a generator from a run folder (its best one), a ``.pt`` file, or an official ``.pth``.
 
-    Raises :class:`CheckpointError`, saying what is wrong with which file.
+    ``precision`` ``auto`` is fp16 on a GPU, subject to :meth:`TrainedGenerator.checked`. Raises
+    :class:`CheckpointError`, saying what is wrong with which file.
     """
     found = _find(path)
     stored = read_checkpoint(found)
-    if stored.get("format") == STATE:
+    if str(stored.get("format")).startswith(STATE_KIND):
         raise CheckpointError(
             f"{found} is the state of an unfinished run; use best.pt or last.pt beside it"
         )
@@ -76,7 +101,7 @@ def load_generator(path: Path, device: str | torch.device = "cpu") -> TrainedGen
         raise CheckpointError(f"{found} was written by another program: it is no set of weights")
     trained.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     trained.network.eval().requires_grad_(False)
-    return trained
+    return replace(trained, half=precision == "auto" and trained.device.type == "cuda")
 
 
 def save_generator(path: Path, trained: TrainedGenerator) -> None:

@@ -8,7 +8,12 @@ from pathlib import Path
 from training.data.images import SUFFIXES, from_batch, read_image, to_batch, write_png
 from training.errors import DataError
 from training.inference.checkpoints import TrainedGenerator
+from training.memory import explained
 
+TOO_LARGE = (
+    "End other programs that use it (nvidia-smi lists them), or give --device cpu; a slide is "
+    "translated tile by tile and needs less"
+)
 Tick = Callable[[int, int], None]
 """Called with how many images are done, and how many there are."""
 
@@ -29,11 +34,15 @@ def translate_folder(
     )
     if not sources:
         raise DataError(f"no images in {folder}")
-    written = []
+    written, settled = [], False
     for number, source in enumerate(sources, start=1):
         target = (out / source.relative_to(folder)).with_suffix(".png")
         if not target.exists():
-            write_png(target, from_batch(trained(to_batch(read_image(source)))))
+            image = to_batch(read_image(source))
+            with explained(lambda: TOO_LARGE):
+                trained = trained if settled else trained.checked(image)
+                write_png(target, from_batch(trained(image)))
+            settled = True
         written.append(target)
         if tick is not None:
             tick(number, len(sources))

@@ -10,25 +10,43 @@ from training.data.images import from_network, to_network
 from training.models.generators import GeneratorSpec
 
 
-def generate(generator: nn.Module, spec: GeneratorSpec, images: Tensor) -> Tensor:
+def generate(
+    generator: nn.Module, spec: GeneratorSpec, images: Tensor, *, half: bool = False
+) -> Tensor:
     """Return what ``generator`` makes of uint8 ``(N, 3, H, W)`` images, uint8 of the same shape.
 
     Images of a size that the network cannot take are continued on the right and below by their
     own reflection, and cut again. Works on the device of the generator, in whatever mode
-    (training or evaluation) it is; the result is on that device.
+    (training or evaluation) it is; the result is on that device. ``half`` computes in fp16.
     """
     height, width = images.shape[-2:]
     device = next(generator.parameters()).device
     with torch.inference_mode():
         source = to_network(images.to(device))
         source = continued(source, missing(height, spec), missing(width, spec))
-        return from_network(apply(generator, source)[..., :height, :width])
+        return from_network(apply(generator, source, half=half)[..., :height, :width])
 
 
-def apply(generator: nn.Module, source: Tensor) -> Tensor:
-    """Run a generator on images in [-1, 1] whose size it can take."""
-    generated: Tensor = generator(source.contiguous(memory_format=torch.channels_last))
-    return generated
+def apply(generator: nn.Module, source: Tensor, *, half: bool = False) -> Tensor:
+    """Run a generator on images in [-1, 1] whose size it can take.
+
+    A GPU computes in fp16 with ``half``, the fastest way; otherwise in true float32, with the same
+    bits each time. fp16 and not bf16: its steps are eight times finer.
+    """
+    kind = source.device.type
+    source = source.contiguous(memory_format=torch.channels_last)
+    generated: Tensor
+    if half:
+        with torch.autocast(kind, dtype=torch.float16):
+            generated = generator(source)
+    elif kind == "cuda":
+        with torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        ):
+            generated = generator(source)
+    else:
+        generated = generator(source)
+    return generated.float()
 
 
 def missing(side: int, spec: GeneratorSpec) -> int:

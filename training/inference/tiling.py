@@ -28,6 +28,12 @@ Read = Callable[[slice, slice], Pixels]
 
 
 SMALLEST_TILE_PX = 256
+TILES_PX = (4096, 2048, 1024, 512, SMALLEST_TILE_PX)
+LAYERS_HELD = 3
+"""About so many of the widest layers are in memory at once."""
+CPU_BYTES = 2**29
+GPU_SHARE = 0.6
+"""Share of a GPU's free memory that activations may take up."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,29 @@ def tiling_of(trained: TrainedGenerator, tile_px: int = SMALLEST_TILE_PX) -> Til
             )
     grid = trained.spec.multiple_px
     return Tiling(tile_px, -(-reach_px(trained.spec) // grid) * grid, grid)
+
+
+def largest_tiling(trained: TrainedGenerator) -> Tiling:
+    """Return the tiling with the largest tiles that fit: the larger, the less goes into halos.
+
+    Raises :class:`TilingError` as :func:`tiling_of` does.
+    """
+    limit = CPU_BYTES
+    if trained.device.type == "cuda":
+        limit = int(GPU_SHARE * torch.cuda.mem_get_info(trained.device)[0])
+    per_pixel = bytes_per_pixel(trained.spec, half=trained.half)
+    tilings = [tiling_of(trained, side) for side in TILES_PX]
+    fitting = (t for t in tilings if t.window_px**2 * per_pixel <= limit)
+    return next(fitting, tilings[-1])
+
+
+def bytes_per_pixel(spec: GeneratorSpec, *, half: bool) -> int:
+    """Return about how many bytes of activations a pixel of a window takes at most.
+
+    The widest layers of a U-Net lie at half the size, where a channel takes a quarter.
+    """
+    channels = spec.width // 2 if spec.kind == "unet" else spec.width
+    return (2 if half else 4) * LAYERS_HELD * channels
 
 
 def reach_px(spec: GeneratorSpec) -> int:
@@ -135,5 +164,7 @@ def generate_tile(trained: TrainedGenerator, tile: Prepared) -> Pixels:
     with torch.inference_mode():
         source = to_network(to_batch(tile.pixels).to(trained.device))
         source = continued(source, tile.down.continued, tile.across.continued)
-        generated = apply(trained.network, source)[..., tile.down.keep, tile.across.keep]
+        generated = apply(trained.network, source, half=trained.half)[
+            ..., tile.down.keep, tile.across.keep
+        ]
         return from_batch(from_network(generated))

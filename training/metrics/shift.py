@@ -66,7 +66,8 @@ def _score_one(real: Tensor, fake: Tensor, reach: int) -> tuple[Tensor, Tensor, 
     errors = _mean_squared_errors(middle, fake, reach)
     side = 2 * reach + 1
     best, unmoved = int(errors.argmin()), reach * side + reach
-    screened = _screened_ssim(middle, fake, reach).flatten()
+    together = side if middle.is_cuda else 1
+    screened = _screened_ssim(middle, fake, reach, together).flatten()
     finalists = {best, unmoved, *screened.topk(min(_FINALISTS, len(screened))).indices.tolist()}
     moved = torch.stack([_moved(fake, middle, *divmod(k, side)) for k in sorted(finalists)])
     similarity = ssim(middle.expand_as(moved), moved).max()
@@ -98,8 +99,11 @@ def _mean_squared_errors(middle: Tensor, fake: Tensor, reach: int) -> Tensor:
     return errors / middle.numel()
 
 
-def _screened_ssim(middle: Tensor, fake: Tensor, reach: int) -> Tensor:
-    """Return the mean SSIM over a sample of windows at every offset, ``(2 reach + 1, ...)``."""
+def _screened_ssim(middle: Tensor, fake: Tensor, reach: int, together: int) -> Tensor:
+    """Return the mean SSIM over a sample of windows at every offset, ``(2 reach + 1, ...)``.
+
+    ``together`` offsets of a row are scored at once: a GPU waits for launches, a CPU for its caches.
+    """
     side = 2 * reach + 1
     x, y = middle.int(), fake.int()
     stride = max(1, math.isqrt(x.numel() // _SCREENED_WINDOWS))
@@ -107,21 +111,30 @@ def _screened_ssim(middle: Tensor, fake: Tensor, reach: int) -> Tensor:
     sum_y, squares_y = window_sum(y), window_sum(y * y)
     windows = _windows(x, stride).contiguous()
     height, width = x.shape[1:]
-    scores = torch.empty(side, side, device=middle.device)
+    rows = []
     for row in range(side):
-        for column in range(side):
-            down = slice(row, row + height - SSIM_WINDOW + 1, stride)
-            across = slice(column, column + width - SSIM_WINDOW + 1, stride)
-            moved = _windows(_moved(y, middle, row, column), stride)
-            scores[row, column] = ssim_from_sums(
-                sum_x,
-                sum_y[:, down, across],
-                squares_x + squares_y[:, down, across],
-                (windows * moved).sum(dim=(3, 4), dtype=torch.int32),
-            ).mean()
-    return scores
+        down = slice(row, row + height - SSIM_WINDOW + 1, stride)
+        for start in range(0, side, together):
+            columns = slice(start, start + width - 1 + min(together, side - start))
+            within = slice(start, columns.stop - SSIM_WINDOW + 1)
+            moved = _along(y[:, row : row + height, columns], width)
+            rows.append(
+                ssim_from_sums(
+                    sum_x,
+                    _along(sum_y[:, down, within], width - SSIM_WINDOW + 1)[..., ::stride],
+                    squares_x
+                    + _along(squares_y[:, down, within], width - SSIM_WINDOW + 1)[..., ::stride],
+                    (windows * _windows(moved, stride)).sum(dim=(-2, -1), dtype=torch.int32),
+                ).mean(dim=(1, 2, 3))
+            )
+    return torch.cat(rows).reshape(side, side)
+
+
+def _along(image: Tensor, width: int) -> Tensor:
+    """Return the parts of ``(3, rows, columns)`` that are ``width`` wide, ``(parts, 3, rows, width)``."""
+    return image.unfold(2, width, 1).permute(2, 0, 1, 3)
 
 
 def _windows(image: Tensor, stride: int) -> Tensor:
-    """Return a 7 x 7 window at every ``stride`` pixels, ``(3, rows, columns, 7, 7)``."""
-    return image.unfold(1, SSIM_WINDOW, stride).unfold(2, SSIM_WINDOW, stride)
+    """Return a 7 x 7 window at every ``stride`` pixels, ``(..., rows, columns, 7, 7)``."""
+    return image.unfold(-2, SSIM_WINDOW, stride).unfold(-2, SSIM_WINDOW, stride)

@@ -15,12 +15,16 @@ from training.models.discriminators import PatchGAN
 from training.models.generators import GeneratorSpec, build_generator, initialise
 from training.models.losses import adversarial_loss
 from training.models.pool import ImagePool
-from training.models.trainable import Losses, Player, add_terms
+from training.models.trainable import Losses, Player, Side, add_terms, renew_loss_scale
 from training.settings.config import TrainConfig
 
 LAMBDA_CYCLE = 10.0
 LAMBDA_IDENTITY = 0.5
 POOL_SIZE = 50
+SIDES = {
+    "generators": ("generator", "generator_back"),
+    "discriminators": ("discriminator", "discriminator_back"),
+}
 
 
 class CycleGAN:
@@ -29,7 +33,7 @@ class CycleGAN:
     def __init__(self, config: TrainConfig, spec: GeneratorSpec, fabric: Fabric) -> None:
         self.spec = spec
         self.players: dict[str, Player] = {}
-        for name in ("generator", "generator_back", "discriminator", "discriminator_back"):
+        for name in (*SIDES["generators"], *SIDES["discriminators"]):
             network: nn.Module = (
                 build_generator(spec)
                 if name.startswith("generator")
@@ -37,9 +41,14 @@ class CycleGAN:
             )
             initialise(network)
             self.players[name] = Player(network, config, fabric)
+        self._fabric = fabric
+        self.sides = {
+            side: Side([self.players[name] for name in names], config, fabric)
+            for side, names in SIDES.items()
+        }
         self._pools = {
             name: ImagePool(POOL_SIZE, seed=config.seed + number)
-            for number, name in enumerate(("discriminator", "discriminator_back"))
+            for number, name in enumerate(SIDES["discriminators"])
         }
 
     @property
@@ -51,23 +60,22 @@ class CycleGAN:
         """Step both generators, then both discriminators, as the original does."""
         losses: Losses = {}
         fakes = []
-        judges = self.players["discriminator"], self.players["discriminator_back"]
+        generators, discriminators = self.sides["generators"], self.sides["discriminators"]
+        judges = discriminators.players
+        parts = len(batches)
         with judges[0].held(), judges[1].held():
-            for number, batch in enumerate(batches):
-                terms, fake = self._generator_terms(batch)
-                total = torch.stack(list(terms.values())).sum() / len(batches)
-                self._backward_generators(total, last=number == len(batches) - 1)
+            for number, batch in enumerate(batches, start=1):
+                with generators.exchanging(last=number == parts):
+                    terms, fake = self._generator_terms(batch)
+                    generators.backward(torch.stack(list(terms.values())).sum() / parts)
                 fakes.append(fake)
-                add_terms(losses, terms, len(batches))
-        for name in ("generator", "generator_back"):
-            self.players[name].step()
-        for number, (batch, fake) in enumerate(zip(batches, fakes, strict=True)):
-            last = number == len(batches) - 1
-            add_terms(
-                losses, self._teach_discriminators(batch, fake, len(batches), last), len(batches)
-            )
-        for judge in judges:
-            judge.step()
+                add_terms(losses, terms, parts)
+        generators.step()
+        for number, (batch, fake) in enumerate(zip(batches, fakes, strict=True), start=1):
+            terms = self._teach_discriminators(batch, fake, parts, number == parts)
+            add_terms(losses, terms, parts)
+        discriminators.step()
+        renew_loss_scale(self._fabric)
         return losses
 
     def extra_state(self) -> dict[str, Any]:
@@ -101,12 +109,6 @@ class CycleGAN:
             terms[name] = LAMBDA_CYCLE * weight * F.l1_loss(made.float(), wanted)
         return terms, (fake_ihc.detach(), fake_he.detach())
 
-    def _backward_generators(self, loss: Tensor, *, last: bool) -> None:
-        """Add the gradients of both generators, which share one backward pass."""
-        there, back = self.players["generator"], self.players["generator_back"]
-        with back.gathering(last=last):
-            there.backward(loss, last=last)
-
     def _teach_discriminators(
         self, batch: Batch, fake: tuple[Tensor, Tensor], parts: int, last: bool
     ) -> Losses:
@@ -119,7 +121,8 @@ class CycleGAN:
             judge = self.players[name]
             older = self._pools[name].query(made)
             for what, image in (("real", real), ("fake", older)):
-                loss = adversarial_loss(judge.train(image), real=what == "real", kind="lsgan")
-                judge.backward(0.5 * loss / parts, last=last and what == "fake")
+                with self.sides["discriminators"].exchanging(last=last and what == "fake"):
+                    loss = adversarial_loss(judge.train(image), real=what == "real", kind="lsgan")
+                    self.sides["discriminators"].backward(0.5 * loss / parts)
                 terms[f"{short}_{what}"] = loss
         return terms

@@ -7,7 +7,7 @@ is stepped first, then the generator, as in the released code. CycleGAN is in ``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,14 +17,12 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from training.data.batches import Batch
-from training.devices import random_state, set_random_state
 from training.models.cyclegan import CycleGAN
 from training.models.discriminators import MultiscaleDiscriminator, PatchGAN
 from training.models.generators import (
     GENERATORS,
     GeneratorSpec,
     build_generator,
-    frozen_statistics,
     initialise,
 )
 from training.models.losses import (
@@ -34,7 +32,7 @@ from training.models.losses import (
     multiscale_adversarial_loss,
 )
 from training.models.pyramid import PyramidLoss
-from training.models.trainable import Losses, Player, add_terms
+from training.models.trainable import Losses, Player, Side, add_terms, renew_loss_scale
 from training.settings.config import TrainConfig
 
 LAMBDA_FEATURES = 10.0
@@ -45,6 +43,7 @@ class Model(Protocol):
 
     spec: GeneratorSpec
     players: dict[str, Player]
+    sides: dict[str, Side]
 
     @property
     def generator(self) -> nn.Module:
@@ -99,8 +98,12 @@ class Pix2Pix:
             initialise(network, zero_bias=config.model != "pix2pixhd")
         self._g = Player(generator, config, fabric)
         self._d = Player(discriminator, config, fabric)
+        self._generators = Side([self._g], config, fabric)
+        self._discriminators = Side([self._d], config, fabric)
         self.players = {"generator": self._g, "discriminator": self._d}
-        self._pyramid = PyramidLoss(config.pyramid_weights)
+        self.sides = {"generators": self._generators, "discriminators": self._discriminators}
+        self._fabric = fabric
+        self._pyramid = PyramidLoss(config.pyramid_weights).to(fabric.device)
 
     @property
     def generator(self) -> nn.Module:
@@ -108,20 +111,27 @@ class Pix2Pix:
         return self._g.network
 
     def step(self, batches: Sequence[Batch]) -> Losses:
-        """Step the discriminator, then the generator; return the losses, detached."""
-        takes = [self._generate(batch, keep=len(batches) == 1) for batch in batches]
-        lasts = [number == len(batches) - 1 for number in range(len(batches))]
+        """Step the discriminator, then the generator; return the losses, detached.
+
+        The discriminator steps as soon as it has seen all batches. Of several, all but the last are
+        therefore judged by the discriminator as it was: each batch passes the generator once, and
+        no activations are kept longer than for its own gradients.
+        """
         losses: Losses = {}
-        for batch, (fake, _), last in zip(batches, takes, lasts, strict=True):
-            terms = self._teach_discriminator(batch, fake, len(batches), last=last)
+        for number, batch in enumerate(batches, start=1):
+            last = number == len(batches)
+            with self._generators.exchanging(last=last):
+                fake: Tensor = self._g.train(batch.he)
+                terms = self._teach_discriminator(batch, fake.detach(), len(batches), last=last)
+                if last:
+                    self._discriminators.step()
+                with self._d.held():
+                    terms |= self._generator_terms(batch, fake)
+                wanted = [term for name, term in terms.items() if name.startswith("G_")]
+                self._generators.backward(torch.stack(wanted).sum() / len(batches))
             add_terms(losses, terms, len(batches))
-        self._d.step()
-        with self._d.held():
-            for batch, (_, again), last in zip(batches, takes, lasts, strict=True):
-                terms = self._generator_terms(batch, again())
-                self._g.backward(torch.stack(list(terms.values())).sum() / len(batches), last=last)
-                add_terms(losses, terms, len(batches))
-        self._g.step()
+        self._generators.step()
+        renew_loss_scale(self._fabric)
         return losses
 
     def extra_state(self) -> dict[str, Any]:
@@ -131,34 +141,14 @@ class Pix2Pix:
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Accept nothing."""
 
-    def _generate(self, batch: Batch, *, keep: bool) -> tuple[Tensor, Callable[[], Tensor]]:
-        """Return generated images without gradients, and how to get them with gradients.
-
-        Of several batches, all are generated before the generator is stepped. Keeping their
-        activations would use the very memory that accumulation saves, so that they are generated
-        twice, with the same dropout.
-        """
-        if keep:
-            fake: Tensor = self._g.train(batch.he)
-            return fake.detach(), lambda: fake
-        state = random_state(batch.he.device)
-        with torch.no_grad(), frozen_statistics(self._g.network):
-            draft: Tensor = self._g.train(batch.he)
-
-        def again() -> Tensor:
-            set_random_state(state, batch.he.device)
-            generated: Tensor = self._g.train(batch.he)
-            return generated
-
-        return draft, again
-
     def _teach_discriminator(self, batch: Batch, fake: Tensor, parts: int, *, last: bool) -> Losses:
         """Add the discriminator's gradients of one batch; its loss is halved, as in pix2pix."""
         terms = {}
         for name, image in (("D_fake", fake), ("D_real", batch.ihc)):
-            found = self._d.train(torch.cat((batch.he, image), dim=1))
-            terms[name] = self._verdict(found, real=name == "D_real")
-            self._d.backward(0.5 * terms[name] / parts, last=last and name == "D_real")
+            with self._discriminators.exchanging(last=last and name == "D_real"):
+                found = self._d.train(torch.cat((batch.he, image), dim=1))
+                terms[name] = self._verdict(found, real=name == "D_real")
+                self._discriminators.backward(0.5 * terms[name] / parts)
         return terms
 
     def _generator_terms(self, batch: Batch, fake: Tensor) -> Losses:
@@ -200,7 +190,8 @@ class Pix2PixHD(Pix2Pix):
             "G_features": LAMBDA_FEATURES * feature_matching_loss(found, wanted),
         }
         if self._vgg is not None:
-            terms["G_VGG"] = LAMBDA_FEATURES * self._vgg(fake.float(), batch.ihc)
+            with self._fabric.autocast():
+                terms["G_VGG"] = LAMBDA_FEATURES * self._vgg(fake, batch.ihc)
         return terms
 
     def _discriminator(self, config: TrainConfig) -> nn.Module:

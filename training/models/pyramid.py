@@ -30,6 +30,9 @@ class PyramidLoss(nn.Module):
         if not weights:
             raise ValueError("a pyramid loss needs the weight of at least one scale")
         self.weights = tuple(float(weight) for weight in weights)
+        self._on_device: Tensor
+        # A tensor made from numbers in every step would make a GPU wait for the copy.
+        self.register_buffer("_on_device", torch.tensor(self.weights), persistent=False)
 
     def forward(
         self,
@@ -59,7 +62,7 @@ class PyramidLoss(nn.Module):
                 terms = terms * (
                     sample_weight[:, None] if sample_weight.ndim == 1 else sample_weight
                 )
-            return terms.mean(dim=0) * terms.new_tensor(self.weights)
+            return terms.mean(dim=0) * self._on_device
 
 
 def octave(image: Tensor) -> Tensor:

@@ -1,9 +1,14 @@
-"""The players of an adversarial game: a network, its optimiser, its device, precision, processes."""
+"""The players of an adversarial game: a network with its device, precision and processes.
+
+Players of one side share an optimiser: a loss scale (fp16) that changed between the steps of two
+networks of one backward pass would divide the second one's gradients by the wrong number. It is
+renewed once per training step, by :func:`renew_loss_scale`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -11,10 +16,13 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Adam
 
+from training.devices import channels_last_pays
 from training.models.generators import recompute_activations
 from training.settings.config import TrainConfig
 
 BETA2 = 0.999
+COMPILERS = {"cuda": "inductor"}
+"""Backend by kind of device; networks on others run as they are written."""
 
 Losses = dict[str, Tensor]
 """Terms by name, scalars."""
@@ -37,19 +45,19 @@ class Player:
     def __init__(self, network: nn.Module, config: TrainConfig, fabric: Fabric) -> None:
         self.network = network
         self._fabric = fabric
-        on_gpu = fabric.device.type == "cuda"
-        if config.channels_last:
+        if config.channels_last and channels_last_pays(fabric):
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if config.recompute:
             recompute_activations(network)
         network.to(fabric.device)
-        # Activations recomputed with frozen statistics are beyond what the compiler can trace.
-        compiled = on_gpu and config.compile and not config.recompute
-        self._plain: Any = torch.compile(network) if compiled else network
-        optimizer = Adam(
-            network.parameters(), lr=config.lr, betas=(config.beta1, BETA2), fused=on_gpu
+        backend = COMPILERS.get(fabric.device.type) if config.compile else None
+        # A graph with a symbolic batch loses its layout optimisation: one graph per size instead.
+        self._plain: Any = (
+            network if backend is None else torch.compile(network, dynamic=False, backend=backend)
         )
-        self.train, self.optimizer = fabric.setup(self._plain, optimizer)
+        # The compiled network is wrapped, not the wrapper compiled: exchanging gradients within a
+        # graph cuts it into pieces and excludes recomputed activations.
+        self.train = fabric.setup_module(self._plain, _reapply_compile=False)
 
     def judge(self, images: Tensor) -> Any:
         """Run the network without adding up its gradients."""
@@ -65,23 +73,55 @@ class Player:
         finally:
             self.network.requires_grad_(True)
 
+
+class Side:
+    """Players that are stepped together, by one optimiser."""
+
+    def __init__(self, players: Sequence[Player], config: TrainConfig, fabric: Fabric) -> None:
+        self.players = tuple(players)
+        self._fabric = fabric
+        weights = [weight for player in players for weight in player.network.parameters()]
+        on_gpu = fabric.device.type == "cuda"
+        self.optimizer = Adam(weights, lr=config.lr, betas=(config.beta1, BETA2), fused=on_gpu)
+
     @contextmanager
-    def gathering(self, *, last: bool) -> Iterator[None]:
-        """Exchange gradients between processes in the last of several backward passes only."""
-        with self._fabric.no_backward_sync(self.train, enabled=not last):
+    def exchanging(self, *, last: bool) -> Iterator[None]:
+        """Exchange gradients between processes after the last of several passes only.
+
+        Surrounds the way forward and the way back: whether gradients will be exchanged is settled
+        on the way forward.
+        """
+        with ExitStack() as stack:
+            for player in self.players:
+                stack.enter_context(self._fabric.no_backward_sync(player.train, enabled=not last))
             yield
 
-    def backward(self, loss: Tensor, *, last: bool = True) -> None:
+    def backward(self, loss: Tensor) -> None:
         """Add the gradients of ``loss``."""
-        with self.gathering(last=last):
-            self._fabric.backward(loss)
+        self._fabric.backward(loss)
 
     def step(self) -> None:
         """Change the weights, and forget the gradients."""
-        self.optimizer.step()
+        scaler = loss_scaler(self._fabric)
+        if scaler is None:
+            self.optimizer.step()
+        else:
+            scaler.step(self.optimizer)
         self.optimizer.zero_grad(set_to_none=True)
 
     def set_learning_rate(self, rate: float) -> None:
         """Set the learning rate of all weights."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+
+
+def loss_scaler(fabric: Fabric) -> Any:
+    """Return what scales losses so that fp16 gradients do not vanish; ``None`` in other precisions."""
+    return getattr(fabric.strategy.precision, "scaler", None)
+
+
+def renew_loss_scale(fabric: Fabric) -> None:
+    """Let the loss scale grow or shrink, after both sides have stepped."""
+    scaler = loss_scaler(fabric)
+    if scaler is not None:
+        scaler.update()

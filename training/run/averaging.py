@@ -39,8 +39,9 @@ class Averaged:
         torch._foreach_lerp_(
             list(self.network.parameters()), [p.detach() for p in network.parameters()], 1 - decay
         )
-        for mine, theirs in zip(self.network.buffers(), network.buffers(), strict=True):
-            mine.copy_(theirs)
+        buffers = list(self.network.buffers())
+        if buffers:
+            torch._foreach_copy_(buffers, list(network.buffers()))
 
     def state(self) -> dict[str, Any]:
         """Return what resuming needs."""

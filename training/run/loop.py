@@ -19,6 +19,7 @@ from training.data.pairs import Dataset
 from training.devices import describe, make_fabric
 from training.errors import ConfigError, DivergedError
 from training.inference.checkpoints import BEST, CHECKPOINT, LAST, TrainedGenerator, save_generator
+from training.memory import explained, remedies
 from training.models.pix2pix import Model, build_model
 from training.run.averaging import Averaged, recalibrate
 from training.run.history import (
@@ -30,10 +31,11 @@ from training.run.history import (
     ValidationRecord,
     broken_losses,
 )
+from training.run.machine import check_memory, compiling_pays, fitted, half_precision
 from training.run.preparation import Prepared, calibration_images, prepare
 from training.run.processes import Peers
 from training.run.report import ABOUT, CONFIG, SAMPLES, write_report
-from training.run.resume import Position, last_good, load_state, save_state
+from training.run.resume import Parts, Position, last_good, load_state, save_state
 from training.run.samples import write_sheet
 from training.run.stop import stop_on_signals
 from training.run.validation import validate
@@ -69,21 +71,38 @@ def train(
     """
     if not resume and (out / CONFIG).exists():
         raise ConfigError(f"{out} holds a run already: add --resume, or give another folder")
-    fabric = make_fabric(config)
+    said: list[str] = []
+    fabric = make_fabric(config, said.append)
     listener = listener if listener is not None and fabric.is_global_zero else Silent()
-    data = prepare(config, dataset, fabric, listener, cache_parent)
+    config, side_px = fitted(config, dataset, said.append)
+    with explained(lambda: remedies(config, side_px, half_precision(fabric))):
+        check_memory(config, side_px, fabric, said.append)
+        for text in said:
+            listener.note(text)
+        data = prepare(config, dataset, fabric, listener, cache_parent)
+        run = _built(config, out, data, fabric, listener)
+        position = load_state(out, run.parts) if resume else Position()
+        if fabric.is_global_zero:
+            write_json(out / CONFIG, config.as_dict())
+            write_json(out / ABOUT, data.about(said) | {"machine": describe(fabric)})
+        recorder = Scribe(out, config.tensorboard, position.total, fabric.is_global_zero)
+        with closing(recorder) as scribe:
+            return run_epochs(run, position, scribe)
+
+
+def _built(
+    config: TrainConfig, out: Path, data: Prepared, fabric: Fabric, listener: Listener
+) -> Run:
+    """Draw the networks of a run."""
+    compiled = config.compile and compiling_pays(fabric, data.batches.sizes, listener.note)
     torch.manual_seed(config.seed)
-    model = build_model(config, fabric)
-    averaged = Averaged(model.generator, config.ema) if config.ema else None
+    model = build_model(replace(config, compile=compiled), fabric)
+    averaged = None
+    if config.ema:
+        # A step of several processes sees as many images as that many steps of one.
+        averaged = Averaged(model.generator, config.ema**fabric.world_size)
     torch.manual_seed(config.seed + 1 + fabric.global_rank)
-    peers = Peers(fabric)
-    position = load_state(out, config, model, averaged, peers) if resume else Position()
-    if fabric.is_global_zero:
-        write_json(out / CONFIG, config.as_dict())
-        write_json(out / ABOUT, data.about() | {"machine": describe(fabric)})
-    run = Run(config, out, peers, data, model, averaged, listener)
-    with closing(Scribe(out, config.tensorboard, position.total, fabric.is_global_zero)) as scribe:
-        return run_epochs(run, position, scribe)
+    return Run(config, out, Peers(fabric), data, model, averaged, listener)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +123,11 @@ class Run:
         return self.peers.fabric
 
     @property
+    def parts(self) -> Parts:
+        """What is saved of a run."""
+        return Parts(self.config, self.model, self.averaged, self.peers, self.data.pairs)
+
+    @property
     def steps_per_epoch(self) -> int:
         """Steps of one epoch."""
         return -(-len(self.data.batches) // self.config.accumulate)
@@ -116,8 +140,8 @@ def run_epochs(run: Run, position: Position, scribe: Scribe) -> Outcome:
     meter, saved_at = Meter(), time.monotonic()
     with stop_on_signals() as stop:
         for epoch in range(position.epoch, config.total_epochs):
-            for player in model.players.values():
-                player.set_learning_rate(config.learning_rate(epoch))
+            for side in model.sides.values():
+                side.set_learning_rate(config.learning_rate(epoch))
             first = position.step * config.accumulate
             for batches in grouped(run.data.batches.epoch(epoch, first), config.accumulate):
                 losses = model.step(batches)
@@ -182,7 +206,7 @@ def log(run: Run, position: Position, meter: Meter, scribe: Scribe) -> None:
 def save(run: Run, position: Position, meter: Meter) -> None:
     """Write a checkpoint, unless a loss since the last log is no number."""
     check(run, position, meter.means())
-    save_state(run.out, run.config, position, run.model, run.averaged, run.peers)
+    save_state(run.out, position, run.parts)
     run.fabric.barrier()
 
 
@@ -234,5 +258,7 @@ def deployed(run: Run) -> nn.Module:
     network = copy.deepcopy(source).requires_grad_(False).eval()
     if run.config.recalibrate:
         multiple_px = run.model.spec.multiple_px
-        recalibrate(network, calibration_images(run.data, run.config.recalibrate, multiple_px))
+        images = calibration_images(run.data, run.config.recalibrate, multiple_px)
+        with run.fabric.autocast():
+            recalibrate(network, images)
     return network

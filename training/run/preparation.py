@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from training.data.batches import Batches, Sampling
 from training.data.cache import PixelCache, default_parent, open_cache
 from training.data.confidence import scale_confidence
-from training.data.holdout import hold_out
+from training.data.holdout import Holdout, hold_out
 from training.data.images import to_network
 from training.data.pairs import Dataset, Pair
 from training.models.pix2pix import generator_spec
@@ -33,20 +33,22 @@ class Prepared:
     batches: Batches
     held_out: tuple[int, ...]
     """Places in the cache of the pairs to validate on."""
-    train_pairs: int
-    """The first pairs of the cache are those to train on."""
+    train: tuple[int, ...]
+    """Places in the cache of the pairs to train on."""
+    pairs: dict[str, list[Any]]
+    """What a resumed run must find again: of each pair its use and the sizes of its files."""
     mpp: float | None
     source: str
     notes: tuple[str, ...]
 
-    def about(self) -> dict[str, Any]:
-        """Return what the run's record says of its data."""
+    def about(self, said: Sequence[str] = ()) -> dict[str, Any]:
+        """Return what the run's record says of its data; ``said`` goes before the notes on it."""
         return {
             "dataset": self.source,
-            "train_pairs": self.train_pairs,
+            "train_pairs": len(self.train),
             "held_out_pairs": len(self.held_out),
             "mpp": self.mpp,
-            "notes": list(self.notes),
+            "notes": [*said, *self.notes],
         }
 
 
@@ -61,18 +63,28 @@ def prepare(
 
     Raises :class:`training.errors.DataError` when the dataset cannot be trained on like this.
     """
-    parts = hold_out(dataset, config.val_fraction, config.seed)
-    weights, on_weights = _weights(config, parts.train, len(parts.validation))
-    notes = (*dataset.notes, parts.note, *on_weights, *_on_model(config))
+    parts = hold_out(dataset, config.val_fraction, config.seed, config.val_pairs)
+    weights, on_weights = _weights(config, parts.train)
+    notes = (
+        *dataset.notes,
+        parts.note,
+        *on_weights,
+        *_on_model(config),
+        *_on_world(config, fabric),
+    )
     for note in notes:
         listener.note(note)
-    pairs = (*parts.train, *parts.validation)
+    pairs = trainable_pairs(dataset)
+    places = {id(pair): place for place, pair in enumerate(pairs)}
+    train, held_out = (
+        tuple(places[id(pair)] for pair in some) for some in (parts.train, parts.validation)
+    )
     parent = cache_parent or default_parent(dataset.root)
     with fabric.rank_zero_first(local=True):
         cache = open_cache(pairs, parent, listener.decoding)
     batches = Batches(
         cache,
-        range(len(parts.train)),
+        train,
         Sampling(
             batch=config.batch,
             crop=config.crop or None,
@@ -81,14 +93,45 @@ def prepare(
             multiple=generator_spec(config).multiple_px,
             paired=config.model != "cyclegan",
         ),
-        weights=weights,
+        weights=None if weights is None else _spread(weights, train, len(pairs)),
         device=fabric.device,
         rank=(fabric.global_rank, fabric.world_size),
     )
-    held_out = tuple(range(len(parts.train), len(pairs)))[: config.val_pairs]
+    if batches.resident_bytes:
+        gib = batches.resident_bytes / 2**30
+        listener.note(f"all pixels live on the GPU: {gib:.1f} GiB")
     return Prepared(
-        cache, batches, held_out, len(parts.train), dataset.mpp(), dataset.source, notes
+        cache,
+        batches,
+        spread_evenly(held_out, config.val_pairs),
+        train,
+        fingerprints(parts),
+        dataset.mpp(),
+        dataset.source,
+        notes,
     )
+
+
+def trainable_pairs(dataset: Dataset) -> tuple[Pair, ...]:
+    """Return all pairs that some run may train or validate on, whatever its seed and fraction."""
+    has_splits = any(pair.split is not None for pair in dataset.pairs)
+    return (*dataset.select("train"), *(dataset.select("val") if has_splits else ()))
+
+
+def spread_evenly(places: tuple[int, ...], count: int) -> tuple[int, ...]:
+    """Return at most ``count`` of some places, from all over them."""
+    count = min(count, len(places))
+    return tuple(places[len(places) * k // count] for k in range(count))
+
+
+def fingerprints(parts: Holdout) -> dict[str, list[Any]]:
+    """Return of each pair, by split and name, what it is used for and the sizes of its files."""
+    found: dict[str, list[Any]] = {}
+    for use, pairs in (("train", parts.train), ("held out", parts.validation)):
+        for pair in pairs:
+            sizes = [image.path.stat().st_size for image in (pair.he, pair.ihc)]
+            found[f"{pair.split or '.'}/{pair.name}"] = [use, *sizes]
+    return found
 
 
 def calibration_images(data: Prepared, count: int, multiple_px: int) -> Iterator[torch.Tensor]:
@@ -96,11 +139,10 @@ def calibration_images(data: Prepared, count: int, multiple_px: int) -> Iterator
 
     Batches ``(N, 3, H, W)`` in [-1, 1] of several images, or of one where the sizes differ.
     """
-    count = min(count, data.train_pairs)
-    chosen = [data.train_pairs * k // count for k in range(count)]
+    chosen = list(spread_evenly(data.train, count))
     shapes = data.cache.shapes[chosen]
     size = CALIBRATION_BATCH if (shapes == shapes[0]).all() else 1
-    groups = -(-count // size)
+    groups = -(-len(chosen) // size)
     for start in range(groups):
         images = [data.cache.pair(pair)[0] for pair in chosen[start::groups]]
         height, width = (side // multiple_px * multiple_px for side in images[0].shape[:2])
@@ -108,8 +150,24 @@ def calibration_images(data: Prepared, count: int, multiple_px: int) -> Iterator
         yield to_network(pixels.to(data.batches.device)).permute(0, 3, 1, 2)
 
 
+def _on_world(config: TrainConfig, fabric: Fabric) -> tuple[str, ...]:
+    """Return what several processes change."""
+    if fabric.world_size == 1:
+        return ()
+    pairs = config.batch * config.accumulate * fabric.world_size
+    return (
+        f"{fabric.world_size} processes: each step takes {pairs} pairs, so that an epoch has "
+        f"{fabric.world_size} times fewer steps than in one process; the learning rate is as given",
+    )
+
+
 def _on_model(config: TrainConfig) -> tuple[str, ...]:
-    """Return a note where a model is trained without a part of its published loss."""
+    """Return what is worth knowing of a model: a missing part of its loss, settings of its own."""
+    if config.model == "cyclegan" and config.crop:
+        return (
+            f"cyclegan is trained on crops of {config.crop} px: its six passes per step take four "
+            "times the memory of the other models; --crop 0 takes whole images",
+        )
     if config.model != "pix2pixhd" or config.vgg_weights:
         return ()
     return (
@@ -119,9 +177,9 @@ def _on_model(config: TrainConfig) -> tuple[str, ...]:
 
 
 def _weights(
-    config: TrainConfig, train: tuple[Pair, ...], others: int
+    config: TrainConfig, train: tuple[Pair, ...]
 ) -> tuple[NDArray[np.float32] | None, tuple[str, ...]]:
-    """Return the weight of every cached pair at every scale, where wanted and known, and a note."""
+    """Return the weight of every training pair at every scale, where wanted and known, and a note."""
     if not config.confidence or config.model == "cyclegan":
         return None, ()
     weights = scale_confidence(train, len(config.pyramid_weights), config.tolerance_px)
@@ -132,4 +190,13 @@ def _weights(
         f"alignment confidence: {low} of {len(train)} pairs count less than half of a typical pair "
         "in the L1 loss, and more at coarser scales"
     )
-    return np.pad(weights, ((0, others), (0, 0)), constant_values=1.0), (note,)
+    return weights, (note,)
+
+
+def _spread(
+    weights: NDArray[np.float32], train: tuple[int, ...], count: int
+) -> NDArray[np.float32]:
+    """Return the weights of the training pairs at their places among ``count`` cached pairs."""
+    spread = np.ones((count, weights.shape[1]), np.float32)
+    spread[list(train)] = weights
+    return spread

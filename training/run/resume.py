@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,13 @@ import torch
 from torch import nn
 
 from training.errors import CheckpointError, DivergedError
-from training.inference.checkpoints import CHECKPOINT, STATE, read_checkpoint, write_checkpoint
+from training.inference.checkpoints import (
+    CHECKPOINT,
+    STATE,
+    STATE_KIND,
+    read_checkpoint,
+    write_checkpoint,
+)
 from training.models.pix2pix import Model
 from training.run.averaging import Averaged
 from training.run.processes import Peers
@@ -24,6 +30,7 @@ CHANGEABLE = frozenset(
     }
 )
 """Settings that a resumed run may change."""
+NAMED_AT_MOST = 3
 
 
 @dataclass(frozen=True)
@@ -48,20 +55,26 @@ class Position:
         return replace(self, epoch=self.epoch + 1, step=0)
 
 
-def save_state(
-    folder: Path,
-    config: TrainConfig,
-    position: Position,
-    model: Model,
-    averaged: Averaged | None,
-    peers: Peers,
-) -> None:
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What a run is made of: all that is saved, and that a resumed run must have again."""
+
+    config: TrainConfig
+    model: Model
+    averaged: Averaged | None
+    peers: Peers
+    pairs: Mapping[str, Sequence[Any]]
+    """Of each pair what it is used for, and the sizes of its files."""
+
+
+def save_state(folder: Path, position: Position, parts: Parts) -> None:
     """Write everything that resuming needs; raises :class:`DivergedError` for broken weights.
 
     Called by all processes; the first one writes.
     """
-    random = peers.random_states()
-    if not peers.fabric.is_global_zero:
+    model, averaged, fabric = parts.model, parts.averaged, parts.peers.fabric
+    random = parts.peers.random_states()
+    if not fabric.is_global_zero:
         return
     path = folder / CHECKPOINT
     for name, player in model.players.items():
@@ -74,40 +87,38 @@ def save_state(
         path,
         {
             "format": STATE,
-            "config": config.as_dict(),
+            "config": parts.config.as_dict(),
+            "processes": fabric.world_size,
+            "pairs": {name: list(state) for name, state in parts.pairs.items()},
             "position": asdict(position),
             "networks": {k: p.network.state_dict() for k, p in model.players.items()},
-            "optimizers": {k: p.optimizer.state_dict() for k, p in model.players.items()},
+            "optimizers": {k: side.optimizer.state_dict() for k, side in model.sides.items()},
             "averaged": None if averaged is None else averaged.state(),
             "extra": model.extra_state(),
-            "precision": peers.fabric.strategy.precision.state_dict(),
+            "precision": fabric.strategy.precision.state_dict(),
             "random": random,
         },
     )
 
 
-def load_state(
-    folder: Path,
-    config: TrainConfig,
-    model: Model,
-    averaged: Averaged | None,
-    peers: Peers,
-) -> Position:
+def load_state(folder: Path, parts: Parts) -> Position:
     """Put everything back as it was saved, and return how far training is.
 
     A run that never came to its first checkpoint starts at the beginning. Raises
-    :class:`CheckpointError` when the settings are not those of the run.
+    :class:`CheckpointError` when settings, processes or pairs are not those of the run.
     """
     path = folder / CHECKPOINT
     if not path.exists():
         return Position()
-    stored = read_checkpoint(path)
-    if stored.get("format") != STATE:
-        raise CheckpointError(f"{path} is not the state of a run")
-    _check_same(stored["config"], config, path)
+    stored = read_state(path)
+    model, averaged, peers = parts.model, parts.averaged, parts.peers
+    _check_same(stored["config"], parts.config, path)
+    _check_processes(stored["processes"], peers.fabric.world_size, path)
+    _check_pairs(stored["pairs"], parts.pairs, path)
     for name, player in model.players.items():
         player.network.load_state_dict(stored["networks"][name])
-        player.optimizer.load_state_dict(stored["optimizers"][name])
+    for name, side in model.sides.items():
+        side.optimizer.load_state_dict(stored["optimizers"][name])
     if averaged is not None:
         averaged.load_state(stored["averaged"])
     model.load_extra_state(stored["extra"])
@@ -115,6 +126,20 @@ def load_state(
         peers.fabric.strategy.precision.load_state_dict(stored["precision"])
     peers.set_random_states(stored["random"])
     return Position(**stored["position"])
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Return the state of a run; raises :class:`CheckpointError` where a file holds something else."""
+    stored = read_checkpoint(path)
+    found = str(stored.get("format"))
+    if found == STATE:
+        return stored
+    if found.startswith(STATE_KIND):
+        raise CheckpointError(
+            f"{path} was written by another version of this program ({found!r}, not {STATE!r}): "
+            "start a new run in another folder"
+        )
+    raise CheckpointError(f"{path} is not the state of a run")
 
 
 def last_good(path: Path) -> str:
@@ -140,6 +165,46 @@ def _check_same(stored: Mapping[str, Any], config: TrainConfig, path: Path) -> N
             f"{path} was trained with other settings: {'; '.join(changed)}. Leave them out, or "
             "start a new run in another folder."
         )
+
+
+def _check_processes(before: int, now: int, path: Path) -> None:
+    """Refuse to share an epoch between more or fewer processes than it was begun with."""
+    if before != now:
+        raise CheckpointError(
+            f"{path} was trained by {before} processes and would be resumed by {now}, which draw "
+            f"other batches: start {before} again, or a new run in another folder"
+        )
+
+
+def _check_pairs(
+    before: Mapping[str, Sequence[Any]], now: Mapping[str, Sequence[Any]], path: Path
+) -> None:
+    """Refuse to go on with other pairs, changed ones, or ones that were used otherwise."""
+    both = [name for name in before if name in now]
+    differing = {
+        "are missing": [name for name in before if name not in now],
+        "are new": [name for name in now if name not in before],
+        "were held out and would be trained on": [
+            name for name in both if (before[name][0], now[name][0]) == ("held out", "train")
+        ],
+        "were trained on and would be held out": [
+            name for name in both if (before[name][0], now[name][0]) == ("train", "held out")
+        ],
+        "have other files": [
+            name for name in both if list(before[name])[1:] != list(now[name])[1:]
+        ],
+    }
+    found = [f"{len(names)} {what} ({some(names)})" for what, names in differing.items() if names]
+    if found:
+        raise CheckpointError(
+            f"{path} was trained on other pairs: {'; '.join(found)}. Give the dataset as it was, or "
+            "start a new run in another folder."
+        )
+
+
+def some(names: Sequence[str]) -> str:
+    """Return the first few names as text."""
+    return ", ".join(names[:NAMED_AT_MOST]) + (", ..." if len(names) > NAMED_AT_MOST else "")
 
 
 @torch.no_grad()

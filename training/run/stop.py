@@ -19,14 +19,17 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn the first signal into a request; a second Ctrl-C interrupts at once."""
+    """Turn the first signal into a request; a second Ctrl-C interrupts at once.
+
+    Further SIGTERMs change nothing: batch systems send several, and the checkpoint is being written.
+    """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
 
     def note(number: int, frame: FrameType | None) -> None:
-        if request.requested:
+        if request.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
         request.requested = True
 

@@ -16,7 +16,7 @@ Statistics = Literal["running", "batch"]
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Settings of one training run; the defaults are the paper's, recipes change them."""
+    """Settings of one training run; recipes change the defaults."""
 
     recipe: str = "paper"
     model: ModelName = "pyramid-pix2pix"
@@ -56,7 +56,7 @@ class TrainConfig:
     val_fraction: float = 0.1
     """Share of the training pairs held out, in whole patients."""
     val_pairs: int = 64
-    """Score at most so many held-out pairs."""
+    """Score at most so many held-out pairs, evenly spread over them."""
     seed: int = 0
 
     epochs: tuple[int, int] = (50, 50)
@@ -67,7 +67,7 @@ class TrainConfig:
     """``released`` steps before the first epoch, as the code does: its last epoch learns nothing."""
 
     ema: float = 0.0
-    """Decay of the running mean of the generator's weights; 0 keeps none."""
+    """Decay of the running mean of the generator's weights per step of one process; 0 keeps none."""
     recalibrate: int = 0
     """Training images on which BatchNorm is measured again before the generator is used."""
     statistics: Statistics = "running"

@@ -17,7 +17,7 @@ from typing import Any, get_type_hints
 from registration.files.words import did_you_mean, excerpt
 from training.errors import ConfigError
 from training.settings.config import TrainConfig
-from training.settings.recipes import RECIPES
+from training.settings.recipes import MODEL_SETTINGS, RECIPES
 
 PREFIX = "BCI_TRAIN_"
 DEFAULT_RECIPE = "robust"
@@ -54,7 +54,8 @@ def resolve(
     recipe = given.get("recipe", DEFAULT_RECIPE)
     if recipe not in RECIPES:
         raise ConfigError(f"recipe: {recipe!r} is none of {', '.join(RECIPES)}")
-    return TrainConfig(**{**RECIPES[recipe], **given, "recipe": recipe})
+    of_model = MODEL_SETTINGS.get(str(given.get("model")), {})
+    return TrainConfig(**{**RECIPES[recipe], **of_model, **given, "recipe": recipe})
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -32,7 +32,7 @@ TILE_PX = 512
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give tiles of 512 px, of which a unit has sixteen."""
-    monkeypatch.setattr("pipeline.stages.translate.TILES_PX", (TILE_PX,))
+    monkeypatch.setattr("training.inference.tiling.TILES_PX", (TILE_PX,))
 
 
 def quiet(stage: str, done: int, total: int) -> None:

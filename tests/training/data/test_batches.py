@@ -124,7 +124,7 @@ def test_both_images_get_the_same_crop_and_turn(augment: str, crop: int | None) 
     drawn = [batch for epoch in range(5) for batch in batches.epoch(epoch)]
 
     side = crop or 40
-    assert [tuple(b.he.shape) for b in drawn[:2]] == [(4, 3, side, side), (2, 3, side, side)]
+    assert [tuple(b.he.shape) for b in drawn[:2]] == [(4, 3, side, side)] * 2
     assert all(torch.equal(from_network(b.he), 255 - from_network(b.ihc)) for b in drawn)
 
 
@@ -178,7 +178,8 @@ def test_every_pair_is_drawn_once_per_epoch_in_another_order() -> None:
         images = torch.cat([from_network(b.he) for b in batches.epoch(epoch)]).permute(0, 2, 3, 1)
         return [stored[image.contiguous().numpy().tobytes()] for image in images]
 
-    assert sorted(order(0)) == sorted(order(1)) == [0, 2, 3, 5, 6]
+    assert sorted(order(0)[:5]) == sorted(order(1)[:5]) == [0, 2, 3, 5, 6]
+    assert order(0)[5:] == order(0)[:1]  # what the last batch lacks comes from the start
     assert order(0) != order(1)
     assert order(0) == order(0)
     assert len(batches) == 3
@@ -206,7 +207,7 @@ def test_processes_share_an_epoch_evenly() -> None:
     ]
 
     assert [len(part) for part in parts] == [2, 2, 2]
-    assert [len(m) for m in means] == [3, 3, 3]
+    assert [len(m) for m in means] == [4, 4, 4]
     assert {mean for part in means for mean in part} == set(alone)
 
 

@@ -247,3 +247,18 @@ def test_never_validates_on_the_test_set() -> None:
     assert {p.split for p in parts.train + parts.validation} == {"train"}
     with pytest.raises(DataError, match="no training pairs in here: its splits are test"):
         hold_out(test, 0.5, seed=0)
+
+
+def test_without_patients_no_more_images_are_held_out_than_scored() -> None:
+    parts = hold_out(made_up([None] * 3895), 0.1, seed=0, most=64)
+
+    assert len(parts.validation) == 64
+    assert len(parts.train) == 3895 - 64
+
+
+@pytest.mark.parametrize(("fraction", "most"), [(0.0, 64), (0.1, 0)])
+def test_nothing_is_held_out_that_is_not_scored(fraction: float, most: int) -> None:
+    parts = hold_out(made_up(["a", "b", "c"]), fraction, seed=0, most=most)
+
+    assert len(parts.train) == 3
+    assert parts.validation == ()

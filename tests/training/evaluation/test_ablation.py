@@ -71,6 +71,23 @@ def test_finished_models_are_not_trained_again(tmp_path: Path, data: Path) -> No
     assert Counts.steps == 3
 
 
+def test_a_row_that_fails_does_not_end_the_table(tmp_path: Path, data: Path) -> None:
+    heard: list[str] = []
+
+    class Notes(Silent):
+        def note(self, text: str) -> None:
+            heard.append(text)
+
+    settings = {**TINY, "scale_weights": "25,25"}
+    results = run_ablation(open_dataset(data), tmp_path / "out", "3", settings, lambda _: Notes())
+
+    assert [r.entry.folder for r in results] == ["pyramid-s2"]
+    assert sum("is missing from the table: scale_weights: 2 weights" in text for text in heard) == 2
+    stored = json.loads((tmp_path / "out" / "table_3.json").read_text())
+    assert [row["name"] for row in stored] == ["pyramid-s2", "pyramid-s1", "pyramid-s3"]
+    assert "2 weights for 1 scales" in stored[1]["error"]
+
+
 def test_models_are_compared_on_a_test_split_only(tmp_path: Path, data: Path) -> None:
     shutil.rmtree(data / "HE" / "test")
     shutil.rmtree(data / "IHC" / "test")

@@ -12,7 +12,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from training.data.images import read_image, to_batch
 from training.metrics.published import psnr, ssim
-from training.metrics.shift import shift_scores
+from training.metrics.shift import _screened_ssim, shift_scores
 
 Array = np.ndarray
 
@@ -104,3 +104,13 @@ def test_too_large_a_reach_is_refused() -> None:
 
     with pytest.raises(ValueError, match="40 x 20 image is too small for shifts of 7 px"):
         shift_scores(small, small, reach=7)
+
+
+def test_offsets_scored_together_score_as_one_by_one() -> None:
+    real, fake = to_batch(texture(8))[0], to_batch(texture(9))[0]
+    middle = real[:, 4:-4, 4:-4]
+
+    alone = _screened_ssim(middle, fake, 4, 1)
+
+    for together in (2, 4, 9):
+        assert torch.allclose(_screened_ssim(middle, fake, 4, together), alone, atol=1e-6)

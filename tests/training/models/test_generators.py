@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.models.discriminators import MultiscaleDiscriminator, PatchGAN
@@ -18,6 +19,7 @@ from training.models.generators import (
     initialise,
     norm_layer,
     recompute_activations,
+    reflected,
 )
 
 
@@ -182,3 +184,19 @@ def test_instance_norm_has_one_gradient_whatever_the_memory_format(count: int) -
         assert (normed - unit).abs().max() < 1e-12
         assert given.grad is not None
         assert (given.grad - expected).abs().max() < 1e-12, memory_format
+
+
+@pytest.mark.parametrize("px", [1, 3])
+@pytest.mark.parametrize("count", [1, 2])
+def test_borders_reflected_by_slices_are_those_of_pytorch(px: int, count: int) -> None:
+    image = torch.randn(count, 8, 11, 17).to(memory_format=torch.channels_last).requires_grad_()
+
+    ours, theirs = reflected(image, px), F.pad(image, (px,) * 4, mode="reflect")
+
+    assert torch.equal(ours, theirs)
+    assert ours.is_contiguous(memory_format=torch.channels_last)
+    gradient = torch.randn_like(ours)
+    (found,) = torch.autograd.grad(ours, image, gradient)
+    (expected,) = torch.autograd.grad(theirs, image, gradient)
+    assert torch.allclose(found, expected, atol=1e-6)
+    assert found.is_contiguous(memory_format=torch.channels_last)

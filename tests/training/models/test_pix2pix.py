@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from training.data.batches import Batch
 from training.devices import make_fabric
@@ -74,8 +77,8 @@ def test_pyramid_pix2pix_steps_like_the_released_code(small_config: SmallConfig)
     literal_gradients = {name: p.grad for name, p in g.named_parameters()}
     torch.manual_seed(1)
     kept: dict[str, Tensor] = {}
-    player = model.players["generator"]
-    step = player.step
+    player, side = model.players["generator"], model.sides["generators"]
+    step = side.step
 
     def keep_gradients_and_step() -> None:
         kept.update(
@@ -83,7 +86,7 @@ def test_pyramid_pix2pix_steps_like_the_released_code(small_config: SmallConfig)
         )
         step()
 
-    player.step = keep_gradients_and_step  # type: ignore[method-assign]
+    side.step = keep_gradients_and_step  # type: ignore[method-assign]
     losses = model.step([a_batch()])
 
     for name, expected in literal_gradients.items():
@@ -93,6 +96,73 @@ def test_pyramid_pix2pix_steps_like_the_released_code(small_config: SmallConfig)
     for name, value in d.state_dict().items():
         assert torch.allclose(judge[name].float(), value.float(), atol=1e-5), name
     assert set(losses) == {"D_fake", "D_real", "G_GAN", "G_L1", "G_S1", "G_S2", "G_S3"}
+
+
+@pytest.mark.parametrize("model", ["pyramid-pix2pix", "cyclegan"])
+def test_a_loss_scale_changes_nothing_but_the_rounding(
+    small_config: SmallConfig, model: str
+) -> None:
+    moments = []
+    for scaled in (False, True):
+        config = small_config(model=model, ngf=4, ndf=4)
+        fabric = make_fabric(config)
+        if scaled:
+            # float32 with a scale that doubles after every step
+            fabric.strategy.precision.scaler = torch.amp.GradScaler("cpu", growth_interval=1)
+            fabric.strategy.precision.backward = partial(scaled_backward, fabric)
+        torch.manual_seed(0)
+        stepping = build_model(config, fabric)
+        for _ in range(3):
+            stepping.step([a_batch(), a_batch(), a_batch()])
+        moments.append(
+            {
+                name: torch.cat([s["exp_avg"].flatten() for s in side.optimizer.state.values()])
+                for name, side in stepping.sides.items()
+            }
+        )
+
+    assert fabric.strategy.precision.scaler.get_scale() == 2.0**16 * 2**3
+    for name, plain in moments[0].items():
+        assert torch.linalg.norm(plain - moments[1][name]) < 1e-3 * torch.linalg.norm(plain), name
+
+
+def scaled_backward(fabric: Any, tensor: Tensor, model: Any, *args: Any, **kwargs: Any) -> None:
+    fabric.strategy.precision.scaler.scale(tensor).backward(*args, **kwargs)
+
+
+class Waits(TorchDispatchMode):
+    """Counts what would make a GPU wait: values read back, tensors made from numbers."""
+
+    OPERATIONS = ("aten::_local_scalar_dense", "aten::lift_fresh", "aten::nonzero")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if function.name().split(".")[0] in self.OPERATIONS:
+            self.found.append(function.name())
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("model", ["pyramid-pix2pix", "pix2pix", "pix2pixhd"])
+def test_a_step_reads_nothing_back_and_makes_no_tensor_from_numbers(
+    small_config: SmallConfig, model: str
+) -> None:
+    config = small_config(model=model, ngf=4, ndf=4, scales=2)
+    stepping = build_model(config, make_fabric(config))
+    batch = a_batch(64)
+    weights = torch.ones(2, len(config.pyramid_weights))
+    stepping.step([Batch(batch.he, batch.ihc, weights)])
+    for side in stepping.sides.values():
+        side.step = lambda: None  # type: ignore[method-assign] # Adam on a CPU reads its step
+
+    with Waits() as waits:
+        stepping.step([Batch(batch.he, batch.ihc, weights)])
+
+    assert waits.found == []
 
 
 def test_cyclegan_needs_no_pairs_and_steps_all_four(small_config: SmallConfig) -> None:

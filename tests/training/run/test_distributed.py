@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from training.data.pairs import open_dataset
+from training.errors import CheckpointError
 from training.inference.checkpoints import read_checkpoint
 from training.run.loop import train
 from training.settings.config import TrainConfig
@@ -146,3 +147,34 @@ def test_two_processes_stop_together_and_go_on_as_if_they_had_not(
 
 def first_moments(optimizer: dict[str, Any]) -> torch.Tensor:
     return torch.cat([entry["exp_avg"].flatten() for entry in optimizer["state"].values()])
+
+
+@pytest.mark.slow
+def test_gradients_are_exchanged_once_per_step_and_network() -> None:
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [sys.executable, *launch, "-m", "benchmarks.gpu_training_ddp", "cpu"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    assert set(found) == {"pyramid-pix2pix, 1", "pyramid-pix2pix, 4", "cyclegan, 1", "cyclegan, 4"}
+    for step, exchanged in found.items():
+        assert set(exchanged.values()) == {1.0}, step
+
+
+@pytest.mark.slow
+def test_more_or_fewer_processes_do_not_go_on(
+    tmp_path: Path, write_pairs: WritePairs, small_config: SmallConfig
+) -> None:
+    data = write_pairs(tmp_path / "data", 4)
+    config = small_config(epochs=(1, 0), batch=1, val_fraction=0.0)
+    torchrun(2, config, data, tmp_path / "run")
+
+    with pytest.raises(CheckpointError, match="trained by 2 processes and would be resumed by 1"):
+        train(config, open_dataset(data), tmp_path / "run", resume=True)

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch._dynamo.utils import counters
 
 from training.data.batches import Batch
 from training.data.pairs import open_dataset
@@ -25,6 +26,7 @@ from training.devices import make_fabric
 from training.errors import CheckpointError, ConfigError, DivergedError
 from training.inference.checkpoints import load_generator, read_checkpoint
 from training.models.pix2pix import build_model
+from training.models.trainable import COMPILERS
 from training.run.history import Silent, StepRecord, ValidationRecord
 from training.run.loop import train
 from training.run.preparation import prepare
@@ -193,8 +195,8 @@ def gradients(config: TrainConfig, batches: list[Batch]) -> dict[str, torch.Tens
     """Return the gradients of one step, in which no weight moves."""
     torch.manual_seed(0)
     model = build_model(config, make_fabric(config))
-    for player in model.players.values():
-        player.step = lambda: None  # type: ignore[method-assign]
+    for side in model.sides.values():
+        side.step = lambda: None  # type: ignore[method-assign]
     model.step(batches)
     return {
         f"{name}/{key}": p.grad
@@ -221,22 +223,138 @@ def test_accumulated_batches_equal_one_large_batch_without_batch_norm(
         assert (one[name] - three[name]).abs().max().item() < 1e-4 * largest + 1e-5, name
 
 
-def test_accumulation_repeats_dropout_and_moves_statistics_once(small_config: SmallConfig) -> None:
+def test_accumulation_runs_the_generator_once_per_batch(small_config: SmallConfig) -> None:
     config = small_config(ngf=4, ndf=4, dropout=0.5)
     batch = Batch(*(torch.rand(2, 3, 32, 32) * 2 - 1 for _ in range(2)))
     torch.manual_seed(0)
     model = build_model(config, make_fabric(config))
+    passes: list[int] = []
+    model.generator.register_forward_hook(lambda *_: passes.append(1))
 
     model.step([batch, batch, batch])
 
+    assert len(passes) == 3
     norm = model.generator.get_submodule("model.2")
     assert int(norm.num_batches_tracked) == 3
-    passes = []
-    for keep in (True, False):
-        torch.manual_seed(3)
-        draft, again = model._generate(batch, keep=keep)  # type: ignore[attr-defined]
-        passes += [draft, again().detach()]
-    assert all(torch.equal(passes[0], other) for other in passes[1:])
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # by the compiler itself
+@pytest.mark.parametrize(
+    ("model", "recompute"), [*((model, False) for model in MODELS), ("pyramid-pix2pix", True)]
+)
+def test_compiled_graphs_are_those_of_the_first_epoch(
+    tmp_path: Path,
+    write_pairs: WritePairs,
+    small_config: SmallConfig,
+    shallow_networks: None,
+    monkeypatch: pytest.MonkeyPatch,
+    model: str,
+    recompute: bool,
+) -> None:
+    monkeypatch.setitem(COMPILERS, "cpu", "aot_eager")
+    torch.compiler.reset()
+    counters.clear()
+    side = 64
+    dataset = open_dataset(write_pairs(tmp_path / "data", 5, side, side))
+    changes = {"crop": 0, "batch": 2, "epochs": (2, 0), "validate_every": 2, "val_fraction": 0.0}
+    config = small_config(model=model, recompute=recompute, log_every=1, **changes)
+    graphs: list[int] = []
+
+    class Counts(Silent):
+        def stepped(self, record: StepRecord) -> None:
+            graphs.append(counters["stats"]["unique_graphs"])
+
+    train(config, dataset, tmp_path / "run", listener=Counts())
+
+    assert len(graphs) == 6  # the third of each three would be a batch of one
+    assert graphs[0] > 0
+    assert graphs[-1] == graphs[0]
+    assert not counters["graph_break"]
+    torch.compiler.reset()
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # by the compiler itself
+def test_recomputed_activations_are_the_same_compiled_or_not(
+    small_config: SmallConfig, shallow_networks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = Batch(*(torch.rand(2, 3, 32, 32) * 2 - 1 for _ in range(2)))
+    found = []
+    for recompute, backend in ((False, None), (True, None), (True, "aot_eager")):
+        if backend:
+            monkeypatch.setitem(COMPILERS, "cpu", backend)
+        config = small_config(ngf=4, ndf=4, dropout=0.5, recompute=recompute)
+        torch.manual_seed(0)
+        model = build_model(config, make_fabric(config))
+        torch.manual_seed(1)
+        model.step([batch])
+        found.append({k: v.clone() for k, v in model.generator.state_dict().items()})
+    torch.compiler.reset()
+
+    for other in found[1:]:
+        for name, value in found[0].items():
+            assert torch.allclose(value.float(), other[name].float(), atol=2e-5), name
+
+
+def other_pairs(root: Path, *, what: str) -> None:
+    """Change a dataset of BCI's layout: a pair gone, a pair added, another image of the same name."""
+    for domain in ("HE", "IHC"):
+        paths = sorted((root / domain / "train").iterdir())
+        if what == "gone":
+            paths[1].unlink()
+        elif what == "new":
+            paths[0].rename(paths[0].with_name("99999_train_0.png"))
+        else:
+            Image.fromarray(np.zeros((32, 48, 3), np.uint8)).save(paths[2])
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("gone", r"1 are missing \(train/00001_train_1\+\)"),
+        ("new", r"1 are missing \(train/00000_train_0\); 1 are new \(train/99999_train_0\)"),
+        ("changed", r"1 have other files \(train/00002_train_2\+\)"),
+    ],
+)
+def test_resuming_with_other_pairs_is_refused(
+    tmp_path: Path, write_pairs: WritePairs, small_config: SmallConfig, what: str, said: str
+) -> None:
+    root = write_pairs(tmp_path / "data", 6)
+    config = small_config(epochs=(1, 0), val_fraction=0.0)
+    train(config, open_dataset(root), tmp_path / "run")
+    other_pairs(root, what=what)
+
+    with pytest.raises(CheckpointError, match=f"was trained on other pairs: {said}"):
+        train(config, open_dataset(root), tmp_path / "run", resume=True)
+
+
+def test_resuming_with_pairs_that_were_held_out_is_refused(
+    tmp_path: Path, write_pairs: WritePairs, small_config: SmallConfig
+) -> None:
+    root = write_pairs(tmp_path / "data", 6)
+    config = small_config(epochs=(1, 0), val_fraction=0.34)
+    train(config, open_dataset(root), tmp_path / "run")
+    rows = [f"{p.stem},{'ab'[n % 2]}" for n, p in enumerate((root / "HE" / "train").iterdir())]
+    (root / "patches.csv").write_text("\n".join(["name,patient", *rows]))
+
+    with pytest.raises(CheckpointError, match="were held out and would be trained on"):
+        train(config, open_dataset(root), tmp_path / "run", resume=True)
+
+
+def test_pixels_are_decoded_once_whatever_the_seed(
+    tmp_path: Path, write_pairs: WritePairs, small_config: SmallConfig
+) -> None:
+    dataset = open_dataset(write_pairs(tmp_path / "data", 6))
+    found = []
+    for seed, share in ((0, 0.3), (1, 0.3), (1, 0.5), (1, 0.0)):
+        config = small_config(seed=seed, val_fraction=share)
+        data = prepare(config, dataset, make_fabric(config), Silent(), tmp_path / "cache")
+        found.append((data.train, data.held_out))
+        assert sorted(data.train + data.held_out) == list(range(6))
+        names = [dataset.pairs[place].name for place in data.train]
+        assert [data.cache.names[place] for place in data.train] == names
+
+    assert len(set(found)) == 4
+    assert len(list((tmp_path / "cache").glob("*/index.json"))) == 1
 
 
 def test_divergence_stops_and_names_the_last_good_checkpoint(

@@ -16,7 +16,7 @@ from training.settings.sources import resolve
 def test_paper_recipe_is_the_published_one() -> None:
     config = resolve({"recipe": "paper"}, environment={})
 
-    assert config == TrainConfig()
+    assert config == TrainConfig(val_fraction=0.0)
     assert (config.epochs, config.batch, config.scales, config.augment) == ((50, 50), 2, 1, "none")
     assert config.pyramid_weights == (25.0, 25.0)
     assert (config.ema, config.recalibrate, config.crop) == (0.0, 0, 0)
@@ -27,6 +27,12 @@ def test_official_recipe_is_the_released_code() -> None:
 
     assert config.pyramid_weights == (25.0, 25.0, 25.0, 25.0)
     assert (config.epochs, config.augment, config.statistics) == ((100, 100), "flip", "batch")
+
+
+def test_cyclegan_has_a_crop_of_its_own_that_any_other_replaces() -> None:
+    assert resolve({"model": "cyclegan", "recipe": "paper"}, environment={}).crop == 512
+    assert resolve({"model": "cyclegan", "crop": "0"}, environment={}).crop == 0
+    assert resolve({"model": "pix2pix"}, environment={}).crop == 0
 
 
 def test_robust_is_the_default() -> None:

@@ -1,0 +1,87 @@
+"""What a run asks of its machine before it begins: memory, a compiler, settings that fit the images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from lightning_fabric import Fabric
+
+from training.data.images import image_size
+from training.data.pairs import Dataset, Pair
+from training.devices import PRECISIONS, Note
+from training.memory import demand
+from training.models.pix2pix import generator_spec
+from training.models.trainable import COMPILERS
+from training.probes import compiling_fails
+from training.settings.config import TrainConfig
+from training.settings.recipes import MODEL_SETTINGS
+
+MOST_GRAPHS = 4
+"""Of more different image sizes than this none is compiled."""
+
+
+def fitted(config: TrainConfig, dataset: Dataset, note: Note) -> tuple[TrainConfig, int]:
+    """Return the settings fitted to a dataset's images, and the side of what a step sees.
+
+    The crop that a model has by itself gives way to smaller images.
+    """
+    pairs = dataset.select("train")
+    usual = MODEL_SETTINGS.get(config.model, {}).get("crop")
+    if not pairs or (config.crop and config.crop != usual):
+        return config, config.crop
+    if not config.crop:
+        # Images of several sizes go one by one; in larger batches all are as large as the first.
+        return config, max(max(size) for size in _sizes(pairs if config.batch == 1 else pairs[:1]))
+    smallest = min(min(size) for size in _sizes(pairs))
+    if smallest >= config.crop:
+        return config, config.crop
+    multiple = generator_spec(config).multiple_px
+    crop = max(smallest // multiple * multiple, multiple)
+    note(f"{config.model}: crops of {crop} px, the smallest image, instead of {config.crop}")
+    return replace(config, crop=crop), crop
+
+
+def check_memory(config: TrainConfig, side_px: int, fabric: Fabric, note: Note) -> None:
+    """Say where memory is tight; raises :class:`training.errors.MemoryFullError` where it is short."""
+    if fabric.device.type != "cuda" or not side_px:
+        return
+    free, _ = torch.cuda.mem_get_info(fabric.device)
+    found = demand(config, side_px, half_precision(fabric), free)
+    if found:
+        note(found)
+
+
+def half_precision(fabric: Fabric) -> bool:
+    """Return whether activations have 16 bits."""
+    return str(fabric.strategy.precision.precision) != PRECISIONS["32"]
+
+
+def compiling_pays(fabric: Fabric, sizes: int, note: Note) -> bool:
+    """Return whether networks can be compiled and are worth it; says why not."""
+    backend = COMPILERS.get(fabric.device.type)
+    if backend is None:
+        return False
+    if sizes > MOST_GRAPHS:
+        note(
+            f"images of {sizes} sizes: networks are not compiled, which would take a minute for each; "
+            "--crop makes them one size"
+        )
+        return False
+    why = compiling_fails(fabric.device, backend)
+    if why:
+        note(
+            f"warning: networks cannot be compiled here and run about a third slower: {why}. Triton, "
+            "a C compiler and Python's headers are needed; --set compile=false does without"
+        )
+    return not why
+
+
+def _sizes(pairs: Sequence[Pair]) -> list[tuple[int, int]]:
+    """Return width and height of each pair's images, from their headers."""
+    found = []
+    for pair in pairs:
+        width, height = image_size(pair.he.path)
+        found.append((width if pair.he.half is None else width // 2, height))
+    return found
