@@ -23,7 +23,14 @@ from numpy.typing import NDArray
 from registration.errors import SlideError
 from registration.files.memory import check_memory
 from registration.files.ome import OmeImage, image_of_page, ome_images
-from registration.files.refusal import EXPORT_AGAIN, compression_name, explain, refusing
+from registration.files.refusal import (
+    DAMAGE,
+    EXPORT_AGAIN,
+    compression_name,
+    explain,
+    one_line,
+    refusing,
+)
 from registration.files.samples import Image, Samples, is_opacity_void, to_rgb, unused_bits
 
 LARGEST_SEGMENT_BYTES = 2**30
@@ -60,7 +67,7 @@ WHOLE_NUMBERS = {
 class TiffImage:
     """The main image of an open TIFF; safe to use from several threads.
 
-    Raises :class:`SlideError` where it is damaged, or cannot be read rightly.
+    Opening it raises :class:`SlideError` where it is damaged, or cannot be read rightly.
     """
 
     def __init__(self, path: Path):
@@ -85,7 +92,10 @@ class TiffImage:
         return bool(self._file.is_ome)
 
     def segment(self, level: int, index: int) -> Image:
-        """Return a tile or strip of a level as RGB; one that was never written is white."""
+        """Return a tile or strip of a level as RGB; one that was never written is white.
+
+        Raises :class:`OSError` with the reason where it does not decode.
+        """
         page = self.pages[level]
         stored = self._stored(page, index)
         if stored is None:
@@ -165,16 +175,15 @@ class TiffImage:
             self._file.filehandle.seek(offset)
             data = self._file.filehandle.read(count)
         if len(data) < count:
-            raise SlideError(f"{self._path} has become shorter while it was read.")
+            raise OSError("it has become shorter while it was read")
         try:
-            with refusing(self._path):
-                decoded = page.decode(data, index, jpegtables=page.jpegtables, _fullsize=True)[0]
-        except SlideError as error:
-            raise SlideError(f"tile {index} does not decode: {error.__cause__ or error}") from error
+            decoded = page.decode(data, index, jpegtables=page.jpegtables, _fullsize=True)[0]
+        except DAMAGE as error:
+            raise OSError(f"tile {index} does not decode: {one_line(error)}") from error
         if decoded is None:
             return None
         if decoded.dtype != page.dtype:
-            raise SlideError(f"tile {index} holds {decoded.dtype} samples, not {page.dtype}")
+            raise OSError(f"tile {index} holds {decoded.dtype} samples, not {page.dtype}")
         return np.asarray(decoded[0])
 
 
@@ -286,7 +295,7 @@ def _fault(page: tifffile.TiffPage) -> str | None:
     for tag, name in WHOLE_NUMBERS.items():
         if not isinstance(getattr(page, name), int):
             return f"is a damaged TIFF file: its tag {tag} is no whole number. Export it again."
-    checks = (_fault_of_samples, _fault_of_colour, _fault_of_coding, _fault_of_places)
+    checks = (_fault_of_samples, _fault_of_coding, _fault_of_colour, _fault_of_places)
     return next((fault for check in checks if (fault := check(page))), None)
 
 
@@ -338,7 +347,9 @@ def _fault_of_places(page: tifffile.TiffPage) -> str | None:
     height, width = page.chunks[:2]
     expected = -(-page.imagewidth // width) * -(-page.imagelength // height)
     tables = (page.dataoffsets, page.databytecounts)
-    if any(not isinstance(table, tuple) or len(table) != expected for table in tables):
+    if any(not isinstance(table, tuple) or len(table) != expected for table in tables) or any(
+        not isinstance(number, int) or number < 0 for table in tables for number in table
+    ):
         return (
             f"is a damaged TIFF file: it does not say where its {expected} tiles or strips lie. "
             "Copy or export it again."

@@ -136,9 +136,11 @@ def _pixel_size(
 def _resolution(page: tifffile.TiffPage, tag: int) -> float | None:
     """Return the pixels per unit that a tag states as a ratio or a number, or ``None``."""
     value = page.tags.valueof(tag)
-    if isinstance(value, tuple) and len(value) == 2 and value[1]:
-        value = value[0] / value[1]
-    return positive(value)
+    numbers = value if isinstance(value, tuple) else (value,)
+    if len(numbers) > 2 or not all(isinstance(number, int | float) for number in numbers):
+        return None
+    denominator = numbers[1] if len(numbers) == 2 else 1
+    return positive(numbers[0] / denominator) if denominator else None
 
 
 def _ome_pixel_size(described: OmeImage) -> tuple[float, float] | None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import openslide
 
-from registration.errors import SlideError
 from registration.files.ome import positive
-from registration.files.refusal import explain, one_line
+from registration.files.refusal import one_line, refusing
 from registration.files.samples import on_white
 from registration.geometry import Box, Image, Size
 from registration.slides.reader import SlideFacts
@@ -25,34 +26,39 @@ def vendor_of(path: Path) -> str | None:
 
 
 class OpenSlideReader:
-    """Vendor formats, read by OpenSlide; raises :class:`SlideError` where it cannot."""
+    """Vendor formats, read by OpenSlide; opening raises :class:`SlideError` where it cannot."""
 
     def __init__(self, path: Path):
-        try:
+        with refusing(path), _as_os_error():
             self._slide = openslide.OpenSlide(path)
-        except openslide.OpenSlideError as error:
-            raise SlideError(explain(path, one_line(error))) from error
-        self._slide.set_cache(_openslide_tiles(os.getpid()))
-        self.facts = _openslide_facts(self._slide)
+            self._slide.set_cache(_openslide_tiles(os.getpid()))
+            self.facts = _openslide_facts(self._slide)
 
     def read(self, box: Box, level: int) -> Image:
         """Return the pixels of ``box`` on ``level``.
 
         OpenSlide takes whole level-0 positions and its own, rounded downsample: where that is not
         a whole number the result is off by less than half a level-0 pixel. Raises
-        :class:`SlideError` with OpenSlide's reason.
+        :class:`OSError` with OpenSlide's reason.
         """
         downsample = self._slide.level_downsamples[level]
         corner = round(box.x * downsample), round(box.y * downsample)
-        try:
+        with _as_os_error():
             region = self._slide.read_region(corner, level, (box.width, box.height))
-        except openslide.OpenSlideError as error:
-            raise SlideError(one_line(error)) from error
         return on_white(np.asarray(region))
 
     def close(self) -> None:
         """Release the file."""
         self._slide.close()
+
+
+@contextmanager
+def _as_os_error() -> Iterator[None]:
+    """Turn OpenSlide's errors, which stand beside Python's, into one that every reader raises."""
+    try:
+        yield
+    except openslide.OpenSlideError as error:
+        raise OSError(one_line(error)) from error
 
 
 @cache

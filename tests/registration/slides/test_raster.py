@@ -255,3 +255,214 @@ def test_a_damaged_tile_is_named(tmp_path: Path) -> None:
     with pytest.raises(SlideError, match=r"image\.ome\.tif: cannot read .* tile 3 does not decode"):
         slide.read(Box(200, 10, 20, 20))
     np.testing.assert_array_equal(slide.read(Box(0, 0, 20, 20)), smooth()[:20, :20])
+
+
+def ome_of(path: Path, xml_change: tuple[str, str] | None, **metadata: Any) -> Path:
+    """Write an OME-TIFF; ``xml_change`` replaces a text of its XML afterwards, of equal length."""
+    size = {"axes": "YXS", "PhysicalSizeX": 0.46, "PhysicalSizeY": 0.46, **metadata}
+    tifffile.imwrite(path, smooth(), photometric="rgb", tile=(64, 64), ome=True, metadata=size)
+    if xml_change is not None:
+        old, new = (text.encode() for text in xml_change)
+        content = path.read_bytes()
+        assert content.count(old) >= 1
+        assert len(old) == len(new)
+        path.write_bytes(content.replace(old, new))
+    return path
+
+
+def test_a_bare_ampersand_in_ome_xml_does_not_stop_reading(tmp_path: Path) -> None:
+    path = ome_of(tmp_path / "a.ome.tif", ('Name="HE_IHC', 'Name="HE&IHC'), Name="HE_IHC")
+    slide = open_slide(path)
+    assert slide.mpp == pytest.approx(0.46)
+    np.testing.assert_array_equal(slide.read(ALL), smooth())
+
+
+def test_xml_beyond_repair_asks_for_the_mpp_only(tmp_path: Path) -> None:
+    path = ome_of(tmp_path / "a.ome.tif", ("</Pixels>", "<#Pixels>"))
+    with pytest.raises(SlideError, match="does not say how large a pixel is"):
+        open_slide(path)
+    np.testing.assert_array_equal(open_slide(path, 0.46).read(ALL), smooth())
+
+
+@pytest.mark.parametrize("value", ["0,46", " .46"])
+def test_pixel_sizes_of_other_languages(tmp_path: Path, value: str) -> None:
+    path = ome_of(tmp_path / "a.ome.tif", ('SizeX="0.46"', f'SizeX="{value}"'))
+    assert open_slide(path).mpp == pytest.approx(0.46)
+
+
+@pytest.mark.parametrize("value", ["None", "-0.4", " NaN", "  -1", " inf", "0.00", "0.4x"])
+def test_pixel_sizes_without_sense_ask_for_the_mpp_only(tmp_path: Path, value: str) -> None:
+    path = ome_of(tmp_path / "a.ome.tif", ('SizeX="0.46"', f'SizeX="{value}"'))
+    with pytest.raises(SlideError, match="does not say how large a pixel is"):
+        open_slide(path)
+    slide = open_slide(path, 0.46)
+    assert any("is no length and left out" in warning for warning in slide.warnings)
+    np.testing.assert_array_equal(slide.read(ALL), smooth())
+
+
+@pytest.mark.parametrize(
+    ("unit", "size"),
+    [
+        ("micrometer", 0.46),
+        ("Micrometre", 0.46),
+        ("microns", 0.46),
+        ("nanometers", 460),
+        ("millimeter", 0.00046),
+        ("μm", 0.46),
+    ],
+)
+def test_units_in_words(tmp_path: Path, unit: str, size: float) -> None:
+    write_ome(tmp_path / "image.ome.tif", unit, size)
+    assert open_slide(tmp_path / "image.ome.tif").mpp == pytest.approx(0.46)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "mpp"),
+    [
+        ("I", 21739, 0.46),
+        ("f", 21739.13, 0.46),
+        ("2I", (2173913, 100), 0.46),
+        ("2I", (5, 0), None),
+        ("2I", (0, 5), None),
+        ("s", "21739", None),
+        ("d", float("nan"), None),
+        ("i", -5, None),
+    ],
+)
+def test_resolutions_of_other_types(
+    tmp_path: Path, kind: str, value: Any, mpp: float | None
+) -> None:
+    path = tmp_path / "image.tif"
+    tifffile.imwrite(path, smooth(), photometric="rgb", metadata=None)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        for tag in (282, 283):
+            file.pages.first.tags[tag].overwrite(value, dtype=kind)
+        file.pages.first.tags[296].overwrite(3)
+    if mpp is None:
+        with pytest.raises(SlideError, match="does not say how large a pixel is"):
+            open_slide(path)
+    else:
+        assert open_slide(path).mpp == pytest.approx(mpp, rel=1e-3)
+    np.testing.assert_array_equal(open_slide(path, 0.5).read(ALL), smooth())
+
+
+def series(path: Path, names: list[str], order: list[int]) -> None:
+    """Write an OME-TIFF of a label, a slide, and an overview wider than the slide."""
+    pictures = [np.full((90, 60, 3), 40, np.uint8), smooth(), np.full((100, 900, 3), 90, np.uint8)]
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        for number in order:
+            um = (18.0, 0.46, 30.0)[number]
+            metadata = {"axes": "YXS", "Name": names[number], "PhysicalSizeX": um}
+            metadata |= {"PhysicalSizeY": um}
+            writer.write(pictures[number], photometric="rgb", metadata=metadata)
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 0, 2]])
+@pytest.mark.parametrize(
+    "names", [["label", "slide", "macro"], ["Label Image", "P1 macro cut", "x.svs - overview #2"]]
+)
+def test_the_pixel_size_is_that_of_the_image_that_is_read(
+    tmp_path: Path, order: list[int], names: list[str]
+) -> None:
+    path = tmp_path / "series.ome.tif"
+    series(path, names, order)
+    slide = open_slide(path)
+    assert (slide.size, slide.mpp) == (Size(WIDTH, HEIGHT), pytest.approx(0.46))
+    np.testing.assert_array_equal(slide.read(ALL), smooth())
+
+
+def test_label_and_overview_of_a_plain_tiff_are_not_the_slide(tmp_path: Path) -> None:
+    path = tmp_path / "pages.tif"
+    wide = np.full((300, 900, 3), 90, np.uint8)
+    with tifffile.TiffWriter(path) as writer:
+        common = {"photometric": "rgb", "metadata": None}
+        writer.write(wide, description="Some scanner\nlabel 900x300", **common)
+        writer.write(wide[:290], subfiletype=9, **common)
+        writer.write(wide[:280], extratags=[(285, "s", 0, "Macro", True)], **common)
+        writer.write(smooth(), resolution=(1e4 / 0.46,) * 2, resolutionunit="CENTIMETER", **common)
+    slide = open_slide(path)
+    assert slide.mpp == pytest.approx(0.46)
+    np.testing.assert_array_equal(slide.read(ALL), smooth())
+
+
+def test_only_a_label_is_no_slide(tmp_path: Path) -> None:
+    path = tmp_path / "pages.tif"
+    with tifffile.TiffWriter(path) as writer:
+        for name, side in (("label", 300), ("macro", 500)):
+            tag = [(285, "s", 0, name, True)]
+            writer.write(smooth()[:, :side], photometric="rgb", metadata=None, extratags=tag)
+    with pytest.raises(SlideError, match="holds only a label or an overview"):
+        open_slide(path, 0.5)
+
+
+def test_of_two_scenes_the_larger_is_read_and_named(tmp_path: Path) -> None:
+    path = tmp_path / "scenes.tif"
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(smooth()[:200, :300], photometric="rgb", metadata=None)
+        writer.write(smooth(), photometric="rgb", metadata=None)
+    slide = open_slide(path, 0.5)
+    assert any("holds 2 images; the largest is read, 403 x 271" in one for one in slide.warnings)
+    np.testing.assert_array_equal(slide.read(ALL), smooth())
+
+
+@pytest.mark.parametrize(
+    "options", [{"ome": True, "metadata": {"axes": "CYX"}}, {"imagej": True}, {"metadata": None}]
+)
+def test_planes_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
+    path = tmp_path / "planes.tif"
+    tifffile.imwrite(path, np.zeros((3, 90, 130), np.uint8), photometric="minisblack", **options)
+    with pytest.raises(SlideError, match="holds 3 planes, not one RGB image"):
+        open_slide(path, 0.5)
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 7])
+def test_a_turned_pyramid_is_turned_on_every_level(tmp_path: Path, orientation: int) -> None:
+    path = tmp_path / "turned.ome.tif"
+    tag = [(274, "H", 1, orientation, True)]
+    levels = write_ome(path, compression="deflate", extratags=tag, size=0.46)
+    slide = open_slide(path)
+    turned = orientation >= 5
+    assert slide.size == (Size(HEIGHT, WIDTH) if turned else Size(WIDTH, HEIGHT))
+    turn = {3: lambda a: a[::-1, ::-1], 6: lambda a: np.rot90(a, -1)}
+    turn[7] = lambda a: a.swapaxes(0, 1)[::-1, ::-1]
+    for number, level in enumerate(levels):
+        upright = turn[orientation](level)
+        box = Box(13, 21, 40, 30)
+        np.testing.assert_array_equal(slide.read(box, number), upright[box.slices()])
+
+
+@pytest.mark.parametrize("suffix", [".ome.tif", ".png"])
+def test_a_slide_that_vanishes_ends_in_one_sentence(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"slide{suffix}"
+    if suffix == ".png":
+        PillowImage.fromarray(smooth()).save(path)
+    else:
+        write_ome(path)
+    slide = open_slide(path, 0.46)
+    slide.close()
+    path.unlink()
+    with pytest.raises(SlideError, match=r"^slide not found: .*slide") as gone:
+        slide.read(ALL)
+    assert "\n" not in str(gone.value)
+
+
+@pytest.mark.parametrize("compression", [None, "deflate", "jpeg"])
+def test_a_slide_that_shrinks_ends_in_one_sentence(tmp_path: Path, compression: str | None) -> None:
+    path = tmp_path / "slide.tif"
+    tifffile.imwrite(path, smooth(), photometric="rgb", tile=(64, 64), compression=compression)
+    slide = open_slide(path, 0.46)
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2)
+    with pytest.raises(SlideError, match=r"slide\.tif is cut short: at least") as short:
+        slide.read(ALL)
+    assert "\n" not in str(short.value)
+
+
+def test_a_slide_that_is_replaced_is_not_read_as_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "slide.png"
+    PillowImage.fromarray(smooth()).save(path)
+    slide = open_slide(path, 0.46)
+    slide.close()
+    PillowImage.fromarray(smooth()[:100]).save(path)
+    with pytest.raises(SlideError, match="was replaced by another file while in use"):
+        slide.read(ALL)

@@ -19,7 +19,8 @@ from PIL import ImageCms
 from registration.errors import SlideError
 from registration.files.samples import on_white
 from registration.geometry import Box, Image, Size
-from registration.slides.mpp import settle_mpp
+from registration.slides.brightfield import not_brightfield
+from registration.slides.mpp import question_scales, settle_mpp
 from registration.slides.reader import SlideFacts
 from registration.slides.slide import (
     Slide,
@@ -248,6 +249,7 @@ def test_mpp_is_settled(
             r"1\.168 .* per inch, 0\.46 if per cent",
         ),
         (facts((0.46, 0.46)), -1.0, "--mpp-ihc -1: expected"),
+        (facts((0.46, 0.46)), 460.0, r"--mpp-ihc 460: expected .* from 0\.05 to 20"),
         (facts((0.46, 0.46)), float("nan"), "expected micrometres"),
     ],
 )
@@ -367,3 +369,35 @@ def test_a_damaged_place_is_named_and_the_rest_is_still_read(
 
 def test_the_library_has_a_version() -> None:
     assert library_version().startswith("4.")
+
+
+def test_scales_of_a_pair_that_cannot_both_be_true_are_questioned() -> None:
+    assert question_scales(("he.svs", "ihc.svs"), (0.25, 1.9)) == ()
+    for mpps in ((0.25, 18.0), (18.0, 0.25)):
+        (warning,) = question_scales(("he.svs", "ihc.svs"), mpps)
+        assert f"he.svs has {mpps[0]:g} µm/px and ihc.svs {mpps[1]:g}" in warning
+        assert "is that right?" in warning
+
+
+def test_dark_ground_is_no_brightfield(real_data: Path, tmp_path: Path) -> None:
+    slides = real_data / "slides"
+    with open_slide(slides / "fluorescence.ndpi") as slide:
+        assert "fluorescence.ndpi is not brightfield: 99% of it is dark ground" in str(
+            not_brightfield(slide)
+        )
+    for path in (slides / "cmu-1-small-region.svs", slides / "same_glass" / "Z_BB_563479_1.tif"):
+        with open_slide(path, 0.5) as slide:
+            assert not_brightfield(slide) is None
+
+
+@pytest.mark.parametrize(
+    ("ground", "tissue", "is_dark"),
+    [((240, 240, 240), (90, 20, 80), False), ((8, 8, 10), (20, 200, 90), True)],
+)
+def test_ground_decides_on_brightfield(
+    tmp_path: Path, ground: tuple[int, ...], tissue: tuple[int, ...], is_dark: bool
+) -> None:
+    pixels = np.full((300, 500, 3), ground, np.uint8)
+    pixels[50:200, 100:400] = tissue
+    PillowImage.fromarray(pixels).save(tmp_path / "slide.png")
+    assert (not_brightfield(open_slide(tmp_path / "slide.png", 0.5)) is not None) == is_dark
