@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.browser import Browser, find_chromium
+if TYPE_CHECKING:
+    from benchmarks.browser import Browser
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -23,6 +25,9 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """A headless Chromium, one for all tests of pages."""
+    # Needs dask's web sockets, which a machine that only trains does without.
+    from benchmarks.browser import Browser, find_chromium
+
     if find_chromium() is None:
         pytest.skip("no Chromium on this machine to open pages in (.ci/system-packages gui)")
     with Browser() as opened:

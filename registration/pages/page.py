@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
@@ -100,6 +100,14 @@ def significant(value: float | None) -> str:
     return number(value, 1 if size >= 10 else 2 if size >= 0.1 else 3)
 
 
+def _program_version() -> str:
+    """Return the version of this program; it may run from its source without being installed."""
+    try:
+        return version("bci-pipeline")
+    except PackageNotFoundError:
+        return "unknown"
+
+
 @cache
 def _environment(package: str) -> Environment:
     """Return the environment of a package's pages."""
@@ -113,7 +121,7 @@ def _environment(package: str) -> Environment:
     )
     environment.globals["style"] = Markup(shared.get_source(environment, "page.css")[0])
     environment.globals["script"] = Markup(shared.get_source(environment, "page.js")[0])
-    environment.globals["program_version"] = version("bci-pipeline")
+    environment.globals["program_version"] = _program_version()
     environment.filters["number"] = number
     environment.filters["significant"] = significant
     return environment
