@@ -36,7 +36,7 @@ $(VENV)/.base: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.base
 	.ci/system-packages gui
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[napari,slurm,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,napari,slurm,dev]'
 	touch $@
 
 clean:

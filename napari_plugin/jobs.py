@@ -8,7 +8,6 @@ import re
 import shlex
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -19,15 +18,12 @@ from typing import IO
 
 import psutil
 
+from registration.children import python, start
+
 GRACE_S = 8.0
 """How long a cancelled process may take to put its things away before it is killed."""
 REAP_S = 2.0
 DEFAULT_BLOCKS = "4x4"
-RUN_PIPELINE = (
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "from pipeline.cli.app import main; main()"
-)
-"""The command listens to SIGINT even where this program was started to ignore it, as ``&`` does."""
 _PROGRESS = re.compile(r"^(?P<stage>.+): (?P<done>\d+)/(?P<total>\d+)$")
 
 
@@ -56,16 +52,15 @@ class Job:
         self.command = tuple(command)
         self.said: list[str] = []
         """Lines of standard error that were no progress."""
-        self._process = subprocess.Popen(
+        self._process = start(
             self.command,
-            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             encoding="utf-8",
             errors="replace",
             start_new_session=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={"PYTHONUNBUFFERED": "1"},
         )
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._printed: list[str] = []
@@ -229,14 +224,14 @@ class RunRequest:
     @property
     def command(self) -> list[str]:
         """The same for this Python, wherever its scripts are."""
-        return [sys.executable, "-c", RUN_PIPELINE, *self.arguments]
+        return python("-m", "pipeline.cli", *self.arguments)
 
 
 def suggestion_command(
     he: Path, ihc: Path, mpp_he: float | None, mpp_ihc: float | None
 ) -> list[str]:
     """Return the command that prints suggested pairs."""
-    words = [sys.executable, "-m", "napari_plugin.picker.proposals", str(he), str(ihc)]
+    words = python("-m", "napari_plugin.picker.proposals", str(he), str(ihc))
     for name, value in (("--mpp-he", mpp_he), ("--mpp-ihc", mpp_ihc)):
         if value is not None:
             words += [name, f"{value:g}"]

@@ -11,13 +11,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
+from registration.children import environment, python
 from registration.execution import usable_cores
 from registration.files.memory import free_memory, usable_memory
 
@@ -62,9 +64,11 @@ PACKAGES = [
     "PyQt6",
     "PySide6",
 ]
+OURS = ("bci_pipeline", "pipeline", "registration", "training", "napari_plugin")
 LEAST_MEMORY = 2 * 2**30
 LEAST_DISK = 2 * 2**30
 NAPARI_REMEDY = "pip install 'bci-pipeline[napari]'"
+TRAIN_REMEDY = "pip install 'bci-pipeline[train]'; registration and patches do not need it"
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,8 @@ class Machine:
     folder: Path
     writable: bool
     display: bool
+    foreign: tuple[Path, ...] = ()
+    """What has the name of a package of ours, in the current folder or where Python looks."""
 
 
 @dataclass(frozen=True)
@@ -137,21 +143,35 @@ def look_around(folder: Path) -> Machine:
         folder=folder,
         writable=_is_writable(folder),
         display=_has_display(),
+        foreign=tuple(foreign([str(folder), *sys.path], Path(__file__).parents[1])),
     )
+
+
+def foreign(places: Sequence[str], home: Path) -> list[Path]:
+    """Return modules and packages in ``places`` that are called like ours, which are in ``home``."""
+    found = []
+    for place in dict.fromkeys(Path(place or ".").resolve() for place in places):
+        if place == home.resolve() or not place.is_dir():
+            continue
+        for name in OURS:
+            spec = PathFinder.find_spec(name, [str(place)])
+            if spec is not None and spec.origin is not None:
+                found.append(Path(spec.origin))
+    return found
 
 
 def probe(name: str) -> Probed:
     """Run one probe in a fresh Python."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("QT_QPA")}
+    own = {key: value for key, value in environment().items() if not key.startswith("QT_QPA")}
     if not _has_display():
-        environment["QT_QPA_PLATFORM"] = "offscreen"
+        own["QT_QPA_PLATFORM"] = "offscreen"
     try:
         done = subprocess.run(
-            [sys.executable, "-c", PROBES[name]],
+            python("-c", PROBES[name]),
             capture_output=True,
             text=True,
             timeout=PROBE_SECONDS,
-            env=environment,
+            env=own,
         )
     except subprocess.TimeoutExpired:
         return Probed(False, f"no answer within {PROBE_SECONDS} seconds")
@@ -181,6 +201,7 @@ def judge(machine: Machine, probed: Mapping[str, Probed]) -> tuple[Check, ...]:
         _images(machine, probed["images"]),
         _memory(machine),
         _folder(machine),
+        _names(machine),
         _workers(machine, probed["cluster"]),
         _training(probed["torch"]),
         _picker(machine, probed["qt"]),
@@ -225,6 +246,15 @@ def _folder(machine: Machine) -> Check:
     return Check("write here", "works", detail)
 
 
+def _names(machine: Machine) -> Check:
+    """Judge files of others that are called like packages of ours."""
+    if not machine.foreign:
+        return Check("names of modules", "works", "nothing is called like a package of ours")
+    detail = f"called like a package of ours: {', '.join(map(str, machine.foreign))}"
+    remedy = "commands and their workers do not mind; a script of yours beside it may: rename it"
+    return Check("names of modules", "limited", detail, remedy)
+
+
 def _workers(machine: Machine, found: Probed) -> Check:
     """Judge running on several cores or machines."""
     if not found.ok:
@@ -236,7 +266,7 @@ def _workers(machine: Machine, found: Probed) -> Check:
 def _training(found: Probed) -> Check:
     """Judge training and translation."""
     if not found.ok:
-        return Check("train", "fails", found.output, "pip install torch (https://pytorch.org)")
+        return Check("train", "fails", found.output, TRAIN_REMEDY)
     torch_version, *devices = found.output.splitlines()
     lacking = [line for line in devices if line.startswith("without ")]
     devices = [line for line in devices if line.strip() and line not in lacking]

@@ -5,12 +5,15 @@
     PipelineError
       ├── UsageError (also ValueError)     options that contradict each other or cannot be met
       ├── ManifestError (also ValueError)  a manifest is unreadable or wrong
-      └── DatasetError                     a dataset folder is missing, foreign or incomplete
-            └── NoPairsError               no pair of patches passed the limits
+      ├── DatasetError                     a dataset folder is missing, foreign or incomplete
+      │     └── NoPairsError               no pair of patches passed the limits
+      └── MissingExtraError (also ImportError)  a package is not installed
 """
 
+from registration.errors import BciError
 
-class PipelineError(Exception):
+
+class PipelineError(BciError):
     """Base of every error this package raises on purpose."""
 
 
@@ -28,3 +31,7 @@ class DatasetError(PipelineError):
 
 class NoPairsError(DatasetError):
     """No pair of patches passed the limits, so that there is no dataset to write."""
+
+
+class MissingExtraError(PipelineError, ImportError):
+    """A package that comes with an extra is not installed; the message says how to install it."""

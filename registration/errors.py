@@ -2,19 +2,24 @@
 
 ::
 
-    RegistrationError
-      ├── SlideError (also OSError)        a slide cannot be opened or read
-      ├── LandmarkError (also ValueError)  a landmark file or a set of points is unusable
-      ├── StartError                       no trustworthy initial alignment was found
-      ├── SettingsError (also ValueError)  a setting is unknown, or its value cannot be used
-      ├── SynthError (also ValueError)     a synthetic slide cannot be made as asked for
-      └── RunError                         a run folder is missing, foreign or incomplete
+    BciError                                 base of training's and the pipeline's errors too
+      └── RegistrationError
+            ├── SlideError (also OSError)        a slide cannot be opened or read
+            ├── LandmarkError (also ValueError)  a landmark file or a set of points is unusable
+            ├── StartError                       no trustworthy initial alignment was found
+            ├── SettingsError (also ValueError)  a setting is unknown, or its value cannot be used
+            ├── SynthError (also ValueError)     a synthetic slide cannot be made as asked for
+            └── RunError                         a run folder is missing, foreign or incomplete
 
 Each message says what is wrong, in which file, and what to do about it.
 """
 
 
-class RegistrationError(Exception):
+class BciError(Exception):
+    """Base of every error that this program raises on purpose; from Python ``bci.Error``."""
+
+
+class RegistrationError(BciError):
     """Base of every error this package raises on purpose."""
 
 

@@ -103,6 +103,16 @@ class Box:
             and other.y < self.bottom
         )
 
+    def intersection(self, other: Box) -> Box:
+        """Return what both boxes cover; empty, with a width or height of 0, where nothing is."""
+        x, y = max(self.x, other.x), max(self.y, other.y)
+        right, bottom = min(self.right, other.right), min(self.bottom, other.bottom)
+        return Box(x, y, max(0, right - x), max(0, bottom - y))
+
+    def within(self, other: Box) -> Box:
+        """Return the same box counted from the corner of ``other``."""
+        return Box(self.x - other.x, self.y - other.y, self.width, self.height)
+
     def contains(self, points: Points) -> NDArray[np.bool_]:
         """Return which of the ``(N, 2)`` points lie on the box's pixels."""
         x, y = points[:, 0], points[:, 1]

@@ -40,7 +40,6 @@ PACKAGES = (
     "opencv-python-headless",
     "openslide-python",
     "itk-elastix",
-    "scikit-image",
 )
 
 Verdict = Literal["pass", "review", "fail"]

@@ -11,8 +11,10 @@
       └── DivergedError                  a loss became NaN or infinite
 """
 
+from registration.errors import BciError
 
-class TrainingError(Exception):
+
+class TrainingError(BciError):
     """Base of every error this package raises on purpose."""
 
 

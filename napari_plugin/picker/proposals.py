@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from napari_plugin.views import XY
+from registration.children import end_with_parent
 from registration.errors import RegistrationError
 from registration.geometry import Box, from_level0
 from registration.matching import match_points, structure
@@ -146,4 +147,5 @@ def _xy(point: np.ndarray | list[float]) -> XY:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     sys.exit(main(sys.argv[1:]))

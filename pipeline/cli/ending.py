@@ -6,7 +6,6 @@ import contextlib
 import errno
 import io
 import platform
-import signal
 import sys
 import tempfile
 import threading
@@ -17,14 +16,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.errors import PipelineError
-from registration.errors import RegistrationError, StartError
-from training.errors import DivergedError, TrainingError
+from pipeline.extras import TRAINING, missing
+from registration.children import INTERRUPTED, interrupt_on_termination
+from registration.errors import BciError, StartError
+from training.errors import DivergedError
 
 FAILED_CHECK = 1
 BAD_INPUT = 2
 OWN_FAULT = 70
-INTERRUPTED = 130
 
 MOST_LINES = 10
 LONGEST_LINE = 1000
@@ -45,14 +44,14 @@ def ended(command: Callable[[], object], arguments: list[str]) -> int:
     """Run ``command`` and return its exit code; whatever it raises ends as one message.
 
     0 done, 1 ran but failed its check, 2 bad input, 70 a fault of this program, 130 interrupted.
-    SIGTERM, as batch systems send it, counts as Ctrl-C.
+    SIGTERM, as batch systems send it, counts as Ctrl-C; so does a terminal that is closed.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # Names of files need not be UTF-8, and a console need not know every letter.
             stream.reconfigure(errors="backslashreplace")
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        interrupt_on_termination()
     try:
         command()
     except SystemExit as stop:
@@ -76,8 +75,10 @@ def _judged(error: Exception) -> tuple[int, str, str]:
         return FAILED_CHECK, "not registered:", str(error)
     if isinstance(error, DivergedError):
         return FAILED_CHECK, "stopped:", str(error)
-    if isinstance(error, RegistrationError | TrainingError | PipelineError):
+    if isinstance(error, BciError):
         return BAD_INPUT, "error:", str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name in TRAINING:
+        return BAD_INPUT, "error:", str(missing(error.name))
     if isinstance(error, OSError) and error.strerror:
         return BAD_INPUT, "error:", _of_the_system(error)
     if isinstance(error, MemoryError):

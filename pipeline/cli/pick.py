@@ -13,6 +13,7 @@ import typer
 from pipeline.cli.help import add_command
 from pipeline.cli.options import HeMpp, HeSlide, IhcMpp, IhcSlide
 from pipeline.errors import UsageError
+from registration.children import environment, python
 
 EXAMPLES = (
     "bci-pipeline pick slide_he.ndpi slide_ihc.ndpi",
@@ -46,7 +47,7 @@ def pick(
     for name, value in (("--mpp-he", mpp_he), ("--mpp-ihc", mpp_ihc)):
         if value is not None:
             words += [name, str(value)]
-    ended = subprocess.run([sys.executable, "-m", "napari_plugin", *words], check=False)
+    ended = subprocess.run(python("-m", "napari_plugin", *words), check=False, env=environment())
     if ended.returncode:
         raise typer.Exit(ended.returncode if ended.returncode > 0 else 1)
 

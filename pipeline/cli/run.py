@@ -71,11 +71,9 @@ def run(
     """Validate, register, cut and assemble all cases of a manifest, and train where it asks for it."""
     from rich.console import Console
 
-    from pipeline.cohort.child import end_with_parent
     from pipeline.cohort.run import RunRequest, run_cohort, run_single
     from pipeline.cohort.state import STAGES, Cohort
 
-    end_with_parent()
     cohort = Cohort.load(manifest)
     stages = tuple(name for name in STAGES if name in (stage or ()))
     request = RunRequest(cohort, tuple(only or ()), stages, workers, scheduler)

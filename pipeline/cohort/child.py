@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-WATCHED = "BCI_PIPELINE_WATCHED"
-"""Set for a child: it ends when its standard input does, that is, when its parent is gone."""
-
-INTERRUPTED = 130
-PROGRAM = "from pipeline.cli.app import main; main()"
+from registration.children import INTERRUPTED, python, start
 
 
 def call(words: Sequence[str], log: Path, say: Callable[[str], None]) -> int:
@@ -26,12 +19,10 @@ def call(words: Sequence[str], log: Path, say: Callable[[str], None]) -> int:
     log.parent.mkdir(parents=True, exist_ok=True)
     with (
         log.open("w", encoding="utf-8") as kept,
-        subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, *words],
-            stdin=subprocess.PIPE,
+        start(
+            python("-m", "pipeline.cli", *words),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**os.environ, WATCHED: "1"},
             text=True,
             encoding="utf-8",
             errors="replace",
@@ -57,14 +48,3 @@ def describe(code: int, log: Path) -> str:
     name = signal.Signals(-code).name
     hint = ", most likely for want of memory" if name == "SIGKILL" else ""
     return f"killed by {name}{hint}{last} (see {log})"
-
-
-def end_with_parent() -> None:
-    """In a child: end as soon as the parent is gone, however it went."""
-    if os.environ.get(WATCHED) == "1":
-        threading.Thread(target=_wait_for_end_of_input, daemon=True).start()
-
-
-def _wait_for_end_of_input() -> None:
-    sys.stdin.read()
-    os._exit(INTERRUPTED)

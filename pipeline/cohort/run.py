@@ -31,7 +31,7 @@ from pipeline.manifest.manifest import Case
 from pipeline.patches.case import cut_case, is_failure
 from pipeline.stages.register import run_request
 from registration.errors import RegistrationError
-from registration.execution import Cluster, Progress, usable_cores, workers
+from registration.execution import Progress, usable_cores, workers
 
 Say = Callable[[str], None]
 
@@ -254,5 +254,4 @@ def _shared(request: RunRequest, needed: bool) -> Iterator[str | None]:
         yield request.scheduler
         return
     with workers(request.count, None) as crew:
-        assert isinstance(crew, Cluster)
         yield crew.address

@@ -12,17 +12,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from registration.geometry import Box, Image
+from registration.geometry import Box, Image, axis_positions
 from registration.transforms import SplicedField
 
 
-def leaves_block(field: SplicedField, box: Box) -> NDArray[np.bool_]:
-    """Return which pixels of a level-0 ``box`` are read from outside their own block.
+def leaves_block(field: SplicedField, box: Box, downsample: float = 1.0) -> NDArray[np.bool_]:
+    """Return which pixels of a level's ``box`` are read from outside their own block.
 
     There the paper's block-wise resampling leaves black.
     """
-    xs = box.x + np.arange(box.width, dtype=np.float64)
-    ys = box.y + np.arange(box.height, dtype=np.float64)
+    xs = axis_positions(box.x, box.width, downsample)
+    ys = axis_positions(box.y, box.height, downsample)
     mapped = field.on_grid(xs, ys)
     outside = np.zeros((box.height, box.width), bool)
     for core in field.cores:

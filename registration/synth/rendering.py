@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import queue
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from registration.children import end_with_spawner, spawning
 from registration.errors import SynthError
 from registration.geometry import Image
 from registration.synth.glass import painter_of, slide_size
@@ -61,12 +61,12 @@ def render_slides(
 
 def _render_in_processes(jobs: Sequence[SlideJob], workers: int, report: Progress) -> None:
     """Write slides in fresh processes; an interrupt or an error stops them at their next band."""
-    context = multiprocessing.get_context("spawn")
-    reports, stop = context.Queue(), context.Event()
-    pool = ProcessPoolExecutor(
-        min(workers, len(jobs)), context, initializer=_start_worker, initargs=(reports, stop)
-    )
-    pending: set[Future[None]] = {pool.submit(_render_in_worker, job) for job in jobs}
+    with spawning() as context:
+        reports, stop = context.Queue(), context.Event()
+        pool = ProcessPoolExecutor(
+            min(workers, len(jobs)), context, initializer=_start_worker, initargs=(reports, stop)
+        )
+        pending: set[Future[None]] = {pool.submit(_render_in_worker, job) for job in jobs}
     try:
         while pending:
             done, pending = wait(pending, timeout=POLL_S, return_when=FIRST_EXCEPTION)
@@ -136,6 +136,7 @@ _shared: tuple[Any, Any] = (None, None)
 def _start_worker(reports: Any, stop: Any) -> None:
     global _shared  # queues and events reach a spawned worker through its initialiser alone
     _shared = (reports, stop)
+    end_with_spawner()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to stop
     cv2.setNumThreads(1)
 

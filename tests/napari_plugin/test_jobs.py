@@ -124,4 +124,4 @@ def test_the_command_shown_is_the_command_run() -> None:
         "bci-pipeline register 'my slides/he.ndpi' ihc.ndpi --out runs/one --landmarks pairs.csv "
         "--recipe paper --blocks 2x2 --mpp-he 0.25 --no-image --overwrite"
     )
-    assert request.command[3:] == request.arguments
+    assert request.command[4:] == request.arguments

@@ -143,3 +143,18 @@ def test_the_command_tries_everything_and_writes_nothing(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
     plain = subprocess.run(command[:-1], capture_output=True, text=True, cwd=tmp_path)
     assert "Slides can be registered on this machine." in plain.stdout
+
+
+def test_names_what_is_called_like_ours(tmp_path: Path) -> None:
+    (tmp_path / "training.py").write_text("")
+    (tmp_path / "pipeline").mkdir()
+    (tmp_path / "pipeline" / "__init__.py").write_text("")
+    home = Path(doctor.__file__).parents[1]
+
+    found = doctor.foreign([str(tmp_path), str(home), str(tmp_path / "none")], home)
+
+    assert found == [tmp_path / "pipeline" / "__init__.py", tmp_path / "training.py"]
+    check = checks(replace(MACHINE, foreign=tuple(found)))["names of modules"]
+    assert check.status == "limited"
+    assert str(tmp_path / "training.py") in check.detail
+    assert doctor.foreign([str(home)], home) == []

@@ -1,0 +1,1 @@
+"""What ``bci_pipeline`` offers: each command as a function, results as objects."""

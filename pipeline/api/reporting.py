@@ -1,0 +1,98 @@
+"""How a call shows its progress: bars in a notebook and on a terminal, else plain lines."""
+
+from __future__ import annotations
+
+import html
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pipeline.cli.progress import progress_on_stderr
+from registration.execution import Progress, no_progress
+
+if TYPE_CHECKING:
+    from training.run.history import StepRecord, ValidationRecord
+
+ShowProgress = bool | Progress
+"""``True`` shows progress, ``False`` does not, a function is called with stage, done and total."""
+
+LOGGER = logging.getLogger("bci_pipeline")
+
+
+@contextmanager
+def reporting(progress: ShowProgress) -> Iterator[Progress]:
+    """Give the function that a stage reports to."""
+    if callable(progress):
+        yield progress
+    elif not progress:
+        yield no_progress
+    elif in_notebook():
+        yield NotebookBars(_shown_html)
+    else:
+        with progress_on_stderr() as report:
+            yield report
+
+
+class NotebookBars:
+    """One bar per stage in the output of a notebook's cell, without any widget."""
+
+    def __init__(self, display: Callable[[str], Any]) -> None:
+        self._stages: dict[str, tuple[int, int]] = {}
+        self._show = display("")
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Move the bar of a stage."""
+        self._stages[stage] = done, total
+        self._show(self.page())
+
+    def page(self) -> str:
+        """Return all bars as HTML."""
+        rows = (
+            f"<tr><td>{html.escape(stage)}</td><td><progress value='{done}' max='{max(total, 1)}'>"
+            f"</progress></td><td>{done}/{total}</td></tr>"
+            for stage, (done, total) in self._stages.items()
+        )
+        return f"<table>{''.join(rows)}</table>"
+
+
+class TrainingReports:
+    """Listens to training and passes on how far it is; what else is said goes to the log."""
+
+    def __init__(self, report: Progress) -> None:
+        self._report = report
+
+    def note(self, text: str) -> None:
+        """Log it."""
+        LOGGER.log(logging.WARNING if text.startswith("warning") else logging.INFO, text)
+
+    def decoding(self, done: int, total: int) -> None:
+        """Report it."""
+        self._report("decoding", done, total)
+
+    def stepped(self, record: StepRecord) -> None:
+        """Report it."""
+        self._report("training", record.step, record.total_steps)
+
+    def validated(self, record: ValidationRecord) -> None:
+        """Log the scores."""
+        LOGGER.info("after epoch %s: %s", record.epoch, record.scores)
+
+
+def in_notebook() -> bool:
+    """Return whether a notebook's kernel runs this."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and getattr(ipython.get_ipython(), "kernel", None) is not None
+
+
+def _shown_html(page: str) -> Callable[[str], None]:
+    """Show HTML in the output of a cell, and return what replaces it."""
+    from IPython.display import HTML, display  # there where a notebook is
+
+    shown = display(HTML(page), display_id=True)
+
+    def replace(newer: str) -> None:
+        shown.update(HTML(newer))
+
+    return replace

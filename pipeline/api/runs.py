@@ -1,0 +1,102 @@
+"""Registering a pair from Python, and what can be done with the result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pipeline.api.reporting import ShowProgress, reporting
+from pipeline.report.registration import REPORT_NAME
+from pipeline.stages.register import RegisterRequest, run_request
+from pipeline.stages.settings import RegisterSettings
+from registration.errors import LandmarkError
+from registration.geometry import Points
+from registration.registered_slide import RegisteredSlide
+from registration.result import Registration
+
+
+class Run(Registration):
+    """A finished registration: its verdict, its figures, and the way between the two slides."""
+
+    @property
+    def report(self) -> Path:
+        """The page to read."""
+        return self.folder / REPORT_NAME
+
+    def to_ihc(self, he_points: ArrayLike) -> Points:
+        """Return the places on the IHC slide of ``(N, 2)`` points of the H&E slide.
+
+        Both in level-0 pixels, ``(x, y)``. Raises :class:`registration.errors.LandmarkError` for
+        an array of another shape.
+        """
+        return self._to_fixed(he_points) if self.moving == "he" else self._to_moving(he_points)
+
+    def to_he(self, ihc_points: ArrayLike) -> Points:
+        """Return the places on the H&E slide of ``(N, 2)`` points of the IHC slide, likewise."""
+        return self._to_moving(ihc_points) if self.moving == "he" else self._to_fixed(ihc_points)
+
+    def registered_slide(self) -> RegisteredSlide:
+        """Open the warped slide, to be read like any slide of OpenSlide's; no file is needed.
+
+        Raises :class:`registration.errors.SlideError` where the raw slide is gone.
+        """
+        fixed = self.fixed
+        return RegisteredSlide(self.moved.open(self.folder), self.chain, fixed.size, fixed.mpp)
+
+    def _to_moving(self, points: ArrayLike) -> Points:
+        return self.chain(_checked(points))
+
+    def _to_fixed(self, points: ArrayLike) -> Points:
+        return self.chain.inverse(_checked(points))
+
+
+def register(
+    he: str | Path,
+    ihc: str | Path,
+    out: str | Path,
+    *,
+    landmarks: str | Path | None = None,
+    truth: str | Path | None = None,
+    mpp_he: float | None = None,
+    mpp_ihc: float | None = None,
+    overwrite: bool = False,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    progress: ShowProgress = True,
+    **settings: Any,
+) -> Run:
+    """Register an H&E and an IHC slide into the folder ``out``, or take up what is there.
+
+    ``landmarks`` are picked pairs, ``truth`` pairs that only score; ``settings`` are those of
+    ``docs/settings.md``: ``recipe``, ``moving``, ``channel``, ``blocks``, ``image``. Raises
+    :class:`registration.errors.BciError` with the words of the command line.
+    """
+    request = RegisterRequest(
+        he=Path(he),
+        ihc=Path(ihc),
+        out=Path(out),
+        settings=RegisterSettings.of(settings),
+        landmarks=None if landmarks is None else str(landmarks),
+        truth=None if truth is None else str(truth),
+        mpp_he=mpp_he,
+        mpp_ihc=mpp_ihc,
+        overwrite=overwrite,
+    )
+    with reporting(progress) as report:
+        run_request(request, workers, scheduler, report)
+    return Run.load(request.out)
+
+
+def open_run(folder: str | Path) -> Run:
+    """Return a finished registration; raises :class:`registration.errors.RunError`."""
+    return Run.load(folder)
+
+
+def _checked(points: ArrayLike) -> Points:
+    array = np.asarray(points, np.float64)
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise LandmarkError(f"points of shape {array.shape}: expected (N, 2), x and y in each row")
+    return array

@@ -1,0 +1,188 @@
+"""Training, scoring and using a virtual stain from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.api.dataset import PatchDataset
+from pipeline.api.reporting import ShowProgress, TrainingReports, in_notebook, reporting
+from pipeline.cli.train_progress import training_progress
+from pipeline.stages.translate import Translated, Translation, output_path, translate_slide
+from registration.registered_slide import ImageFormat
+from training.data.images import from_batch, to_batch
+from training.data.pairs import open_dataset
+from training.devices import device_named
+from training.errors import DataError
+from training.evaluation.report import as_json
+from training.evaluation.run import EvaluationRequest, run_evaluation
+from training.inference import checkpoints
+from training.inference.checkpoints import TrainedGenerator
+from training.run.history import Listener
+from training.run.loop import Outcome
+from training.run.loop import train as run_training
+from training.settings.sources import resolve
+
+DatasetLike = PatchDataset | str | Path
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class Stain:
+    """A trained generator: call it with an H&E image to get the IHC image."""
+
+    generator: TrainedGenerator
+
+    @property
+    def mpp(self) -> float | None:
+        """µm per pixel that it was trained at, where known."""
+        return self.generator.mpp
+
+    def __call__(self, he_rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the virtual IHC of a ``(h, w, 3)`` uint8 RGB image, of the same shape.
+
+        Raises :class:`training.errors.DataError` for another array. Whole slides go through
+        :func:`translate`.
+        """
+        if he_rgb.ndim != 3 or he_rgb.shape[2] != 3 or he_rgb.dtype != np.uint8:
+            raise DataError(
+                f"an array of shape {he_rgb.shape} and type {he_rgb.dtype}: "
+                "expected (height, width, 3) and uint8"
+            )
+        return from_batch(self.generator(to_batch(he_rgb)))
+
+    def __str__(self) -> str:
+        return self.generator.describe()
+
+
+def load_generator(model: str | Path, device: Device = "auto") -> Stain:
+    """Load a generator from a run folder (its best one), a ``.pt`` file or official weights.
+
+    Raises :class:`training.errors.CheckpointError`.
+    """
+    return Stain(checkpoints.load_generator(Path(model), device_named(device)))
+
+
+def train(
+    dataset: DatasetLike,
+    out: str | Path,
+    *,
+    epochs: int | str | None = None,
+    resume: bool = False,
+    cache: str | Path | None = None,
+    progress: ShowProgress = True,
+    **settings: Any,
+) -> Outcome:
+    """Train a generator of virtual IHC from H&E on the pairs of ``dataset``.
+
+    ``epochs`` is ``"50+50"`` (at the full rate + falling to zero), or their sum, half of which
+    falls. ``settings`` are those of ``docs/settings.md``: ``model``, ``recipe``, ``batch``,
+    ``crop``, ``device``, ... Raises :class:`registration.errors.BciError` with the words of the
+    command line; after an interrupt ``resume=True`` goes on.
+    """
+    given = settings if epochs is None else {**settings, "epochs": _epochs(epochs)}
+    folder, saved = Path(out), Path(out) / "config.json"
+    config = resolve(given, base=saved if resume and saved.exists() else None)
+    pairs = open_dataset(_folder(dataset))
+    parent = None if cache is None else Path(cache)
+    with _listener(progress) as listener:
+        return run_training(
+            config, pairs, folder, resume=resume, cache_parent=parent, listener=listener
+        )
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A finished evaluation."""
+
+    folder: Path
+    values: dict[str, Any]
+    """What ``evaluation.json`` holds."""
+
+    @property
+    def report(self) -> Path:
+        """The page to read."""
+        return self.folder / "evaluation.html"
+
+
+def evaluate(
+    model: str | Path,
+    dataset: DatasetLike,
+    out: str | Path,
+    *,
+    device: Device = "auto",
+    progress: ShowProgress = True,
+    **options: Any,
+) -> Scores:
+    """Score a model on the test split of a dataset, beside controls.
+
+    ``options`` are those of :class:`training.evaluation.run.EvaluationRequest`: ``split``,
+    ``images``, ``protocol``, ``shift_px``, ``lpips``, ``features``, ``save_images``. Raises
+    :class:`training.errors.TrainingError`.
+    """
+    request = EvaluationRequest(
+        dataset=open_dataset(_folder(dataset)),
+        out=Path(out),
+        model=Path(model),
+        device=device_named(device),
+        **options,
+    )
+    with reporting(progress) as report:
+        found = run_evaluation(request, lambda done, total: report("scoring images", done, total))
+    return Scores(request.out, as_json(*found))
+
+
+def translate(
+    model: str | Path,
+    slide: str | Path,
+    out: str | Path,
+    *,
+    mpp: float | None = None,
+    model_mpp: float | None = None,
+    device: Device = "auto",
+    format: ImageFormat = "tiff",
+    everywhere: bool = False,
+    progress: ShowProgress = True,
+) -> Translated:
+    """Turn a whole H&E slide into virtual IHC, a pyramid at ``out``.
+
+    ``mpp`` and ``model_mpp`` are µm per pixel of the slide and of the training, where the files do
+    not say. Raises :class:`registration.errors.BciError` with the words of the command line.
+    """
+    request = Translation(
+        checkpoint=Path(model),
+        slide=Path(slide),
+        out=output_path(Path(out), format),
+        mpp=mpp,
+        model_mpp=model_mpp,
+        device=device_named(device),
+        format=format,
+        everywhere=everywhere,
+    )
+    with reporting(progress) as report:
+        return translate_slide(request, report)
+
+
+@contextmanager
+def _listener(progress: ShowProgress) -> Iterator[Listener]:
+    """Give what training is to report to."""
+    if progress is True and not in_notebook():
+        with training_progress() as listener:
+            yield listener
+        return
+    with reporting(progress) as report:
+        yield TrainingReports(report)
+
+
+def _folder(dataset: DatasetLike) -> Path:
+    return dataset.folder if isinstance(dataset, PatchDataset) else Path(dataset)
+
+
+def _epochs(epochs: int | str) -> str:
+    return epochs if isinstance(epochs, str) else f"{epochs - epochs // 2}+{epochs // 2}"

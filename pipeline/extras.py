@@ -1,0 +1,24 @@
+"""What is installed only with an extra, and how to say that it is missing."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from pipeline.errors import MissingExtraError
+
+TRAINING = ("torch", "lightning_fabric", "torchmetrics", "tensorboard")
+
+
+def needs_training() -> None:
+    """Raise :class:`MissingExtraError` where a package that training needs is not installed."""
+    for name in TRAINING:
+        if find_spec(name) is None:
+            raise missing(name)
+
+
+def missing(name: str) -> MissingExtraError:
+    """Return the error that says how to install what training needs."""
+    return MissingExtraError(
+        f"{name} is not installed, which training and virtual staining need. "
+        "Install it with: pip install 'bci-pipeline[train]'"
+    )

@@ -1,0 +1,237 @@
+"""``import bci_pipeline as bci``: light, typed, and the same words as the command line."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bci_pipeline as bci
+from pipeline.api.reporting import NotebookBars, TrainingReports, reporting
+from pipeline.errors import DatasetError
+from registration.children import environment, python
+from registration.errors import BciError, RunError, SettingsError
+
+ROOT = Path(__file__).parents[3]
+
+WITHOUT_TRAINING = """
+import importlib.machinery, sys
+
+class Without(importlib.machinery.PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        missing = name.split(".")[0] in ("torch", "lightning_fabric", "torchmetrics", "tensorboard")
+        return None if missing else super().find_spec(name, path, target)
+
+sys.meta_path = [
+    Without if finder is importlib.machinery.PathFinder else finder for finder in sys.meta_path
+]
+"""
+
+
+def run_python(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        python(*words), cwd=cwd, env=environment(), capture_output=True, text=True, check=False
+    )
+
+
+def test_the_import_alone_loads_nothing() -> None:
+    program = (
+        "import sys; before = set(sys.modules); import bci_pipeline as bci; "
+        "print(sorted({n.split('.')[0] for n in set(sys.modules) - before})); print(dir(bci))"
+    )
+
+    done = run_python("-c", program)
+
+    loaded, names = done.stdout.splitlines()
+    heavy = {"numpy", "torch", "itk", "cv2", "openslide", "pipeline", "registration", "training"}
+    assert heavy & set(re.findall(r"'(\w+)'", loaded)) == set()
+    assert names == str(bci.__all__)
+
+
+def test_every_name_is_there_and_no_other() -> None:
+    for name in bci.__all__:
+        assert getattr(bci, name) is not None
+    assert bci.Error is BciError
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = bci.nothing
+
+
+def test_points_go_both_ways(hand_made) -> None:
+    run = bci.open_run(str(hand_made.registration.folder))
+
+    to_he, to_ihc = run.to_he(hand_made.truth.ihc), run.to_ihc(hand_made.truth.he)
+
+    np.testing.assert_allclose(to_he, hand_made.truth.he, atol=0.01)
+    np.testing.assert_allclose(to_ihc, hand_made.truth.ihc, atol=0.01)
+    assert run.to_ihc(np.empty((0, 2))).shape == (0, 2)
+    assert run.verdict == "review"
+    assert run.quality.residual.median_um >= 0
+    with pytest.raises(ValueError, match=r"shape \(3,\): expected \(N, 2\)"):
+        run.to_ihc([1.0, 2.0, 3.0])
+
+
+def test_the_warped_slide_shows_the_moving_one(hand_made) -> None:
+    run = bci.open_run(hand_made.registration.folder)
+
+    with run.registered_slide() as slide:
+        region = np.asarray(slide.read_region((700, 500), 0, (40, 30)))[..., :3]
+        dimensions = slide.dimensions
+
+    (x, y), *_ = run.to_he([[719.5, 514.5]])
+    with bci.open_slide(hand_made.pair.he.path, 0.4) as he:
+        around = he.thumbnail(1800)[0][int(y) - 12 : int(y) + 12, int(x) - 12 : int(x) + 12]
+    assert dimensions == (hand_made.pair.ihc.size.width, hand_made.pair.ihc.size.height)
+    assert np.abs(region.mean(axis=(0, 1)) - around.mean(axis=(0, 1))).max() < 12
+
+
+def test_a_dataset_and_its_table(hand_made, tmp_path: Path) -> None:
+    said: list[tuple[str, int, int]] = []
+    run = bci.open_run(hand_made.registration.folder)
+
+    made = bci.patch(
+        [run],
+        str(tmp_path / "dataset"),
+        size=256,
+        min_tissue=0.3,
+        test=0,
+        workers=1,
+        progress=lambda *now: said.append(now),
+    )
+
+    table = made.table()
+    assert made.failed == {}
+    assert sum(map(bool, table["kept"].to_numpy())) == made.record["funnel"][-1]["left"] > 0
+    assert "shift_um" in " ".join(map(str, getattr(table, "columns", table)))
+    assert said
+    again = bci.open_dataset(made.folder)
+    assert again.record == made.record
+    assert again.report.is_file()
+
+
+def test_errors_are_the_words_of_the_command_line(tmp_path: Path) -> None:
+    folder = tmp_path / "nothing"
+    with pytest.raises(bci.Error, match="is missing") as caught:
+        bci.open_run(folder)
+    assert isinstance(caught.value, RunError)
+    with pytest.raises(SettingsError, match="blocks: expected rows x columns"):
+        bci.register("a", "b", out=folder, blocks="4")
+    with pytest.raises(SettingsError, match=r"blcoks: unknown key.*blocks"):
+        bci.register("a", "b", out=folder, blcoks="4x4")
+    with pytest.raises(DatasetError, match="no finished dataset"):
+        bci.open_dataset(folder)
+
+    done = run_python("-m", "pipeline.cli", "patch", str(folder), "--out", str(tmp_path / "out"))
+
+    assert done.returncode == 2
+    assert done.stderr == f"error: {caught.value}\n"
+
+
+def test_without_the_training_packages_the_first_half_works(hand_made, tmp_path: Path) -> None:
+    program = WITHOUT_TRAINING + (
+        "import bci_pipeline as bci\n"
+        f"run = bci.open_run({str(hand_made.registration.folder)!r})\n"
+        f"made = bci.patch([run], {str(tmp_path / 'data')!r}, size=256, min_tissue=.3, test=0,\n"
+        "                 workers=1, progress=False)\n"
+        "import pipeline.cohort.run, pipeline.cli.pick, pipeline.demo, napari_plugin.jobs\n"
+        "print(len(made.table()) > 0)\n"
+        "try:\n    bci.train\nexcept bci.Error as error:\n    print(error)\n"
+        "from pipeline.cli.app import main\n"
+        "sys.argv = ['bci-pipeline', 'train', 'dataset']\nmain()\n"
+    )
+
+    done = run_python("-c", program)
+
+    worked, said = done.stdout.splitlines()
+    assert worked == "True"
+    assert said == (
+        "torch is not installed, which training and virtual staining need. "
+        "Install it with: pip install 'bci-pipeline[train]'"
+    )
+    assert done.stderr == f"error: {said}\n"
+    assert done.returncode == 2
+
+
+def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
+    (tmp_path / "training.py").write_text("")
+    program = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import bci_pipeline as bci; bci.Run; "
+    )
+    message = (
+        "is found instead of the package {!r} of bci-pipeline: rename it, or take its folder out of "
+        "PYTHONPATH"
+    )
+
+    done = run_python("-c", program + "print('first half'); bci.train")
+
+    assert done.stdout == "first half\n"
+    said = f"{tmp_path / 'training.py'} {message.format('training')}"
+    assert done.stderr.splitlines()[-1] == f"ImportError: {said}"
+
+    (tmp_path / "pipeline.py").write_text("")
+    done = run_python("-c", program.replace("bci.Run", "bci.main()"))
+
+    assert done.stderr == f"error: {tmp_path / 'pipeline.py'} {message.format('pipeline')}\n"
+    assert done.returncode == 1
+
+
+def test_a_notebook_shows_bars_and_training_reports_to_them() -> None:
+    pages: list[str] = []
+
+    def display(page: str):
+        pages.append(page)
+        return pages.append
+
+    bars = NotebookBars(display)
+    bars("blocks <1>", 3, 16)
+    TrainingReports(bars).decoding(1, 2)
+
+    assert pages[0] == ""
+    assert "blocks &lt;1&gt;" in pages[-1]
+    assert "<progress value='3' max='16'>" in pages[-1]
+    assert "decoding" in pages[-1]
+    with reporting(False) as silent:
+        silent("stage", 1, 2)
+
+
+def code_of(page: Path) -> str:
+    """The code blocks of a page, one after another."""
+    return "\n".join(
+        re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    )
+
+
+def test_the_page_on_python_runs_as_a_script(tmp_path: Path) -> None:
+    from registration.synth.case import write_case
+    from registration.synth.settings import SynthSettings
+
+    settings = SynthSettings(size=1024, seed=5, her2="2+", warp_px=8, rotation_deg=4.0, picks=8)
+    case = write_case(tmp_path / "case", settings)
+    for path, name in (
+        (case.he, "he.ndpi"),
+        (case.ihc, "ihc.ndpi"),
+        (case.landmarks, "landmarks.csv"),
+    ):
+        path.rename(tmp_path / name)
+    for name in ("pipeline", "training", "registration"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the user was run')")
+    script = tmp_path / "scripts" / "page.py"
+    script.parent.mkdir()
+    script.write_text(code_of(ROOT / "docs" / "api.md"))
+
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "registration.json is missing" in done.stdout
+    assert (tmp_path / "virtual_ihc.tif").is_file()
