@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,7 +18,7 @@ from registration.geometry import Points, look_up
 from registration.matching import match_points
 from registration.stain import Plane
 from registration.start.fit import FEWEST_MATCHES, robust_affine, trust
-from registration.start.views import View, shrunk_to
+from registration.start.views import View, principal_axes, shrunk_to
 from registration.transforms import Projective
 
 SIDE = 640
@@ -31,6 +32,7 @@ LEAST_SHARE = 0.16
 
 TIMES_CHANCE = 1.8
 LEAST_SPREAD = 0.5
+LONG_ELONGATION = 1.3
 LARGEST_OFFSET = 0.015
 """Half of the tissue may be off by this share of its length: a coarse pass can still mend that."""
 
@@ -83,9 +85,9 @@ def check(fixed: View, moving: View, transform: Projective, fixed_mpp: float) ->
     points = fixed.grid(SPACING_PX, phase=0.25)
     points = points[look_up(seen, points)]
     found = _agreement(fixed.nuclei, warped.nuclei, points)
-    wrong = (warped.nuclei[::-1], warped.nuclei[:, ::-1], warped.nuclei[::-1, ::-1])
     chance = max(
-        _agreement(fixed.nuclei, np.ascontiguousarray(plane), points).share for plane in wrong
+        _agreement(fixed.nuclei, np.ascontiguousarray(plane), points).share
+        for plane in _turned_over(warped)
     )
     downsample = float(np.hypot(*fixed.to_level0.matrix[:2, 0]))
     return _decided(
@@ -142,6 +144,23 @@ def _agreement(fixed: Plane, moving: Plane, points: Points) -> _Agreement:
         spread=_spread(trusted.points[inside], points),
         offset_px=float(np.median(offsets)),
     )
+
+
+def _turned_over(view: View) -> list[Plane]:
+    """Return the nuclei turned over both ways and upside down, on the tissue's own place.
+
+    A long, thin piece lies askew on its view: it is turned over about its own axes.
+    """
+    plane = view.nuclei
+    if view.elongation < LONG_ELONGATION:
+        return [plane[::-1], plane[:, ::-1], plane[::-1, ::-1]]
+    center, axes = principal_axes(view.mask)
+    turned = []
+    for signs in ((-1, 1), (1, -1), (-1, -1)):
+        linear = axes.T @ np.diag(signs) @ axes
+        matrix = np.column_stack([linear, center - linear @ center])
+        turned.append(np.asarray(cv2.warpAffine(plane, matrix, plane.shape[::-1]), np.float32))
+    return turned
 
 
 def _spread(some: Points, every: Points) -> float:

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,7 +67,13 @@ def _best_start(
     fixed: View, moving: View, scales: tuple[float, ...], fixed_mpp: float
 ) -> ProposedAlignment:
     """Search, refine and check at the given scales."""
-    candidates = search(fixed, moving, CANDIDATES, scales)
+    return start_from(search(fixed, moving, CANDIDATES, scales), fixed, moving, fixed_mpp)
+
+
+def start_from(
+    candidates: Sequence[Candidate], fixed: View, moving: View, fixed_mpp: float
+) -> Start:
+    """Refine rough alignments, best first, and check the best of the refined ones."""
     fits = [_refined(fixed, moving, candidate) for candidate in candidates]
     agreements = sorted(fit.agreement if fit else 0.0 for fit in fits)
     best = max((fit for fit in fits if fit), key=lambda fit: fit.agreement, default=None)
@@ -80,7 +87,7 @@ def _best_start(
             **evidence.numbers,
             "correlation": candidates[0].score,
             "agreement": agreements[-1],
-            "next_agreement": agreements[-2],
+            "next_agreement": agreements[-2] if len(agreements) > 1 else 0.0,
         },
         verified=evidence.verified,
         reasons=evidence.reasons,

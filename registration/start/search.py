@@ -8,6 +8,7 @@ with its local contrast evened out, so that neither stain nor outline decides.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -46,19 +47,30 @@ class Candidate:
     scale: float
 
 
+Turns = Mapping[bool, Sequence[float]]
+"""Rotations to try in degrees, for the moving section turned over or not."""
+
+_ALL_ANGLES = tuple(np.arange(0.0, 360.0, ANGLE_STEP_DEG).tolist())
+ALL_TURNS: Turns = {False: _ALL_ANGLES, True: _ALL_ANGLES}
+
+
 def search(
-    fixed: View, moving: View, keep: int, scales: tuple[float, ...] = SCALES
+    fixed: View,
+    moving: View,
+    keep: int,
+    scales: tuple[float, ...] = SCALES,
+    turns: Turns = ALL_TURNS,
 ) -> list[Candidate]:
     """Return the ``keep`` best alignments, best first, each at a rotation of its own."""
     fixed, moving = shrunk_to(SEARCH_SIDE, fixed, moving)
     correlator = _Correlator.of(_band(fixed), _band(moving), max(scales))
     found: list[Candidate] = []
-    for mirrored in (False, True):
+    for mirrored, angles in turns.items():
         for scale in scales:
-            for angle in np.arange(0.0, 360.0, ANGLE_STEP_DEG):
-                turned, score = correlator.best_shift(float(angle), scale, mirrored)
+            for angle in angles:
+                turned, score = correlator.best_shift(angle, scale, mirrored)
                 transform = moving.to_level0.after(turned).after(fixed.to_level0.inverse)
-                found.append(Candidate(transform, score, mirrored, float(angle), scale))
+                found.append(Candidate(transform, score, mirrored, angle, scale))
     return _distinct(sorted(found, key=lambda candidate: -candidate.score), keep)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from registration.geometry import Box, Points, level_box, look_up, mesh
 from registration.matching import nuclei, structure
@@ -38,6 +39,8 @@ class View:
     """Where there is tissue; all of it where none was found."""
     to_level0: Projective
     """Pixels of the view to level-0 pixels of the slide."""
+    elongation: float = 1.0
+    """Length of the longer side over that of a broad section with as much tissue."""
 
     @property
     def side(self) -> int:
@@ -57,6 +60,7 @@ class View:
             cv2.resize(self.nuclei, size, interpolation=cv2.INTER_AREA),
             cv2.resize(self.mask.astype(np.uint8), size, interpolation=cv2.INTER_AREA) > 0,
             self.to_level0.after(Projective(scale)),
+            self.elongation,
         )
 
     def grid(self, spacing: int, phase: float = 0.5) -> Points:
@@ -98,12 +102,15 @@ class View:
                 (self.mask.astype(np.uint8), 0),
             )
         )
-        return View(plane, nuclei, mask > 0, self.to_level0.after(pull))
+        return View(plane, nuclei, mask > 0, self.to_level0.after(pull), like.elongation)
 
 
 def shrunk_to(side: int, fixed: View, moving: View) -> tuple[View, View]:
-    """Return both views at one lower scale, the larger with about ``side`` pixels, not enlarged."""
-    factor = max(1.0, max(fixed.side, moving.side) / side)
+    """Return both views at one lower scale, the larger with about ``side`` pixels, not enlarged.
+
+    A long, thin piece gets more: as many pixels of tissue as a broad section has.
+    """
+    factor = max(1.0, *(view.side / view.elongation / side for view in (fixed, moving)))
     return fixed.shrunk(factor), moving.shrunk(factor)
 
 
@@ -116,6 +123,26 @@ def view_pair(fixed: Slide, moving: Slide) -> tuple[View, View]:
     wanted = max(max(sides) / VIEW_SIDE, fixed.mpp, moving.mpp)
     mpp = fixed.mpp * 2 ** math.ceil(math.log2(wanted / fixed.mpp) - 1e-6)
     return _read(fixed, boxes[0], mpp), _read(moving, boxes[1], mpp)
+
+
+def piece_view(slide: Slide, mpp: float) -> View:
+    """Read a slide that shows one piece of tissue, whatever its shape, at ``mpp`` µm per pixel."""
+    view = _read(slide, Box.of(slide.size), mpp)
+    return replace(view, elongation=max(1.0, view.side / math.sqrt(2 * view.mask.sum())))
+
+
+def piece_mpp(tissue_um2: float, finest: float) -> float:
+    """Return ``finest`` times the power of two at which a piece has a broad section's pixels."""
+    wanted = max(math.sqrt(2 * tissue_um2) / VIEW_SIDE, finest)
+    return finest * 2 ** math.ceil(math.log2(wanted / finest) - 1e-6)
+
+
+def principal_axes(mask: Mask) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the middle ``(x, y)`` of a mask and its axes as rows, the longer one first."""
+    points = np.argwhere(mask)[:, ::-1].astype(np.float64)
+    center = points.mean(axis=0)
+    _, axes = np.linalg.eigh(np.cov((points - center).T))
+    return center, axes.T[::-1]
 
 
 def _glass(plane: Plane, mask: Mask) -> float:

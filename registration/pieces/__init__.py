@@ -1,0 +1,1 @@
+"""Several pieces of tissue on one slide: found, matched across slides, each registered on its own."""
