@@ -15,7 +15,8 @@ from registration.arrays import REMEDY, checked, first_mistake, read_arrays
 from registration.bspline import BSpline
 from registration.errors import RunError
 from registration.files.storage import write_npz
-from registration.geometry import Box
+from registration.geometry import Box, Size
+from registration.piece_map import MappedPiece, PieceMap
 from registration.transforms import Chain, DisplacementField, Projective, SplicedField, Transform
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -40,19 +41,63 @@ class _FieldRecord:
     file: FieldFile
 
 
-_STEPS = TypeAdapter(
-    Annotated[
-        tuple[Annotated[_ProjectiveRecord | _FieldRecord, Field(discriminator="type")], ...],
-        Field(min_length=1),
-    ]
-)
+_Steps = Annotated[
+    tuple[Annotated[_ProjectiveRecord | _FieldRecord, Field(discriminator="type")], ...],
+    Field(min_length=1),
+]
+_Polygon = Annotated[tuple[tuple[Finite, Finite], ...], Field(min_length=3)]
+_Side = Annotated[int, Field(gt=0)]
+
+
+@dataclass(frozen=True)
+class _PieceRecord:
+    """A piece: its territories and its chain."""
+
+    number: Annotated[int, Field(gt=0, le=255)]
+    fixed: tuple[_Polygon, ...]
+    moving: tuple[_Polygon, ...]
+    steps: _Steps
+
+
+@dataclass(frozen=True)
+class _PiecesRecord:
+    """A chain per piece."""
+
+    type: Literal["pieces"]
+    fixed_size: tuple[_Side, _Side]
+    moving_size: tuple[_Side, _Side]
+    pieces: tuple[_PieceRecord, ...]
+
+
+_STEPS: TypeAdapter[tuple[_ProjectiveRecord | _FieldRecord, ...]] = TypeAdapter(_Steps)
+_PIECES = TypeAdapter(tuple[_PiecesRecord])
 
 
 def save_chain(chain: Chain, folder: Path) -> list[dict[str, Any]]:
     """Write the fields of ``chain`` under ``folder`` and return its JSON description."""
+    if not isinstance(chain, PieceMap):
+        return _save_steps(chain, folder, "field")
+    pieces = [
+        {
+            "number": piece.number,
+            "fixed": [outline.tolist() for outline in piece.fixed],
+            "moving": [outline.tolist() for outline in piece.moving],
+            "steps": _save_steps(piece.chain, folder, f"piece_{piece.number}_field"),
+        }
+        for piece in chain.pieces
+    ]
+    sizes = {
+        "fixed_size": [chain.fixed_size.width, chain.fixed_size.height],
+        "moving_size": [chain.moving_size.width, chain.moving_size.height],
+    }
+    return [{"type": "pieces", **sizes, "pieces": pieces}]
+
+
+def _save_steps(chain: Chain, folder: Path, stem: str) -> list[dict[str, Any]]:
+    """Write the fields of one chain as files whose names begin with ``stem``."""
     described: list[dict[str, Any]] = []
     for number, step in enumerate(chain.steps):
-        name = f"field_{number}.npz"
+        name = f"{stem}_{number}.npz"
         if isinstance(step, Projective):
             described.append({"type": "projective", "matrix": step.matrix.tolist()})
         elif isinstance(step, DisplacementField):
@@ -77,11 +122,32 @@ def load_chain(described: Any, folder: Path) -> Chain:
     Raises :class:`RunError` for a description that is none, and for a field file that is missing,
     damaged or too large for the memory.
     """
+    has_pieces = isinstance(described, list) and any(
+        isinstance(step, dict) and step.get("type") == "pieces" for step in described
+    )
     try:
-        steps = _STEPS.validate_python(described)
+        if has_pieces:
+            return _load_pieces(_PIECES.validate_python(described)[0], folder)
+        return _load_steps(_STEPS.validate_python(described), folder)
     except ValidationError as error:
         mistake = first_mistake(error)
         raise RunError(f"no transform is described in {folder} ({mistake}). {REMEDY}") from error
+
+
+def _load_pieces(record: _PiecesRecord, folder: Path) -> PieceMap:
+    pieces = [
+        MappedPiece(
+            piece.number,
+            tuple(np.array(outline) for outline in piece.fixed),
+            tuple(np.array(outline) for outline in piece.moving),
+            _load_steps(piece.steps, folder),
+        )
+        for piece in record.pieces
+    ]
+    return PieceMap.of(pieces, Size(*record.fixed_size), Size(*record.moving_size))
+
+
+def _load_steps(steps: tuple[_ProjectiveRecord | _FieldRecord, ...], folder: Path) -> Chain:
     return Chain(tuple(_load_step(step, folder) for step in steps))
 
 

@@ -13,7 +13,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from registration.geometry import Box, Image, Size, from_level0, spaced, to_level0
+from registration.geometry import (
+    Box,
+    Image,
+    Size,
+    axis_positions,
+    from_level0,
+    spaced,
+    to_level0,
+)
+from registration.piece_map import MappedPiece, PieceMap, span
 from registration.slides.slide import Slide
 from registration.transforms import Transform
 
@@ -30,6 +39,9 @@ what lies farther out has no neighbour to speak of and becomes white, as glass i
 
 MAX_READ_PX = 30_000
 """cv2.remap addresses at most 32,767 pixels a side."""
+
+TERRITORY_STEP_PX = 4
+"""Where a piece's territory ends on the moving slide is looked up at every fourth pixel."""
 
 _READ_MARGIN_PX = 4
 _WHITE = (255, 255, 255)
@@ -51,8 +63,11 @@ def warp_box(
     """Return the moving slide as seen on ``box`` of the fixed slide.
 
     ``box`` is in pixels of a level of the fixed slide with ``downsample``. With ``fill=False`` what
-    has no source stays black, as in the paper before its post-processing.
+    has no source stays black, as in the paper before its post-processing. Of several pieces each is
+    warped by its own chain; what lies between them is white.
     """
+    if isinstance(chain, PieceMap):
+        return _warp_pieces(moving, chain, box, downsample)
     mesh = _Mesh.of(chain, box, downsample)
     read_downsample = _read_downsample(moving, mesh.scale)
     size = moving.size.downsampled(read_downsample)
@@ -75,6 +90,40 @@ def warp_box(
     if not near.all():
         image[~near] = ground
     return Warped(np.asarray(image, np.uint8), has_source)
+
+
+def _warp_pieces(moving: Slide, chain: PieceMap, box: Box, downsample: float) -> Warped:
+    """Warp the part of a box that lies in a piece's territory, from its territory alone."""
+    shape = (box.height, box.width)
+    warped = Warped(np.full((*shape, 3), 255, np.uint8), np.zeros(shape, bool))
+    xs, ys = (
+        axis_positions(start, extent, downsample)
+        for start, extent in ((box.x, box.width), (box.y, box.height))
+    )
+    owner = chain.fixed_territories.on_grid(xs, ys)
+    for piece in chain.pieces:
+        own = owner == piece.number
+        if not own.any():
+            continue
+        rows, columns = span(own)
+        own = own[rows, columns] & _from_territory(chain, piece, xs[columns], ys[rows])
+        part = Box(box.x + columns.start, box.y + rows.start, own.shape[1], own.shape[0])
+        found = warp_box(moving, piece.chain, part, downsample)
+        warped.image[rows, columns][own] = found.image[own]
+        warped.has_source[rows, columns][own] = found.has_source[own]
+    return warped
+
+
+def _from_territory(
+    chain: PieceMap, piece: MappedPiece, xs: NDArray[np.float64], ys: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Return which crossings of a grid come from the piece's territory on the moving slide."""
+    every = slice(None, None, TERRITORY_STEP_PX)
+    mapped = piece.chain.on_grid(xs[every], ys[every])
+    inside = chain.moving_territories.at(mapped.reshape(-1, 2)) == piece.number
+    small = inside.reshape(mapped.shape[:2])
+    grown = small.repeat(TERRITORY_STEP_PX, axis=0).repeat(TERRITORY_STEP_PX, axis=1)
+    return np.asarray(grown[: len(ys), : len(xs)])
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from registration.geometry import Box, Points, to_level0
+from registration.geometry import Box, Points
 from registration.stain import Mask
 from registration.tissue import TissueMap
 
@@ -95,12 +95,13 @@ class Pieces:
         owner, distance = self.nearest
         return np.asarray((owner == number) & (distance <= reach_um))
 
-    def at(self, points: Points) -> NDArray[np.int64]:
-        """Return the number of the piece nearest to each of the ``(N, 2)`` level-0 points."""
+    def under(self, points: Points) -> NDArray[np.int64]:
+        """Return the number of the piece at each of the ``(N, 2)`` level-0 points; 0 for glass."""
         height, width = self.labels.shape
-        where = np.floor((points + 0.5) / self.downsample).astype(int)
+        where = np.floor((points + 0.5) / self.downsample).astype(np.int64)
         columns, rows = np.clip(where, 0, [width - 1, height - 1]).T
-        return self.nearest[0][rows, columns].astype(np.int64)
+        inside = ((where >= 0) & (where < [width, height])).all(axis=1)
+        return np.where(inside, self.labels[rows, columns], 0).astype(np.int64)
 
 
 def find_pieces(tissue: TissueMap, mpp: float) -> Pieces:
@@ -145,7 +146,7 @@ def _numbered(
 
 def _reading_order(middles: NDArray[np.float64], height: int) -> NDArray[np.intp]:
     """Return the order of ``(N, 2)`` rows and columns: rows a quarter of the slide high."""
-    return np.lexsort((middles[:, 1], np.floor(4 * middles[:, 0] / height)))
+    return np.asarray(np.lexsort((middles[:, 1], np.floor(4 * middles[:, 0] / height))))
 
 
 def _reduced(mask: Mask, step: int) -> Mask:
@@ -192,14 +193,3 @@ def _is_edge(part: Mask) -> bool:
         return True
     covers = part.mean() > 0.5  # a field full of tissue is no label
     return bool(at_rim and fill > LABEL_FILL and not covers)
-
-
-def outlines(mask: Mask, downsample: float) -> list[Points]:
-    """Return the outer and inner borders of a mask as level-0 polygons."""
-    smooth = cv2.resize(mask.astype(np.uint8), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
-    found, _ = cv2.findContours(smooth, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_TC89_L1)
-    return [
-        to_level0(contour.reshape(-1, 2).astype(np.float64), downsample / 2)
-        for contour in found
-        if len(contour) >= 3
-    ]

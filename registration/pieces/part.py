@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from registration.geometry import Box, Image, Size
-from registration.nonrigid.block import level_box
+from registration.geometry import Box, Image, Size, level_box
 from registration.pieces.find import Pieces
 from registration.slides.slide import Level, Slide
 from registration.stain import Mask
@@ -90,7 +89,7 @@ def slide_part(slide: Slide, pieces: Pieces, numbers: tuple[int, ...]) -> SlideP
     """Return the part of a slide that shows the pieces with these numbers, and no others."""
     box = _around([pieces.box(number) for number in numbers])
     margin = max(MARGIN_SHARE * max(box.size.shape), MARGIN_UM / slide.mpp)
-    box = _aligned(box.expanded(math.ceil(margin))).clipped(slide.size)
+    box = aligned(box.expanded(math.ceil(margin))).clipped(slide.size)
     return SlidePart(slide, box, _cover(slide, pieces, numbers, box))
 
 
@@ -128,8 +127,8 @@ def _around(boxes: list[Box]) -> Box:
     return Box(x, y, right - x, bottom - y)
 
 
-def _aligned(box: Box) -> Box:
-    """Return the box with its corner moved to a multiple of :data:`ALIGNED_PX`."""
+def aligned(box: Box) -> Box:
+    """Return the box with its corner moved to multiples of :data:`ALIGNED_PX`."""
     x, y = (math.floor(start / ALIGNED_PX) * ALIGNED_PX for start in (box.x, box.y))
     return Box(x, y, box.right - x, box.bottom - y)
 

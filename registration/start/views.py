@@ -134,7 +134,7 @@ def piece_view(slide: Slide, mpp: float) -> View:
 def piece_mpp(tissue_um2: float, finest: float) -> float:
     """Return ``finest`` times the power of two at which a piece has a broad section's pixels."""
     wanted = max(math.sqrt(2 * tissue_um2) / VIEW_SIDE, finest)
-    return finest * 2 ** math.ceil(math.log2(wanted / finest) - 1e-6)
+    return finest * 2.0 ** math.ceil(math.log2(wanted / finest) - 1e-6)
 
 
 def principal_axes(mask: Mask) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
