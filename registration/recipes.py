@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from registration.geometry import Size
@@ -71,6 +71,20 @@ def fine_pass(settings: RegistrationSettings, size: Size, mpp: float) -> PassSet
         resolutions=4 if literal else 1,
         metric="AdvancedNormalizedCorrelation" if literal else "AdvancedMattesMutualInformation",
     )
+
+
+def settings_of_part(
+    settings: RegistrationSettings, part: Size, whole: Size
+) -> RegistrationSettings:
+    """Return the settings for a part of a slide: blocks about as large as the whole slide's."""
+    rows, columns = (
+        min(most, max(1, round(most * side / total)))
+        for most, side, total in (
+            (settings.rows, part.height, whole.height),
+            (settings.columns, part.width, whole.width),
+        )
+    )
+    return replace(settings, rows=rows, columns=columns)
 
 
 def coarse_downsample(size: Size) -> float:

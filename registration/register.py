@@ -11,8 +11,9 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -33,19 +34,39 @@ from registration.nonrigid.coarse_pass import coarse_field
 from registration.nonrigid.elastix import warm_up, write_transform_file
 from registration.nonrigid.grid import BlockGrid
 from registration.pair import Pair
+from registration.pieces.join import (
+    PieceResult,
+    landmarks_of,
+    map_of,
+    piece_records,
+    quality_of,
+    result_on_slides,
+    scored,
+    start_of,
+    verdict_of_pieces,
+)
+from registration.pieces.plan import PiecePlan, PlannedPiece, choose_starts
 from registration.quality.quality import Stages, measure
 from registration.quality.verdict import verdict_of
-from registration.recipes import PassSettings, RegistrationSettings, coarse_downsample, fine_pass
+from registration.recipes import (
+    PassSettings,
+    RegistrationSettings,
+    coarse_downsample,
+    fine_pass,
+    settings_of_part,
+)
 from registration.registered_slide import SUFFIXES, ImageFormat, write_image
+from registration.residual_map import ResidualMap
 from registration.result import (
     RECORD_NAME,
     RESIDUAL_NAME,
     BlockRecord,
+    Quality,
     Registration,
     SlideRecord,
     write_registration,
 )
-from registration.start.choose import choose_alignment
+from registration.start.choose import InitialAlignment, choose_alignment
 from registration.tissue import TissueMap
 from registration.transforms import Chain, DisplacementField, Projective, SplicedField
 
@@ -77,6 +98,8 @@ class _Job:
     workers: Workers
     progress: Progress
     key: str
+    prefix: str = ""
+    """Of the names of finished units."""
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -154,44 +177,124 @@ def _prepare_worker() -> None:
 
 def _register(job: _Job) -> Registration:
     """Run all stages; the record is written last."""
-    pair = job.pair
+    with job.timed("tissue"):
+        tissue = TissueMap.of(job.pair.fixed_slide)
     with job.timed("start"):
         job.progress("start", 0, 1)
-        start = choose_alignment(pair, job.options.landmarks, job.folder)
+        start = _start(job, tissue)
         job.progress("start", 1, 1)
-    with job.timed("tissue"):
-        tissue = TissueMap.of(pair.fixed_slide)
-    field_, records = _nonrigid(job, start.transform, tissue)
-    chain = Chain((field_, start.transform))
-    with job.timed("quality"):
-        grid = _grid(pair, fine_pass(job.settings, pair.fixed_slide.size, pair.fixed_slide.mpp))
-        stages = Stages(pair, start.transform, chain, grid, tissue)
-        quality, places = measure(stages, job.options.truth, job.workers, job.progress)
-        write_npz(job.folder / RESIDUAL_NAME, **places.arrays())
+    if isinstance(start, InitialAlignment):
+        return _whole(job, start, tissue)
+    return _in_pieces(job, start)
+
+
+def _start(job: _Job, tissue: TissueMap) -> InitialAlignment | PiecePlan:
+    """Return the start of the slide; the paper's recipe knows no pieces."""
+    if job.settings.recipe == "paper":
+        return choose_alignment(job.pair, job.options.landmarks, job.folder)
+    return choose_starts(job.pair, job.options.landmarks, job.folder, tissue)
+
+
+def _whole(job: _Job, start: InitialAlignment, tissue: TissueMap) -> Registration:
+    """Register the slide as one piece."""
+    chain, records, quality, places = _measured(job, start.transform, tissue, job.options.truth)
     verdict, reasons = verdict_of(quality, records, start.record.verified)
-    image = None
-    if job.options.image is not None:
-        with job.timed("image"):
-            image = f"registered{SUFFIXES[job.options.image]}"
-            path = job.folder / image
-            write_image(pair, chain, path, job.options.image, job.workers, job.progress)
     registration = Registration(
-        folder=job.folder,
-        key=job.key,
-        he=SlideRecord.of(pair.he),
-        ihc=SlideRecord.of(pair.ihc),
-        moving=pair.moving,
-        settings=job.settings,
+        **_inputs(job),
         start=start.record,
         chain=chain,
         blocks=tuple(records),
         quality=quality,
         verdict=verdict,
         reasons=tuple(reasons),
-        image=image,
+        image=_image(job, chain),
     )
+    write_npz(job.folder / RESIDUAL_NAME, **places.arrays())
     write_registration(registration, start.landmarks)
     return registration
+
+
+def _in_pieces(job: _Job, plan: PiecePlan) -> Registration:
+    """Register each piece on its own and join the results."""
+    pair, truth = job.pair, job.options.truth
+    results = [_piece(job, plan, piece) for piece in plan.planned]
+    chain = map_of(plan, results, pair)
+    results = scored(results, chain, pair, truth)
+    verdict, reasons = verdict_of_pieces(results, plan.lone)
+    registration = Registration(
+        **_inputs(job),
+        start=start_of(results),
+        chain=chain,
+        blocks=tuple(block for result in results for block in result.blocks),
+        quality=quality_of(results, chain, pair, truth),
+        verdict=verdict,
+        reasons=tuple(reasons),
+        image=_image(job, chain),
+        pieces=tuple(piece_records(plan, results, pair.moving)),
+    )
+    places = ResidualMap.joined([result.places for result in results])
+    write_npz(job.folder / RESIDUAL_NAME, **places.arrays())
+    write_registration(registration, landmarks_of(results, pair.moving))
+    return registration
+
+
+def _piece(job: _Job, plan: PiecePlan, piece: PlannedPiece) -> PieceResult:
+    """Register one piece as if its parts were the slides."""
+    fixed, moving = piece.fixed.slide, piece.moving.slide
+    he, ihc = (moving, fixed) if job.pair.moving == "he" else (fixed, moving)
+    count, before = len(plan.planned), piece.number - 1
+
+    def progress(stage: str, done: int, total: int) -> None:
+        job.progress(stage, before * total + done, count * total)
+
+    own = replace(
+        job,
+        pair=Pair(he, ihc, job.pair.moving),
+        settings=settings_of_part(job.settings, fixed.size, job.pair.fixed_slide.size),
+        progress=progress,
+        prefix=f"piece_{piece.number}_",
+    )
+    tissue = TissueMap.of(fixed)
+    chain, records, quality, places = _measured(own, piece.start.transform, tissue, None)
+    judged = verdict_of(quality, records, piece.start.verified)
+    return result_on_slides(piece, chain, (records, quality, places), judged)
+
+
+def _measured(
+    job: _Job, start: Projective, tissue: TissueMap, truth: Landmarks | None
+) -> tuple[Chain, list[BlockRecord], Quality, ResidualMap]:
+    """Run the non-rigid passes from a start and measure what they reach."""
+    pair = job.pair
+    field_, records = _nonrigid(job, start, tissue)
+    chain = Chain((field_, start))
+    with job.timed("quality"):
+        grid = _grid(pair, fine_pass(job.settings, pair.fixed_slide.size, pair.fixed_slide.mpp))
+        stages = Stages(pair, start, chain, grid, tissue)
+        quality, places = measure(stages, truth, job.workers, job.progress)
+    return chain, records, quality, places
+
+
+def _image(job: _Job, chain: Chain) -> str | None:
+    """Write the registered slide and return its name, where one is wanted."""
+    if job.options.image is None:
+        return None
+    with job.timed("image"):
+        name = f"registered{SUFFIXES[job.options.image]}"
+        path = job.folder / name
+        write_image(job.pair, chain, path, job.options.image, job.workers, job.progress)
+    return name
+
+
+def _inputs(job: _Job) -> dict[str, Any]:
+    """Return the fields of a registration that are known beforehand."""
+    return {
+        "folder": job.folder,
+        "key": job.key,
+        "he": SlideRecord.of(job.pair.he),
+        "ihc": SlideRecord.of(job.pair.ihc),
+        "moving": job.pair.moving,
+        "settings": job.settings,
+    }
 
 
 def _nonrigid(
@@ -239,7 +342,7 @@ def _blocks(
         )
         for block in grid
     ]
-    paths = [job.cache / f"block_{task.block.name}.npz" for task in tasks]
+    paths = [job.cache / f"{job.prefix}block_{task.block.name}.npz" for task in tasks]
     todo = [pair_ for pair_ in zip(tasks, paths, strict=True) if not pair_[1].exists()]
     done = len(tasks) - len(todo)
     with job.timed("blocks"):

@@ -45,6 +45,7 @@ PACKAGES = (
 Verdict = Literal["pass", "review", "fail"]
 Review = Literal["accepted", "rejected", "needs landmarks"]
 Status = Literal["registered", "blank", "fallback"]
+PieceStatus = Literal["registered", "only on IHC", "only on H&E"]
 
 Number = Annotated[float, BeforeValidator(lambda value: float("nan") if value is None else value)]
 """A measured number; ``null`` in the JSON is "not a number"."""
@@ -117,6 +118,8 @@ class BlockRecord:
     similarity_after: float | None = None
     jacobian_min: float | None = None
     shift_max_um: float | None = None
+    piece: int = 1
+    """The piece of tissue that the block belongs to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +183,28 @@ class Quality:
     """Landmark errors ``before``, ``after_projective`` and ``after_all``, where truth was given."""
 
 
+Ring = tuple[tuple[Number, Number], ...]
+"""``(x, y)`` level-0 pixels around an area."""
+
+
+@dataclass(frozen=True)
+class PieceRecord:
+    """One of several pieces of tissue: where it lies, and what became of it."""
+
+    number: int
+    status: PieceStatus
+    note: str
+    """Why it was not registered."""
+    tissue_mm2: Number
+    fixed_outlines: tuple[Ring, ...]
+    """Of its tissue on the fixed slide; none where it does not lie there."""
+    moving_outlines: tuple[Ring, ...]
+    verdict: Verdict | None = None
+    reasons: tuple[str, ...] = ()
+    start: StartRecord | None = None
+    quality: Quality | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Registration:
     """A finished registration."""
@@ -201,6 +226,8 @@ class Registration:
     """File name of the registered slide in the folder."""
     review: Review | None = None
     """A person's judgement."""
+    pieces: tuple[PieceRecord, ...] = ()
+    """Where a slide shows several pieces of tissue; none where one chain serves the whole slide."""
 
     @property
     def fixed(self) -> SlideRecord:
@@ -251,6 +278,7 @@ class Registration:
             reasons=stored.reasons,
             image=stored.image,
             review=stored.review,
+            pieces=stored.pieces,
         )
 
 
@@ -276,6 +304,7 @@ class _Stored:
     reasons: tuple[str, ...]
     image: FileName | None
     review: Review | None = None
+    pieces: tuple[PieceRecord, ...] = ()
 
 
 _STORED = TypeAdapter(_Stored)
@@ -325,6 +354,7 @@ def write_registration(registration: Registration, landmarks: Landmarks) -> None
         "reasons": list(registration.reasons),
         "image": registration.image,
         "review": registration.review,
+        "pieces": [asdict(piece) for piece in registration.pieces],
     }
     write_json(folder / RECORD_NAME, record)
 

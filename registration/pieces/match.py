@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from registration.pieces.part import PiecePart, SlidePart
-from registration.start.propose import CANDIDATES, Start, start_from
+from registration.start.propose import CANDIDATES, ProposedAlignment, start_from
 from registration.start.search import ALL_TURNS, ANGLE_STEP_DEG, SCALES, Candidate, Turns, search
 from registration.start.views import View, piece_mpp, piece_view, principal_axes
 
@@ -44,7 +44,7 @@ class Match:
     """Two pieces and the alignment of them, in level-0 pixels of their parts."""
 
     pair: Pair
-    start: Start
+    start: ProposedAlignment
 
     @property
     def share(self) -> float:

@@ -23,8 +23,8 @@ from registration.pieces.match import Match, Matching, match_pieces
 from registration.pieces.part import PiecePart, SlidePart, aligned, piece_part
 from registration.result import StartRecord
 from registration.start.check import FEWEST_POINTS, check
-from registration.start.choose import Beginning, begin
-from registration.start.propose import Start
+from registration.start.choose import InitialAlignment, choose_alignment
+from registration.start.propose import ProposedAlignment
 from registration.start.views import piece_mpp, piece_view
 from registration.tissue import TissueMap
 from registration.transforms import Projective, Transform
@@ -45,7 +45,7 @@ class PlannedPiece:
     number: int
     fixed: PiecePart
     moving: PiecePart
-    start: Start
+    start: ProposedAlignment
     """In level-0 pixels of the two parts."""
 
     @property
@@ -90,24 +90,28 @@ class PiecePlan:
 
 def choose_starts(
     pair: Pair, landmarks: Landmarks | None, folder: Path, tissue: TissueMap
-) -> Beginning | PiecePlan:
+) -> InitialAlignment | PiecePlan:
     """Return the start of the whole slide, or of each of its pieces.
 
     ``tissue`` is that of the fixed slide. Raises :class:`StartError` where nothing is confirmed.
     """
     scene = _Scene(pair, tissue)
     if landmarks is not None or not scene.has_several:
-        return begin(pair, landmarks, folder)
+        return choose_alignment(pair, landmarks, folder)
+    whole, refused = None, None
     try:
-        whole = begin(pair, None, folder)
-    except StartError:
-        whole = None
+        whole = choose_alignment(pair, None, folder)
+    except StartError as error:
+        refused = error
     if whole is not None and scene.serves(whole.transform):
         return whole
     plan = scene.matched()
     if plan.planned:
         return plan
-    return whole if whole is not None else begin(pair, None, folder)
+    if whole is None:
+        assert refused is not None
+        raise refused
+    return whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,7 +244,7 @@ class _Scene:
         moving = piece_part(self.pair.moving_slide, self.moving, numbers[1])
         return PlannedPiece(number, fixed, moving, self._moved(group, fixed, moving))
 
-    def _moved(self, group: _Group, fixed: PiecePart, moving: PiecePart) -> Start:
+    def _moved(self, group: _Group, fixed: PiecePart, moving: PiecePart) -> ProposedAlignment:
         """Return the start of a group's largest part in pixels of the joint parts."""
         i, j = group.match.pair
         start = group.match.start
@@ -254,7 +258,7 @@ class _Scene:
             )
         ]
         transform = between_parts(group.transform, fixed.slide.box, moving.slide.box)
-        return Start(
+        return ProposedAlignment(
             transform,
             (points[0], points[1]),
             start.mirrored,

@@ -109,9 +109,11 @@ def measure(
     quality = Quality(
         folding=folding(field, fixed.size),
         seams=seams(field, stages.grid),
-        residual=_residual_summary(places),
+        residual=residual_summary(places),
         filled_fraction=_without_source(stages),
-        tre={} if truth is None else _landmark_errors(stages, truth),
+        tre={}
+        if truth is None
+        else landmark_errors(stages.pair, stages.start, stages.chain, truth),
     )
     return quality, places
 
@@ -130,7 +132,7 @@ def _residual_map(stages: Stages, workers: Workers, progress: Progress) -> Resid
     return ResidualMap.joined(parts)
 
 
-def _residual_summary(places: ResidualMap) -> Residual | None:
+def residual_summary(places: ResidualMap) -> Residual | None:
     """Summarise the places that match better than chance; ``None`` with too few to tell."""
     matched = places.matched
     if len(matched) < FEWEST_PLACES:
@@ -140,14 +142,15 @@ def _residual_summary(places: ResidualMap) -> Residual | None:
     return Residual(len(matched), float(matched.mean()), float(median), float(p90))
 
 
-def _landmark_errors(stages: Stages, truth: Landmarks) -> dict[str, ErrorSummary]:
+def landmark_errors(
+    pair: Pair, start: Transform, chain: Transform, truth: Landmarks
+) -> dict[str, ErrorSummary]:
     """Score the transform before, after the projective step and after all."""
-    pair = stages.pair
     fixed, moving = truth.oriented(pair.moving)
     transforms: dict[str, Transform] = {
         "before": unregistered(pair.fixed_slide, pair.moving_slide),
-        "after_projective": stages.start,
-        "after_all": stages.chain,
+        "after_projective": start,
+        "after_all": chain,
     }
     return {
         stage: summary_of(target_errors(transform, fixed, moving), pair.moving_slide)

@@ -72,7 +72,7 @@ def _best_start(
 
 def start_from(
     candidates: Sequence[Candidate], fixed: View, moving: View, fixed_mpp: float
-) -> Start:
+) -> ProposedAlignment:
     """Refine rough alignments, best first, and check the best of the refined ones."""
     fits = [_refined(fixed, moving, candidate) for candidate in candidates]
     agreements = sorted(fit.agreement if fit else 0.0 for fit in fits)

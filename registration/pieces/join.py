@@ -1,0 +1,254 @@
+"""From what was found for each piece, in pixels of its parts, to one registration of the slides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from registration.geometry import Box
+from registration.landmarks.landmarks import Landmarks, Moving
+from registration.pair import Pair
+from registration.piece_map import MappedPiece, PieceMap, outlines_of
+from registration.pieces.find import Pieces
+from registration.pieces.part import PiecePart
+from registration.pieces.plan import LonePiece, PiecePlan, PlannedPiece, corner, on_slides
+from registration.quality.quality import landmark_errors, residual_summary
+from registration.residual_map import ResidualMap
+from registration.result import (
+    BlockRecord,
+    Folding,
+    PieceRecord,
+    PieceStatus,
+    Quality,
+    Seams,
+    StartRecord,
+    Verdict,
+)
+from registration.transforms import Chain, DisplacementField, Projective, Transform
+
+TERRITORY_UM = 100.0
+"""A piece's territory is its tissue and the glass around it up to this far, or half-way to the next."""
+
+REACH_UM = 160.0
+"""The same on the moving slide, where the warped territory need not end at the same place."""
+
+WORST_FIRST: tuple[Verdict, ...] = ("fail", "review", "pass")
+
+
+@dataclass(frozen=True, eq=False)
+class PieceResult:
+    """A registered piece, in level-0 pixels of the two slides."""
+
+    planned: PlannedPiece
+    chain: Chain
+    blocks: tuple[BlockRecord, ...]
+    quality: Quality
+    places: ResidualMap
+    verdict: Verdict
+    reasons: tuple[str, ...]
+
+
+def result_on_slides(
+    planned: PlannedPiece,
+    chain: Chain,
+    measured: tuple[Sequence[BlockRecord], Quality, ResidualMap],
+    judged: tuple[Verdict, Sequence[str]],
+) -> PieceResult:
+    """Return what was found for a piece, in pixels of its parts, in level-0 pixels of the slides."""
+    fixed, moving = planned.fixed.slide.box, planned.moving.slide.box
+    blocks, quality, places = measured
+    return PieceResult(
+        planned,
+        Chain(tuple(_step_on_slides(step, fixed, moving) for step in chain.steps)),
+        tuple(
+            replace(block, x=block.x + fixed.x, y=block.y + fixed.y, piece=planned.number)
+            for block in blocks
+        ),
+        quality,
+        replace(places, points=places.points + corner(fixed)),
+        judged[0],
+        tuple(judged[1]),
+    )
+
+
+def map_of(plan: PiecePlan, results: Sequence[PieceResult], pair: Pair) -> PieceMap:
+    """Return the chains of all pieces behind one look-up."""
+    pieces = [
+        MappedPiece(
+            result.planned.number,
+            _outlines(plan.fixed, result.planned.fixed, TERRITORY_UM),
+            _outlines(plan.moving, result.planned.moving, REACH_UM),
+            result.chain,
+        )
+        for result in results
+    ]
+    return PieceMap.of(pieces, pair.fixed_slide.size, pair.moving_slide.size)
+
+
+def truth_of_piece(
+    truth: Landmarks | None, number: int, chain: PieceMap, moving: Moving
+) -> Landmarks | None:
+    """Return the pairs that lie on one piece of the fixed slide; ``None`` where there are none."""
+    if truth is None:
+        return None
+    fixed = truth.ihc if moving == "he" else truth.he
+    own = chain.fixed_territories.at(fixed) == number
+    return truth.take(own) if (own & truth.enabled).any() else None
+
+
+def scored(
+    results: Sequence[PieceResult], chain: PieceMap, pair: Pair, truth: Landmarks | None
+) -> list[PieceResult]:
+    """Add each piece's landmark errors."""
+    found = []
+    for result in results:
+        own = truth_of_piece(truth, result.planned.number, chain, pair.moving)
+        tre = (
+            {}
+            if own is None
+            else landmark_errors(pair, Chain(result.chain.steps[1:]), result.chain, own)
+        )
+        found.append(replace(result, quality=replace(result.quality, tre=tre)))
+    return found
+
+
+def quality_of(
+    results: Sequence[PieceResult], chain: PieceMap, pair: Pair, truth: Landmarks | None
+) -> Quality:
+    """Return the figures of the whole slide: over all pieces, by their tissue, or the worst."""
+    weights = np.array([result.planned.fixed.tissue_um2 for result in results])
+    weights /= weights.sum()
+    own = [result.quality for result in results]
+    mapped = None
+    if truth is not None:
+        fixed = truth.ihc if pair.moving == "he" else truth.he
+        on_piece = chain.fixed_territories.at(fixed) > 0
+        mapped = truth.take(on_piece) if (on_piece & truth.enabled).any() else None
+    return Quality(
+        folding=Folding(
+            min(q.folding.jacobian_min for q in own),
+            min(q.folding.jacobian_p01 for q in own),
+            max(q.folding.jacobian_p99 for q in own),
+            max(q.folding.jacobian_max for q in own),
+            float(weights @ [q.folding.folded_fraction for q in own]),
+        ),
+        seams=_worst_seams([q.seams for q in own if q.seams is not None]),
+        residual=residual_summary(ResidualMap.joined([result.places for result in results])),
+        filled_fraction=float(weights @ [q.filled_fraction for q in own]),
+        tre={} if mapped is None else landmark_errors(pair, Chain(chain.steps[1:]), chain, mapped),
+    )
+
+
+def start_of(results: Sequence[PieceResult]) -> StartRecord:
+    """Return the start of the slide: that of the piece with the least evidence."""
+    weakest = min(results, key=lambda result: result.planned.start.evidence["share"])
+    return weakest.planned.record
+
+
+def verdict_of_pieces(
+    results: Sequence[PieceResult], lone: Sequence[LonePiece]
+) -> tuple[Verdict, list[str]]:
+    """Return the slide's verdict: its worst piece's; tissue that may lack its partner needs a look."""
+    verdict = min((result.verdict for result in results), key=WORST_FIRST.index)
+    reasons = [
+        f"piece {result.planned.number}: {reason}"
+        for result in results
+        if result.verdict != "pass"
+        for reason in result.reasons
+    ]
+    notes = [_lone_note(piece) for piece in lone]
+    if verdict == "pass" and any(piece.is_doubt for piece in lone):
+        verdict = "review"
+    if verdict == "pass":
+        reasons = ["all checks passed"]
+    return verdict, reasons + notes
+
+
+def piece_records(
+    plan: PiecePlan, results: Sequence[PieceResult], moving: Moving
+) -> list[PieceRecord]:
+    """Return the record of every piece: first the registered ones, then those left out."""
+    records = [
+        PieceRecord(
+            number=result.planned.number,
+            status="registered",
+            note="",
+            tissue_mm2=result.planned.fixed.tissue_um2 / 1e6,
+            fixed_outlines=_rings(plan.fixed, result.planned.fixed),
+            moving_outlines=_rings(plan.moving, result.planned.moving),
+            verdict=result.verdict,
+            reasons=result.reasons,
+            start=result.planned.record,
+            quality=result.quality,
+        )
+        for result in results
+    ]
+    for number, lone in enumerate(plan.lone, len(results) + 1):
+        pieces = plan.fixed if lone.on_fixed else plan.moving
+        rings = _rings(pieces, lone.part)
+        records.append(
+            PieceRecord(
+                number=number,
+                status=_lone_status(lone, moving),
+                note=lone.note,
+                tissue_mm2=lone.part.tissue_um2 / 1e6,
+                fixed_outlines=rings if lone.on_fixed else (),
+                moving_outlines=() if lone.on_fixed else rings,
+            )
+        )
+    return records
+
+
+def landmarks_of(results: Sequence[PieceResult], moving: Moving) -> Landmarks:
+    """Return the landmarks of all pieces, named after them."""
+    fixed = np.concatenate([result.planned.landmarks[0] for result in results])
+    there = np.concatenate([result.planned.landmarks[1] for result in results])
+    names = [
+        f"{result.planned.number}-{k + 1}"
+        for result in results
+        for k in range(len(result.planned.landmarks[0]))
+    ]
+    he, ihc = (there, fixed) if moving == "he" else (fixed, there)
+    return Landmarks.of(he, ihc, names)
+
+
+def _step_on_slides(step: Transform, fixed: Box, moving: Box) -> Transform:
+    """Return a step of a chain of two parts, cut at these boxes, as one of the slides'."""
+    if isinstance(step, Projective):
+        return on_slides(step, fixed, moving)
+    assert isinstance(step, DisplacementField)
+    x, y = step.origin
+    return DisplacementField((x + fixed.x, y + fixed.y), step.spacing, step.coefficients)
+
+
+def _outlines(pieces: Pieces, part: PiecePart, reach_um: float) -> tuple[np.ndarray, ...]:
+    """Return the territory of a part."""
+    owner, distance = pieces.nearest
+    own = np.isin(owner, part.numbers) & (distance <= reach_um)
+    return outlines_of(own, pieces.downsample)
+
+
+def _rings(pieces: Pieces, part: PiecePart) -> tuple[tuple[tuple[float, float], ...], ...]:
+    """Return the tissue's own outer borders."""
+    own = np.isin(pieces.labels, part.numbers)
+    return tuple(
+        tuple((float(x), float(y)) for x, y in outline)
+        for outline in outlines_of(own, pieces.downsample)
+    )
+
+
+def _worst_seams(seams: Sequence[Seams]) -> Seams | None:
+    if not seams:
+        return None
+    return max(seams, key=lambda found: found.jump_p95_px)
+
+
+def _lone_status(lone: LonePiece, moving: Moving) -> PieceStatus:
+    on_ihc = lone.on_fixed == (moving == "he")
+    return "only on IHC" if on_ihc else "only on H&E"
+
+
+def _lone_note(lone: LonePiece) -> str:
+    return f"{lone.part.tissue_um2 / 1e6:.1f} mm² of tissue left out: {lone.note}"
