@@ -8,7 +8,7 @@ none maps nowhere (NaN).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import cv2
@@ -193,6 +193,14 @@ def piece_numbers(chain: Chain, points: Points, *, moving: bool = False) -> NDAr
         return np.ones(len(points), np.int64)
     territories = chain.moving_territories if moving else chain.fixed_territories
     return territories.at(points).astype(np.int64)
+
+
+def initial_of(chain: Chain) -> Chain:
+    """Return a chain without its first step, which is the non-rigid one."""
+    if not isinstance(chain, PieceMap):
+        return Chain(chain.steps[1:])
+    pieces = [replace(piece, chain=Chain(piece.chain.steps[1:])) for piece in chain.pieces]
+    return PieceMap.of(pieces, chain.fixed_size, chain.moving_size)
 
 
 def span(mask: NDArray[np.bool_]) -> tuple[slice, slice]:

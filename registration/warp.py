@@ -96,18 +96,17 @@ def _warp_pieces(moving: Slide, chain: PieceMap, box: Box, downsample: float) ->
     """Warp the part of a box that lies in a piece's territory, from its territory alone."""
     shape = (box.height, box.width)
     warped = Warped(np.full((*shape, 3), 255, np.uint8), np.zeros(shape, bool))
-    xs, ys = (
-        axis_positions(start, extent, downsample)
-        for start, extent in ((box.x, box.width), (box.y, box.height))
+    owner = chain.fixed_territories.on_grid(
+        axis_positions(box.x, box.width, downsample), axis_positions(box.y, box.height, downsample)
     )
-    owner = chain.fixed_territories.on_grid(xs, ys)
     for piece in chain.pieces:
         own = owner == piece.number
         if not own.any():
             continue
         rows, columns = span(own)
-        own = own[rows, columns] & _from_territory(chain, piece, xs[columns], ys[rows])
+        own = own[rows, columns]
         part = Box(box.x + columns.start, box.y + rows.start, own.shape[1], own.shape[0])
+        own &= _from_territory(chain, piece, part, downsample)
         found = warp_box(moving, piece.chain, part, downsample)
         warped.image[rows, columns][own] = found.image[own]
         warped.has_source[rows, columns][own] = found.has_source[own]
@@ -115,15 +114,22 @@ def _warp_pieces(moving: Slide, chain: PieceMap, box: Box, downsample: float) ->
 
 
 def _from_territory(
-    chain: PieceMap, piece: MappedPiece, xs: NDArray[np.float64], ys: NDArray[np.float64]
+    chain: PieceMap, piece: MappedPiece, box: Box, downsample: float
 ) -> NDArray[np.bool_]:
-    """Return which crossings of a grid come from the piece's territory on the moving slide."""
-    every = slice(None, None, TERRITORY_STEP_PX)
-    mapped = piece.chain.on_grid(xs[every], ys[every])
+    """Return which pixels of a level's box come from the piece's territory on the moving slide.
+
+    It is looked up at places anchored to the slide, so that every box sees the same.
+    """
+    step = TERRITORY_STEP_PX
+    x, y = box.x // step, box.y // step
+    columns, rows = (box.right - 1) // step - x + 1, (box.bottom - 1) // step - y + 1
+    xs = to_level0(spaced(columns, step, step * x + (step - 1) / 2), downsample)
+    ys = to_level0(spaced(rows, step, step * y + (step - 1) / 2), downsample)
+    mapped = piece.chain.on_grid(xs, ys)
     inside = chain.moving_territories.at(mapped.reshape(-1, 2)) == piece.number
-    small = inside.reshape(mapped.shape[:2])
-    grown = small.repeat(TERRITORY_STEP_PX, axis=0).repeat(TERRITORY_STEP_PX, axis=1)
-    return np.asarray(grown[: len(ys), : len(xs)])
+    dense = inside.reshape(rows, columns).repeat(step, axis=0).repeat(step, axis=1)
+    top, left = box.y - step * y, box.x - step * x
+    return np.asarray(dense[top : top + box.height, left : left + box.width])
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ import numpy as np
 from registration.geometry import Box
 from registration.landmarks.landmarks import Landmarks, Moving
 from registration.pair import Pair
-from registration.piece_map import MappedPiece, PieceMap, outlines_of
+from registration.piece_map import MappedPiece, PieceMap, initial_of, outlines_of
 from registration.pieces.find import Pieces
 from registration.pieces.part import PiecePart
 from registration.pieces.plan import LonePiece, PiecePlan, PlannedPiece, corner, on_slides
@@ -108,7 +108,7 @@ def scored(
         tre = (
             {}
             if own is None
-            else landmark_errors(pair, Chain(result.chain.steps[1:]), result.chain, own)
+            else landmark_errors(pair, initial_of(result.chain), result.chain, own)
         )
         found.append(replace(result, quality=replace(result.quality, tre=tre)))
     return found
@@ -137,7 +137,7 @@ def quality_of(
         seams=_worst_seams([q.seams for q in own if q.seams is not None]),
         residual=residual_summary(ResidualMap.joined([result.places for result in results])),
         filled_fraction=float(weights @ [q.filled_fraction for q in own]),
-        tre={} if mapped is None else landmark_errors(pair, Chain(chain.steps[1:]), chain, mapped),
+        tre={} if mapped is None else landmark_errors(pair, initial_of(chain), chain, mapped),
     )
 
 

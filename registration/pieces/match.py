@@ -69,7 +69,9 @@ def match_pieces(fixed: Sequence[PiecePart], moving: Sequence[PiecePart]) -> Mat
     promise = _promise(fixed, moving)
     tried: dict[Pair, Match] = {}
     for pair in _most_promising(promise):
-        tried[pair] = _examined(fixed, moving, pair, promise[pair])
+        best = promise[pair][0].score
+        rough = [found for found in promise[pair] if RIVAL * found.score >= best]
+        tried[pair] = _examined(fixed, moving, pair, rough)
     for pair in _still_free(promise, tried):
         views = piece_views(fixed[pair[0]], moving[pair[1]])
         candidates = search(*views, CANDIDATES, SCALES, turns(*views))

@@ -22,7 +22,7 @@ from registration.pieces.find import Pieces, find_pieces
 from registration.pieces.match import Match, Matching, match_pieces
 from registration.pieces.part import PiecePart, SlidePart, aligned, piece_part
 from registration.result import StartRecord
-from registration.start.check import FEWEST_POINTS, check
+from registration.start.check import FEWEST_POINTS, LARGEST_OFFSET, check
 from registration.start.choose import InitialAlignment, choose_alignment
 from registration.start.propose import ProposedAlignment
 from registration.start.views import piece_mpp, piece_view
@@ -98,20 +98,22 @@ def choose_starts(
     scene = _Scene(pair, tissue)
     if landmarks is not None or not scene.has_several:
         return choose_alignment(pair, landmarks, folder)
-    whole, refused = None, None
+    matching = match_pieces(scene.fixed_parts, scene.moving_parts)
+    if scene.may_move_together(matching.matches):
+        whole, refused = _whole(pair, folder)
+        if not matching.matches and refused is not None:
+            raise refused
+        if whole is not None and (not matching.matches or scene.serves(whole.transform)):
+            return whole
+    return scene.planned(matching)
+
+
+def _whole(pair: Pair, folder: Path) -> tuple[InitialAlignment | None, StartError | None]:
+    """Return the start of the whole slide, or why there is none."""
     try:
-        whole = choose_alignment(pair, None, folder)
+        return choose_alignment(pair, None, folder), None
     except StartError as error:
-        refused = error
-    if whole is not None and scene.serves(whole.transform):
-        return whole
-    plan = scene.matched()
-    if plan.planned:
-        return plan
-    if whole is None:
-        assert refused is not None
-        raise refused
-    return whole
+        return None, error
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,10 +185,14 @@ class _Scene:
         evidence = check(*views, own, part.slide.mpp)
         return evidence.verified or evidence.points < FEWEST_POINTS
 
-    def matched(self) -> PiecePlan:
-        """Match the pieces and join those that move together."""
-        matching = match_pieces(self.fixed_parts, self.moving_parts)
-        groups = self._with_fragments(self._joined(matching.matches), matching)
+    def may_move_together(self, matches: Sequence[Match]) -> bool:
+        """Return whether all matches have nearly the same alignment, or there are none."""
+        groups = [self._group(match) for match in matches]
+        return all(self._apart(groups[0], group) <= LARGEST_OFFSET for group in groups[1:])
+
+    def planned(self, matching: Matching) -> PiecePlan:
+        """Join the matched pieces that move together and name those that are left out."""
+        groups = self._with_fragments(self._joined(matching.matches))
         planned = [self._planned(number, group) for number, group in enumerate(groups, 1)]
         return PiecePlan(self.fixed, self.moving, tuple(planned), self._lone(planned, matching))
 
@@ -194,10 +200,9 @@ class _Scene:
         """Join matches whose alignments are the same, in the order of their fixed pieces."""
         groups: list[_Group] = []
         for match in sorted(matches, key=lambda m: -self.fixed_parts[m.pair[0]].tissue_um2):
-            i, j = match.pair
-            boxes = self.fixed_parts[i].slide.box, self.moving_parts[j].slide.box
-            own = _Group([i], [j], match, on_slides(match.start.transform, *boxes))
-            home = next((group for group in groups if self._same_start(group, own)), None)
+            own = self._group(match)
+            same = (g for g in groups if self._apart(g, own) <= SAME_START_SHARE)
+            home = next(same, None)
             if home is None:
                 groups.append(own)
             else:
@@ -205,15 +210,22 @@ class _Scene:
                 home.moving += own.moving
         return sorted(groups, key=lambda group: min(group.fixed))
 
-    def _same_start(self, one: _Group, other: _Group) -> bool:
+    def _group(self, match: Match) -> _Group:
+        """Return a group of one match."""
+        i, j = match.pair
+        boxes = self.fixed_parts[i].slide.box, self.moving_parts[j].slide.box
+        return _Group([i], [j], match, on_slides(match.start.transform, *boxes))
+
+    def _apart(self, one: _Group, other: _Group) -> float:
+        """Return how far two alignments differ, as a share of the pieces' joint extent."""
         boxes = [self.fixed_parts[i].slide.box for i in (*one.fixed, *other.fixed)]
         corners = np.array([[b.x, b.y] for b in boxes] + [[b.right, b.bottom] for b in boxes])
         low, high = corners.min(axis=0), corners.max(axis=0)
         points = mesh(*(np.array([a, b], np.float64) for a, b in zip(low, high, strict=True)))
         apart = np.hypot(*(one.transform(points) - other.transform(points)).T).max()
-        return bool(apart <= SAME_START_SHARE * np.hypot(*(high - low)))
+        return float(apart / np.hypot(*(high - low)))
 
-    def _with_fragments(self, groups: list[_Group], matching: Matching) -> list[_Group]:
+    def _with_fragments(self, groups: list[_Group]) -> list[_Group]:
         """Give small unmatched pieces to the group whose alignment lays them on each other."""
         for i, part in enumerate(self.fixed_parts):
             for j, other in enumerate(self.moving_parts):
