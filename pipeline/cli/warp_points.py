@@ -17,7 +17,9 @@ EXAMPLES = (
 )
 NOTES = """
 A CSV file needs the columns x and y, in level-0 pixels of the slide the points come from; all other
-columns are kept. A column on_slide says which points lie on both slides.
+columns are kept. A column on_slide says which points lie on both slides. Where the slides show
+several pieces of tissue, a column piece says on which one a point lies; on none of them, x and y stay
+empty, and in GeoJSON a shape that does not lie on one piece has no geometry.
 """
 
 
@@ -44,13 +46,16 @@ def warp_points(
 
     done = warping.warp_points(Registration.load(run), points, out, to)
     if as_json:
-        result = {name: getattr(done, name) for name in ("to", "points", "off_slide", "unsolved")}
+        names = ("to", "points", "off_slide", "off_piece", "unsolved")
+        result = {name: getattr(done, name) for name in names}
         typer.echo(json_text({"out": str(done.out), **result}))
         return
     slide = {"he": "H&E", "ihc": "IHC"}[done.to]
     typer.echo(f"{done.points} points in pixels of the {slide} slide: {done.out}")
     if done.off_slide:
         typer.echo(f"{done.off_slide} of them do not lie on both slides (on_slide = false)")
+    if done.off_piece:
+        typer.echo(f"{done.off_piece} of them lie on no registered piece: x and y are left empty")
     if done.unsolved:
         typer.echo(
             f"{done.unsolved} of them lie where the field folds or jumps; their place is uncertain"

@@ -32,6 +32,7 @@ COLOUR_SAMPLES = 12
 TISSUE_DENSITY = 0.1
 
 REASON_COLOURS = {
+    "no piece": (70, 70, 90),
     "no source": (120, 120, 120),
     "folded": (214, 0, 186),
     "blank HE": (236, 150, 190),

@@ -16,6 +16,7 @@ from registration.files.her2 import HER2_LEVELS, Her2
 
 REMAINING = (
     "candidates with tissue",
+    "on one registered piece of tissue",
     "within both slides",
     "where the transform does not fold",
     "enough tissue on H&E",

@@ -74,6 +74,12 @@ class PatchRow:
         bool,
         "the patch crosses a border of two blocks at which the transform jumps by more than half a pixel",
     ]
+    piece: Annotated[
+        int | None,
+        pa.int32(),
+        "piece of tissue that the patch shows, 1 where the slide is one; null where it shows several, "
+        "or one whose registration failed",
+    ]
     kept: Annotated[bool, "whether the pair is in the dataset"]
     reason: Annotated[str, f"why not: the first of {_REASON_WORDS} that holds; empty when kept"]
     he_file: Annotated[

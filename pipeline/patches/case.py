@@ -42,10 +42,14 @@ def is_failure(excluded: str) -> bool:
 
 
 def exclusion(registration: Registration) -> str | None:
-    """Return why a run may not enter a dataset; a person's review overrules the verdict."""
+    """Return why a run may not enter a dataset; a person's review overrules the verdict.
+
+    Of several pieces one that failed is left out alone.
+    """
     if registration.review in BY_PERSON:
         return BY_PERSON[registration.review]
-    if registration.verdict == "fail" and registration.review != "accepted":
+    usable = any(piece.verdict in ("pass", "review") for piece in registration.pieces)
+    if registration.verdict == "fail" and registration.review != "accepted" and not usable:
         return f"registration {FAILED}{'; '.join(registration.reasons)}"
     return None
 
@@ -156,6 +160,7 @@ def _candidate(
         filled=round(geometry.filled, 4),
         fold=geometry.fold,
         seam=geometry.seam,
+        piece=geometry.piece or None,
         shift_um=round(alignment.shift_um, 3) if alignment else None,
         similarity=round(alignment.similarity, 4) if alignment else None,
         null_percentile=None if rank is None else round(rank, 2),

@@ -56,6 +56,7 @@ def read_example(patches: CasePatches, candidate: Candidate) -> Image | None:
 def _lack(candidate: Candidate, settings: PatchSettings) -> float:
     """Return by how much a rejected candidate misses its limit."""
     return {
+        "no piece": 0.0,
         "no source": candidate.filled - settings.max_filled,
         "folded": 0.0,
         "blank HE": settings.min_tissue - candidate.he_tissue,

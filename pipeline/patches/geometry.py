@@ -9,12 +9,16 @@ from numpy.typing import NDArray
 
 from pipeline.patches.blank.filter import ContentMap
 from registration.geometry import Box, Points, mesh
+from registration.piece_map import piece_numbers
 from registration.quality.seams import VISIBLE_JUMP_PX, jumps_within
 from registration.result import Registration
 from registration.transforms import FOLDED, Chain, least_jacobian
 
 PROBES = 32
 """A patch is probed at this many places along each side."""
+
+FAR_OFF = -1e9
+"""Where points without a source are taken to come from: off every slide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,8 @@ class PatchGeometry:
     """Share without a source on the moving slide."""
     fold: bool
     seam: bool
+    piece: int = 1
+    """The piece of tissue it shows; 0 where it shows several, or one that is not to be used."""
 
 
 class Surveyor:
@@ -37,6 +43,12 @@ class Surveyor:
         self._fixed = fixed
         self._moving = moving
         self._off = Box.of(registration.moved.size)
+        overruled = registration.review == "accepted"
+        self._rejected = [
+            piece.number
+            for piece in registration.pieces
+            if piece.verdict == "fail" and not overruled
+        ]
         self._columns = sorted({block.x for block in registration.blocks} - {0})
         self._rows = sorted({block.y for block in registration.blocks} - {0})
 
@@ -48,13 +60,21 @@ class Surveyor:
             for start, extent in ((box.x, box.width), (box.y, box.height))
         )
         mapped = chain.on_grid(xs, ys)
-        points: Points = mapped.reshape(-1, 2)
+        probes: Points = mesh(xs, ys)
+        points = np.nan_to_num(mapped.reshape(-1, 2), nan=FAR_OFF)
+        pieces = piece_numbers(chain, probes)
+        tissue = self._fixed.at(probes)
+        # Glass between pieces is white in the warped slide too: it lacks no source.
+        lacking = ~self._off.contains(points) & ((pieces > 0) | (tissue > 0))
+        shown = set(pieces[pieces > 0].tolist())
+        piece = shown.pop() if len(shown) == 1 else 0
         return PatchGeometry(
-            fixed_tissue=float(self._fixed.at(mesh(xs, ys)).mean()),
+            fixed_tissue=float(tissue.mean()),
             moving_tissue=float(self._moving.at(points).mean()),
-            filled=float(1 - self._off.contains(points).mean()),
+            filled=float(lacking.mean()),
             fold=folds(mapped, xs, ys, self._registration.start.mirrored),
             seam=self._crosses_seam(chain, box),
+            piece=0 if piece in self._rejected else piece,
         )
 
     def _crosses_seam(self, chain: Chain, box: Box) -> bool:

@@ -19,7 +19,7 @@ from registration.geometry import Box
 from registration.tissue import TissueMap
 
 MEASURED_NAME = "measured.json"
-VERSION = 3
+VERSION = 4
 """Raised when a measure changes, so that older figures are not taken up again."""
 
 LEAST_TISSUE = 0.02

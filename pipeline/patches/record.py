@@ -41,6 +41,8 @@ class Candidate:
     null_percentile: float | None
     reason: str
     """Why it was rejected; empty for a kept one."""
+    piece: int | None = 1
+    """The piece of tissue it shows; ``None`` where it shows several, or one that failed."""
 
     @property
     def kept(self) -> bool:

@@ -38,7 +38,7 @@ NULL_SIZE = 400
 FEWEST_DRAWS, MOST_DRAWS = 4, 24
 """Mismatched pairs per patch: enough for a null distribution of about 400, within these bounds."""
 
-REASONS = ("no source", "folded", "blank HE", "blank IHC", "no match", "shifted")
+REASONS = ("no piece", "no source", "folded", "blank HE", "blank IHC", "no match", "shifted")
 
 
 @dataclass(frozen=True)
@@ -150,6 +150,8 @@ def decide(
 ) -> str:
     """Return why a patch is rejected, the first of :data:`REASONS` that holds; empty if kept."""
     he, ihc = tissue_by_stain(geometry, moving)
+    if geometry.piece == 0:
+        return "no piece"
     if geometry.filled > settings.max_filled:
         return "no source"
     if geometry.fold:

@@ -253,7 +253,8 @@ def landmark_rows(registration: Registration) -> list[LandmarkRow]:
     residual = np.hypot(*(chain.steps[-1](fixed) - moving).T) * mpp
     after = np.hypot(*(chain(fixed) - moving).T) * mpp
     judged = FEWEST_FOR_RESIDUALS <= len(fixed) <= MOST_FOR_LEFT_OUT
-    left_out = leave_one_out(fixed, moving) * mpp if judged else None
+    one_map = judged and not registration.pieces
+    left_out = leave_one_out(fixed, moving) * mpp if one_map else None
     ranking = residual if left_out is None else left_out
     order = np.argsort(-ranking, kind="stable") if judged else np.arange(len(fixed))
     names = landmarks.active().names

@@ -168,9 +168,11 @@ def displacement_map(registration: Registration, field: SampledField, ground: Gr
     )
 
 
-def folding_map(field: SampledField, ground: Ground) -> MapFigure:
+def folding_map(field: SampledField, ground: Ground, in_pieces: bool) -> MapFigure:
     """Draw by how much the non-rigid step changes areas, and where it folds."""
     jacobian = field.on(jacobian_determinant(field.shift_px, field.step), ground)
+    if in_pieces:  # between pieces the field jumps, where there is nothing but glass
+        jacobian = np.where(ground.tissue, jacobian, 1.0)
     change = np.log2(np.maximum(jacobian, 2.0**-8))
     reach = max(math.log2(1 + LEAST_CHANGE), float(np.percentile(np.abs(change), 99.5)))
     image = laid_over(ground.image, coloured(change, -reach, reach, "change"), ground.opacity)

@@ -117,9 +117,7 @@ def _outline(piece: PieceRecord, rings: tuple[Ring, ...], downsample: float) -> 
     x, y = largest.mean(axis=0)
     texts = [" ".join(f"{a:.1f},{b:.1f}" for a, b in ring) for ring in drawn]
     dashed = piece.status != "registered"
-    return Outline(
-        piece.number, colour_of_piece(piece), tuple(texts), float(x), float(y), dashed
-    )
+    return Outline(piece.number, colour_of_piece(piece), tuple(texts), float(x), float(y), dashed)
 
 
 def _row(piece: PieceRecord) -> PieceRow:

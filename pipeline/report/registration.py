@@ -16,6 +16,7 @@ from pipeline.report.maps import (
     landmark_figure,
     residual_figure,
 )
+from pipeline.report.pieces import pieces_section
 from pipeline.report.places import choose_places, residual_of
 from pipeline.report.provenance import provenance
 from pipeline.report.seams import seam_figure
@@ -62,6 +63,7 @@ def page_values(registration: Registration, pair: Pair) -> dict[str, Any]:
         "tiles": findings.tiles(registration),
         "views": views(registration, pair, places),
         "provenance": provenance(registration, pair),
+        "pieces": pieces_section(registration, pair),
         **_maps(registration, pair, tissue),
         **_tables(registration),
     }
@@ -87,11 +89,13 @@ def _maps(registration: Registration, pair: Pair, tissue: TissueMap) -> dict[str
     return {
         "displacement": displacement_map(registration, field, ground),
         "displacement_finding": findings.displacement_finding(largest),
-        "folding": folding_map(field, ground),
+        "folding": folding_map(field, ground, bool(registration.pieces)),
         "folding_finding": findings.folding_finding(registration),
         "residual": residual_figure(residual, ground) if residual and measured else None,
         "residual_finding": findings.residual_finding(registration),
-        "seams": seam_figure(registration, pair, tissue, VISIBLE_JUMP_PX),
+        "seams": None
+        if registration.pieces
+        else seam_figure(registration, pair, tissue, VISIBLE_JUMP_PX),
         "seams_finding": findings.seams_finding(registration),
         "landmarks": rows,
         "landmark_map": landmark_figure(

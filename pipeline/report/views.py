@@ -9,9 +9,10 @@ from pipeline.report.places import FIELD_UM, TITLES, Place, field_box
 from registration.files.pictures import jpeg_uri
 from registration.geometry import Box, level_box
 from registration.pair import Pair
+from registration.piece_map import initial_of
 from registration.quality.quality import unregistered
 from registration.result import Registration
-from registration.transforms import Chain, Transform
+from registration.transforms import Transform
 from registration.warp import warp_box
 
 DETAIL_UM = 200.0
@@ -59,7 +60,7 @@ def _view(
     part = level_box(box, downsample)
     transforms: dict[str, Transform] = {
         "scanned": unregistered(slide, moving),
-        "projective": Chain(chain.steps[1:]),
+        "projective": initial_of(chain),
         "registered": chain,
     }
     width_mm, height_mm = box.width * slide.mpp / 1000, box.height * slide.mpp / 1000

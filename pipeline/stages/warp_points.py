@@ -2,7 +2,8 @@
 
 Points are level-0 pixels of one slide of a registered pair; they come out in level-0 pixels of the
 other, through the whole chain. A CSV file is worked through in parts, so that the millions of cells
-of a slide fit in memory.
+of a slide fit in memory. Where a slide shows several pieces of tissue, a point goes through the chain
+of the piece it lies on; a point on none has no place on the other slide.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from registration.files.storage import written_whole
 from registration.files.tables import Row, read_rows
 from registration.geometry import Box, Points, Size
 from registration.landmarks.geojson import (
+    GEOMETRY_KEYS,
     features,
     map_geojson,
     positions,
@@ -30,10 +33,12 @@ from registration.landmarks.geojson import (
     write_geojson,
 )
 from registration.landmarks.landmarks import Moving
+from registration.piece_map import PieceMap, piece_numbers
 from registration.result import Registration
-from registration.transforms import Transform
+from registration.transforms import Chain, Transform
 
 FLAG = "on_slide"
+PIECE = "piece"
 DECIMALS = 4
 ROWS_AT_ONCE = 50_000
 ROUND_TRIP_PX = 0.05
@@ -52,29 +57,51 @@ class WarpedPoints:
     """Points that do not lie on both slides; kept, and flagged."""
     unsolved: int
     """Points that do not come back to within :data:`ROUND_TRIP_PX`: there the field folds."""
+    off_piece: int = 0
+    """Points on none of the registered pieces: written without a place."""
 
 
 @dataclass
 class _Mapper:
     """Maps points and counts what happens to them."""
 
-    forth: Transform
-    back: Transform | None
-    """Checks ``forth`` where that is solved by iteration."""
+    chain: Chain
+    forward: bool
+    """Whether points of the fixed slide are mapped, or points of the moving one."""
     source: Size
     target: Size
     points: int = 0
     off_slide: int = 0
     unsolved: int = 0
+    off_piece: int = 0
     flags: list[NDArray[np.bool_]] = field(default_factory=list)
+    pieces: list[NDArray[np.int64]] = field(default_factory=list)
+
+    @cached_property
+    def forth(self) -> Transform:
+        """What maps the points."""
+        return self.chain if self.forward else self.chain.inverse
+
+    @property
+    def back(self) -> Transform | None:
+        """Checks :attr:`forth` where that is solved by iteration."""
+        return None if self.forward else self.chain
+
+    @property
+    def has_pieces(self) -> bool:
+        """Whether there are several pieces to tell apart."""
+        return isinstance(self.chain, PieceMap)
 
     def __call__(self, points: Points) -> Points:
-        """Map ``(N, 2)`` points and remember which lie on both slides."""
+        """Map ``(N, 2)`` points and remember which lie on both slides, and on which piece."""
         mapped = self.forth(points)
+        piece = piece_numbers(self.chain, points, moving=not self.forward)
         on_both = Box.of(self.source).contains(points) & Box.of(self.target).contains(mapped)
         self.flags.append(on_both)
+        self.pieces.append(piece)
         self.points += len(points)
-        self.off_slide += int((~on_both).sum())
+        self.off_piece += int((piece == 0).sum())
+        self.off_slide += int((~on_both & (piece > 0)).sum())
         if self.back is not None:
             missed = np.hypot(*(self.back(mapped) - points).T) > ROUND_TRIP_PX
             self.unsolved += int((missed & on_both).sum())
@@ -101,25 +128,41 @@ def warp_points(
         write_geojson(out, _flagged(map_geojson(document, mapper), mapper))
     else:
         _warp_table(points, out, mapper)
-    return WarpedPoints(out, to, mapper.points, mapper.off_slide, mapper.unsolved)
+    return WarpedPoints(out, to, mapper.points, mapper.off_slide, mapper.unsolved, mapper.off_piece)
 
 
 def _mapper(registration: Registration, to: Moving) -> _Mapper:
     """Return the chain in the direction that leads to ``to``."""
     fixed, moved, chain = registration.fixed.size, registration.moved.size, registration.chain
     if to == registration.moving:
-        return _Mapper(chain, None, fixed, moved)
-    return _Mapper(chain.inverse, chain, moved, fixed)
+        return _Mapper(chain, True, fixed, moved)
+    return _Mapper(chain, False, moved, fixed)
 
 
-def _flagged(document: Any, mapper: _Mapper) -> Any:
-    """Write into each feature's properties whether all of it lies on both slides."""
+def _flagged(mapped: Any, mapper: _Mapper) -> Any:
+    """Write into each feature's properties whether all of it lies on both slides, and its piece.
+
+    A shape that does not lie on one registered piece as a whole has no place on the other slide:
+    its geometry becomes null, as GeoJSON has it for what lies nowhere.
+    """
     flags = np.concatenate(mapper.flags) if mapper.flags else np.zeros(0, bool)
-    on_both = {id(position): on for position, on in zip(positions(document), flags, strict=True)}
-    for feature in features(document):
-        whole = all(on_both[id(position)] for position in positions(feature))
-        feature["properties"] = {**(feature.get("properties") or {}), FLAG: whole}
-    return document
+    pieces = np.concatenate(mapper.pieces) if mapper.pieces else np.zeros(0, int)
+    found = {
+        id(position): (bool(on), int(piece))
+        for position, on, piece in zip(positions(mapped), flags, pieces, strict=True)
+    }
+    for feature in features(mapped):
+        own = [found[id(position)] for position in positions(feature)]
+        properties = {**(feature.get("properties") or {}), FLAG: all(on for on, _ in own)}
+        if mapper.has_pieces:
+            numbers = {piece for _, piece in own}
+            whole = len(numbers) == 1 and 0 not in numbers
+            properties[PIECE] = numbers.pop() if whole else None
+            if own and not whole:
+                properties[FLAG] = False
+                feature.update({key: None for key in GEOMETRY_KEYS if feature.get(key)})
+        feature["properties"] = properties
+    return mapped
 
 
 def _warp_table(path: Path, out: Path, mapper: _Mapper) -> None:
@@ -128,10 +171,11 @@ def _warp_table(path: Path, out: Path, mapper: _Mapper) -> None:
     header = next(rows)
     delimiter = header.source.delimiter
     x, y = _coordinate_columns(header)
-    kept = [index for index, name in enumerate(header.cells) if name.strip().lower() != FLAG]
+    added = (FLAG, PIECE) if mapper.has_pieces else (FLAG,)
+    kept = [index for index, name in enumerate(header.cells) if name.strip().lower() not in added]
     with written_whole(out) as part, part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
-        writer.writerow([*(header.cells[index] for index in kept), FLAG])
+        writer.writerow([*(header.cells[index] for index in kept), *added])
         while some := list(islice(rows, ROWS_AT_ONCE)):
             writer.writerows(_warped(some, (x, y), kept, mapper))
 
@@ -151,15 +195,18 @@ def _coordinate_columns(header: Row) -> tuple[int, int]:
 def _warped(
     rows: Sequence[Row], columns: tuple[int, int], kept: Iterable[int], mapper: _Mapper
 ) -> Iterator[list[str]]:
-    """Yield the cells of mapped rows."""
+    """Yield the cells of mapped rows; a point on no piece has an empty place."""
     x, y = columns
     points = np.array([(row.number(x, "x"), row.number(y, "y")) for row in rows], np.float64)
     mapped = mapper(points)
-    flags = mapper.flags.pop()
-    for row, point, on_both in zip(rows, mapped, flags, strict=True):
+    found = zip(rows, mapped, mapper.flags.pop(), mapper.pieces.pop(), strict=True)
+    for row, point, on_both, piece in found:
         cells = list(row.cells)
         comma = row.source.delimiter != "," and any("," in cells[column] for column in columns)
         for column, value in zip(columns, point, strict=True):
-            number = f"{value:.{DECIMALS}f}"
+            number = f"{value:.{DECIMALS}f}" if piece else ""
             cells[column] = number.replace(".", ",") if comma else number
-        yield [*(cells[index] for index in kept), str(bool(on_both)).lower()]
+        added = [str(bool(on_both)).lower()]
+        if mapper.has_pieces:
+            added.append(str(piece) if piece else "")
+        yield [*(cells[index] for index in kept), *added]
