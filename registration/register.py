@@ -45,7 +45,8 @@ from registration.pieces.join import (
     start_of,
     verdict_of_pieces,
 )
-from registration.pieces.plan import PiecePlan, PlannedPiece, choose_starts
+from registration.pieces.plan import choose_starts
+from registration.pieces.planned import PiecePlan, PlannedPiece
 from registration.quality.quality import Stages, measure
 from registration.quality.verdict import verdict_of
 from registration.recipes import (
@@ -72,7 +73,7 @@ from registration.transforms import Chain, DisplacementField, Projective, Splice
 
 TIMINGS_NAME = "timings.json"
 TRANSFORMS_FOLDER = "transforms"
-KEY_VERSION = 4
+KEY_VERSION = 5
 """Raised when the algorithm changes, so that results of an older one are not taken up again."""
 
 
@@ -146,7 +147,9 @@ def register_pair(
 def run_key(pair: Pair, settings: RegistrationSettings, options: RunOptions) -> str:
     """Return the hash of all that a result depends on."""
     truth, landmarks = (
-        None if given is None else [given.names, given.he, given.ihc, given.enabled]
+        None
+        if given is None
+        else [given.names, given.he, given.ihc, given.enabled, *(given.pieces or ())]
         for given in (options.truth, options.landmarks)
     )
     slides = [
@@ -256,7 +259,7 @@ def _piece(job: _Job, plan: PiecePlan, piece: PlannedPiece) -> PieceResult:
     )
     tissue = TissueMap.of(fixed)
     chain, records, quality, places = _measured(own, piece.start.transform, tissue, None)
-    judged = verdict_of(quality, records, piece.start.verified)
+    judged = verdict_of(quality, records, piece.start.record.verified)
     return result_on_slides(piece, chain, (records, quality, places), judged)
 
 

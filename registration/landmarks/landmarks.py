@@ -26,6 +26,7 @@ from registration.geometry import Box, Points, Size
 from registration.landmarks.geojson import read_named_points
 
 MINIMUM_PAIRS = 4
+PIECE = "piece"
 COORDINATES = ("he_x", "he_y", "ihc_x", "ihc_y")
 ID_NAMES = ("id", "name", "label", "")
 DECIMALS = 4
@@ -42,6 +43,8 @@ class Landmarks:
     ihc: Points
     """``(N, 2)`` on the IHC slide."""
     enabled: NDArray[np.bool_]
+    pieces: tuple[str, ...] | None = None
+    """The piece of tissue that each pair lies on, empty where it was not said."""
 
     def __post_init__(self) -> None:
         count = len(self.names)
@@ -63,7 +66,8 @@ class Landmarks:
         """Return the pairs of a mask or of indices."""
         indices = np.arange(len(self))[chosen]
         names = tuple(self.names[index] for index in indices)
-        return Landmarks(names, self.he[indices], self.ihc[indices], self.enabled[indices])
+        pieces = None if self.pieces is None else tuple(self.pieces[index] for index in indices)
+        return Landmarks(names, self.he[indices], self.ihc[indices], self.enabled[indices], pieces)
 
     def active(self) -> Landmarks:
         """Return the enabled pairs."""
@@ -109,12 +113,15 @@ def parse_landmark_argument(text: str, minimum: int = MINIMUM_PAIRS) -> Landmark
 
 def write_landmarks(path: Path, landmarks: Landmarks) -> None:
     """Write our own CSV."""
-    lines = [",".join(("id", *COORDINATES, "enabled"))]
+    several = landmarks.pieces is not None
+    lines = [",".join(("id", *COORDINATES, "enabled", *(["piece"] if several else [])))]
     for index, name in enumerate(landmarks.names):
         values = [*landmarks.he[index], *landmarks.ihc[index]]
         quoted = f'"{name.replace(chr(34), 2 * chr(34))}"' if set(name) & set(',";\n') else name
         numbers = [f"{value:.{DECIMALS}f}" for value in values]
-        lines.append(",".join([quoted, *numbers, str(bool(landmarks.enabled[index])).lower()]))
+        enabled = str(bool(landmarks.enabled[index])).lower()
+        piece = [] if landmarks.pieces is None else [landmarks.pieces[index]]
+        lines.append(",".join([quoted, *numbers, enabled, *piece]))
     write_text(path, "\n".join(lines) + "\n")
 
 
@@ -149,7 +156,7 @@ _BOTH_FILES = "give both files, as --landmarks HE.csv,IHC.csv"
 
 def _from_our_csv(table: Table) -> Landmarks:
     """Read a table with the columns ``he_x, he_y, ihc_x, ihc_y``."""
-    columns = table.columns((*ID_NAMES, *COORDINATES, "enabled", "x", "y"))
+    columns = table.columns((*ID_NAMES, *COORDINATES, "enabled", "x", "y", PIECE))
     if not set(COORDINATES) <= set(columns):
         if {"x", "y"} <= set(columns):
             raise LandmarkError(f"{table.source.path} holds points of one image: {_BOTH_FILES}")
@@ -163,7 +170,10 @@ def _from_our_csv(table: Table) -> Landmarks:
     flag = columns.get("enabled")
     enabled = [True if flag is None else row.flag(flag, "enabled") for row in rows]
     points = np.array(values, np.float64).reshape(-1, 4)
-    return Landmarks(names, points[:, :2].copy(), points[:, 2:].copy(), np.array(enabled, bool))
+    column = columns.get(PIECE)
+    pieces = None if column is None else tuple(row.cells[column].strip() for row in rows)
+    he, ihc = points[:, :2].copy(), points[:, 2:].copy()
+    return Landmarks(names, he, ihc, np.array(enabled, bool), pieces)
 
 
 def _is_bigwarp(table: Table) -> bool:

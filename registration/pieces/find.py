@@ -90,10 +90,17 @@ class Pieces:
         scaled = distance.astype(np.float32) * np.float32(self.downsample * self.mpp)
         return self.labels[rows, columns], scaled
 
-    def territory(self, number: int, reach_um: float) -> Mask:
-        """Return the surroundings of a piece: nearer to it than to others, up to ``reach_um``."""
+    def near(self, numbers: tuple[int, ...], reach_um: float) -> Mask:
+        """Return the surroundings of some pieces: nearer to them than to others, up to ``reach_um``."""
         owner, distance = self.nearest
-        return np.asarray((owner == number) & (distance <= reach_um))
+        return np.asarray(np.isin(owner, numbers) & (distance <= reach_um))
+
+    def owner(self, points: Points) -> NDArray[np.int64]:
+        """Return the number of the piece nearest to each of the ``(N, 2)`` level-0 points."""
+        height, width = self.labels.shape
+        where = np.floor((points + 0.5) / self.downsample).astype(np.int64)
+        columns, rows = np.clip(where, 0, [width - 1, height - 1]).T
+        return np.asarray(self.nearest[0][rows, columns], np.int64)
 
     def under(self, points: Points) -> NDArray[np.int64]:
         """Return the number of the piece at each of the ``(N, 2)`` level-0 points; 0 for glass."""

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import ndimage
 
 from registration.geometry import Box
 from registration.landmarks.landmarks import Landmarks, Moving
 from registration.pair import Pair
 from registration.piece_map import MappedPiece, PieceMap, initial_of, outlines_of
 from registration.pieces.find import Pieces
+from registration.pieces.frames import corner, on_slides
 from registration.pieces.part import PiecePart
-from registration.pieces.plan import LonePiece, PiecePlan, PlannedPiece, corner, on_slides
+from registration.pieces.planned import LonePiece, PiecePlan, PlannedPiece
 from registration.quality.quality import landmark_errors, residual_summary
 from registration.residual_map import ResidualMap
 from registration.result import (
@@ -28,11 +30,14 @@ from registration.result import (
 )
 from registration.transforms import Chain, DisplacementField, Projective, Transform
 
-TERRITORY_UM = 100.0
+TERRITORY_UM = 300.0
 """A piece's territory is its tissue and the glass around it up to this far, or half-way to the next."""
 
-REACH_UM = 160.0
+REACH_UM = 400.0
 """The same on the moving slide, where the warped territory need not end at the same place."""
+
+OUTLINE_UM = 15.0
+"""Outlines are drawn this far around the tissue."""
 
 WORST_FIRST: tuple[Verdict, ...] = ("fail", "review", "pass")
 
@@ -143,8 +148,8 @@ def quality_of(
 
 def start_of(results: Sequence[PieceResult]) -> StartRecord:
     """Return the start of the slide: that of the piece with the least evidence."""
-    weakest = min(results, key=lambda result: result.planned.start.evidence["share"])
-    return weakest.planned.record
+    records = [result.planned.start.record for result in results]
+    return min(records, key=lambda record: (record.verified, record.evidence["share"]))
 
 
 def verdict_of_pieces(
@@ -180,7 +185,7 @@ def piece_records(
             moving_outlines=_rings(plan.moving, result.planned.moving),
             verdict=result.verdict,
             reasons=result.reasons,
-            start=result.planned.record,
+            start=result.planned.start.record,
             quality=result.quality,
         )
         for result in results
@@ -203,15 +208,14 @@ def piece_records(
 
 def landmarks_of(results: Sequence[PieceResult], moving: Moving) -> Landmarks:
     """Return the landmarks of all pieces, named after them."""
-    fixed = np.concatenate([result.planned.landmarks[0] for result in results])
-    there = np.concatenate([result.planned.landmarks[1] for result in results])
-    names = [
-        f"{result.planned.number}-{k + 1}"
-        for result in results
-        for k in range(len(result.planned.landmarks[0]))
-    ]
-    he, ihc = (there, fixed) if moving == "he" else (fixed, there)
-    return Landmarks.of(he, ihc, names)
+    own = [result.planned.landmarks(moving) for result in results]
+    return Landmarks(
+        tuple(name for landmarks in own for name in landmarks.names),
+        np.concatenate([landmarks.he for landmarks in own]),
+        np.concatenate([landmarks.ihc for landmarks in own]),
+        np.concatenate([landmarks.enabled for landmarks in own]),
+        tuple(str(r.planned.number) for r, lm in zip(results, own, strict=True) for _ in lm.names),
+    )
 
 
 def _step_on_slides(step: Transform, fixed: Box, moving: Box) -> Transform:
@@ -225,14 +229,12 @@ def _step_on_slides(step: Transform, fixed: Box, moving: Box) -> Transform:
 
 def _outlines(pieces: Pieces, part: PiecePart, reach_um: float) -> tuple[np.ndarray, ...]:
     """Return the territory of a part."""
-    owner, distance = pieces.nearest
-    own = np.isin(owner, part.numbers) & (distance <= reach_um)
-    return outlines_of(own, pieces.downsample)
+    return outlines_of(pieces.near(part.numbers, reach_um), pieces.downsample)
 
 
 def _rings(pieces: Pieces, part: PiecePart) -> tuple[tuple[tuple[float, float], ...], ...]:
-    """Return the tissue's own outer borders."""
-    own = np.isin(pieces.labels, part.numbers)
+    """Return the tissue's own outer borders, to be looked at."""
+    own = ndimage.binary_fill_holes(pieces.near(part.numbers, OUTLINE_UM))
     return tuple(
         tuple((float(x), float(y)) for x, y in outline)
         for outline in outlines_of(own, pieces.downsample)

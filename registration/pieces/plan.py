@@ -8,84 +8,35 @@ it on its own. Otherwise pieces are matched; those that one alignment serves equ
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from registration.errors import StartError
-from registration.geometry import Box, Points, mesh, to_level0
-from registration.landmarks.landmarks import Landmarks
+from registration.errors import LandmarkError, StartError
+from registration.geometry import Box, mesh
+from registration.landmarks.landmarks import MINIMUM_PAIRS, Landmarks, Moving
 from registration.pair import Pair
 from registration.pieces.find import Pieces, find_pieces
+from registration.pieces.frames import between_parts, corner, landed, on_slides
 from registration.pieces.match import Match, Matching, match_pieces
 from registration.pieces.part import PiecePart, SlidePart, aligned, piece_part
+from registration.pieces.planned import LonePiece, PiecePlan, PlannedPiece, note_on, other_levels
 from registration.result import StartRecord
 from registration.start.check import FEWEST_POINTS, LARGEST_OFFSET, check
 from registration.start.choose import InitialAlignment, choose_alignment
 from registration.start.propose import ProposedAlignment
 from registration.start.views import piece_mpp, piece_view
 from registration.tissue import TissueMap
-from registration.transforms import Projective, Transform
+from registration.transforms import Projective
 
 SERVED_SHARE = 0.5
 """One alignment serves a piece when at least this share of it lands on tissue."""
 
 SAME_START_SHARE = 0.005
 """Two alignments are one when they differ by less than this share of the pieces' joint extent."""
-
-PIECE_POINTS = 4000
-
-
-@dataclass(frozen=True, eq=False)
-class PlannedPiece:
-    """A piece that was confirmed, and its initial alignment."""
-
-    number: int
-    fixed: PiecePart
-    moving: PiecePart
-    start: ProposedAlignment
-    """In level-0 pixels of the two parts."""
-
-    @property
-    def transform(self) -> Projective:
-        """The initial alignment in level-0 pixels of the slides."""
-        return on_slides(self.start.transform, self.fixed.slide.box, self.moving.slide.box)
-
-    @property
-    def record(self) -> StartRecord:
-        """How the start came about."""
-        return StartRecord(
-            "automatic", True, self.start.mirrored, self.start.reasons, self.start.evidence
-        )
-
-    @property
-    def landmarks(self) -> tuple[Points, Points]:
-        """The proposed landmarks in level-0 pixels of the slides, fixed and moving."""
-        fixed, moving = self.start.landmarks
-        return fixed + corner(self.fixed.slide.box), moving + corner(self.moving.slide.box)
-
-
-@dataclass(frozen=True, eq=False)
-class LonePiece:
-    """A piece that is not registered, and why."""
-
-    on_fixed: bool
-    part: PiecePart
-    note: str
-    is_doubt: bool
-    """Whether a person should look: it may have a partner that could not be confirmed."""
-
-
-@dataclass(frozen=True, eq=False)
-class PiecePlan:
-    """What becomes of every piece of a pair."""
-
-    fixed: Pieces
-    moving: Pieces
-    planned: tuple[PlannedPiece, ...]
-    lone: tuple[LonePiece, ...]
 
 
 def choose_starts(
@@ -96,11 +47,13 @@ def choose_starts(
     ``tissue`` is that of the fixed slide. Raises :class:`StartError` where nothing is confirmed.
     """
     scene = _Scene(pair, tissue)
-    if landmarks is not None or not scene.has_several:
+    if not scene.has_several:
         return choose_alignment(pair, landmarks, folder)
+    if landmarks is not None:
+        return _picked(scene, landmarks, folder)
     matching = match_pieces(scene.fixed_parts, scene.moving_parts)
     if scene.may_move_together(matching.matches):
-        whole, refused = _whole(pair, folder)
+        whole, refused = _whole(pair, None, folder)
         if not matching.matches and refused is not None:
             raise refused
         if whole is not None and (not matching.matches or scene.serves(whole.transform)):
@@ -108,12 +61,47 @@ def choose_starts(
     return scene.planned(matching)
 
 
-def _whole(pair: Pair, folder: Path) -> tuple[InitialAlignment | None, StartError | None]:
+def _picked(scene: _Scene, landmarks: Landmarks, folder: Path) -> InitialAlignment | PiecePlan:
+    """Return the start from picked landmarks: of the whole slide where they fit it, or of pieces.
+
+    Pieces with four pairs or more start from these, the others are matched.
+    """
+    pair = scene.pair
+    groups = scene.picked_pieces(landmarks)
+    if landmarks.pieces is None or not groups:
+        whole, refused = _whole(pair, landmarks, folder)
+        if whole is not None and (not groups or scene.serves(whole.transform)):
+            return whole
+        if refused is not None and not groups:
+            raise refused
+    taken = [{pieces[side] for pieces in groups} for side in (0, 1)]
+    free = [
+        [part for part in parts if part.numbers[0] - 1 not in own]
+        for parts, own in zip((scene.fixed_parts, scene.moving_parts), taken, strict=True)
+    ]
+    rest = match_pieces(*free)
+    renumbered = replace(
+        rest,
+        **{
+            name: tuple(scene.renumbered(match, *free) for match in getattr(rest, name))
+            for name in ("matches", "others", "refused")
+        },
+    )
+    return scene.planned(renumbered, groups)
+
+
+def _whole(
+    pair: Pair, landmarks: Landmarks | None, folder: Path
+) -> tuple[InitialAlignment | None, StartError | LandmarkError | None]:
     """Return the start of the whole slide, or why there is none."""
     try:
-        return choose_alignment(pair, None, folder), None
-    except StartError as error:
+        return choose_alignment(pair, landmarks, folder), None
+    except (StartError, LandmarkError) as error:
         return None, error
+
+
+PickedPieces = dict[tuple[int, int], Landmarks]
+"""Landmarks by the places of their fixed and moving piece in the lists of parts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,10 +145,10 @@ class _Scene:
     def serves(self, transform: Projective) -> bool:
         """Return whether one alignment of the slides holds for every piece on its own."""
         landed = all(
-            _landed(self.fixed, n, transform, self.moving) >= SERVED_SHARE
+            landed(self.fixed, n, transform, self.moving) >= SERVED_SHARE
             for n in self.fixed.numbers
         ) and all(
-            _landed(self.moving, n, transform.inverse, self.fixed) >= SERVED_SHARE
+            landed(self.moving, n, transform.inverse, self.fixed) >= SERVED_SHARE
             for n in self.moving.numbers
         )
         return landed and all(self._holds(part, transform) for part in self.fixed_parts)
@@ -190,11 +178,48 @@ class _Scene:
         groups = [self._group(match) for match in matches]
         return all(self._apart(groups[0], group) <= LARGEST_OFFSET for group in groups[1:])
 
-    def planned(self, matching: Matching) -> PiecePlan:
+    def picked_pieces(self, landmarks: Landmarks) -> PickedPieces:
+        """Return the landmarks of each pair of pieces that has enough of them."""
+        fixed, moving = landmarks.active().oriented(self.pair.moving)
+        found: PickedPieces = {}
+        for own in _grouped(landmarks.active(), self.fixed.owner(fixed), self.moving.owner(moving)):
+            pieces = (
+                _commonest(self.fixed.owner(fixed[own])),
+                _commonest(self.moving.owner(moving[own])),
+            )
+            if len(own) >= MINIMUM_PAIRS:
+                found[pieces[0] - 1, pieces[1] - 1] = landmarks.active().take(own)
+        return found
+
+    @staticmethod
+    def renumbered(match: Match, fixed: Sequence[PiecePart], moving: Sequence[PiecePart]) -> Match:
+        """Return a match of some of the pieces by the places of these among all."""
+        i, j = match.pair
+        return replace(match, pair=(fixed[i].numbers[0] - 1, moving[j].numbers[0] - 1))
+
+    def planned(self, matching: Matching, picked: PickedPieces | None = None) -> PiecePlan:
         """Join the matched pieces that move together and name those that are left out."""
         groups = self._with_fragments(self._joined(matching.matches))
-        planned = [self._planned(number, group) for number, group in enumerate(groups, 1)]
-        return PiecePlan(self.fixed, self.moving, tuple(planned), self._lone(planned, matching))
+        starts = [self._planned(group) for group in groups]
+        starts += [self._from_picks(*pieces, own) for pieces, own in (picked or {}).items()]
+        starts.sort(key=lambda piece: piece.fixed.numbers)
+        planned = tuple(replace(piece, number=k) for k, piece in enumerate(starts, 1))
+        return PiecePlan(self.fixed, self.moving, planned, self._lone(planned, matching))
+
+    def _from_picks(self, i: int, j: int, landmarks: Landmarks) -> PlannedPiece:
+        """Return a piece that starts from picked landmarks."""
+        fixed, moving = self.fixed_parts[i], self.moving_parts[j]
+        he, ihc = (moving, fixed) if self.pair.moving == "he" else (fixed, moving)
+        own = replace(
+            landmarks,
+            he=landmarks.he - corner(he.slide.box),
+            ihc=landmarks.ihc - corner(ihc.slide.box),
+        )
+        parts = Pair(he.slide, ihc.slide, self.pair.moving)
+        try:
+            return PlannedPiece(0, fixed, moving, choose_alignment(parts, own, Path()))
+        except LandmarkError as error:
+            raise LandmarkError(f"piece {i + 1} of the fixed slide: {error}") from error
 
     def _joined(self, matches: Sequence[Match]) -> list[_Group]:
         """Join matches whose alignments are the same, in the order of their fixed pieces."""
@@ -240,43 +265,37 @@ class _Scene:
 
     def _lays(self, group: _Group, i: int, j: int) -> bool:
         """Return whether a group's alignment lays two pieces on each other."""
-        forth = _landed(self.fixed, i + 1, group.transform, self.moving, j + 1)
-        back = _landed(self.moving, j + 1, group.transform.inverse, self.fixed, i + 1)
+        forth = landed(self.fixed, i + 1, group.transform, self.moving, j + 1)
+        back = landed(self.moving, j + 1, group.transform.inverse, self.fixed, i + 1)
         return min(forth, back) >= SERVED_SHARE
 
-    def _planned(self, number: int, group: _Group) -> PlannedPiece:
+    def _planned(self, group: _Group) -> PlannedPiece:
         """Return a group as one piece with the start of its largest part."""
         i, j = group.match.pair
+        fixed, moving = self.fixed_parts[i], self.moving_parts[j]
+        start = _alignment(group.match.start, self.pair.moving)
         if len(group.fixed) == 1:
-            return PlannedPiece(
-                number, self.fixed_parts[i], self.moving_parts[j], group.match.start
-            )
+            return PlannedPiece(0, fixed, moving, start)
         numbers = [tuple(sorted(k + 1 for k in side)) for side in (group.fixed, group.moving)]
-        fixed = piece_part(self.pair.fixed_slide, self.fixed, numbers[0])
-        moving = piece_part(self.pair.moving_slide, self.moving, numbers[1])
-        return PlannedPiece(number, fixed, moving, self._moved(group, fixed, moving))
-
-    def _moved(self, group: _Group, fixed: PiecePart, moving: PiecePart) -> ProposedAlignment:
-        """Return the start of a group's largest part in pixels of the joint parts."""
-        i, j = group.match.pair
-        start = group.match.start
-        points = [
-            own + corner(old.slide.box) - corner(new.slide.box)
-            for own, old, new in zip(
-                start.landmarks,
-                (self.fixed_parts[i], self.moving_parts[j]),
-                (fixed, moving),
-                strict=True,
-            )
-        ]
-        transform = between_parts(group.transform, fixed.slide.box, moving.slide.box)
-        return ProposedAlignment(
-            transform,
-            (points[0], points[1]),
-            start.mirrored,
-            start.evidence,
-            start.verified,
-            start.reasons,
+        joint = (
+            piece_part(self.pair.fixed_slide, self.fixed, numbers[0]),
+            piece_part(self.pair.moving_slide, self.moving, numbers[1]),
+        )
+        own = [corner(part.slide.box) for part in (fixed, moving)]
+        new = [corner(part.slide.box) for part in joint]
+        offsets = [a - b for a, b in zip(own, new, strict=True)]
+        he, ihc = offsets[::-1] if self.pair.moving == "he" else offsets
+        boxes = [part.slide.box for part in joint]
+        return PlannedPiece(
+            0,
+            *joint,
+            replace(
+                start,
+                transform=between_parts(group.transform, *boxes),
+                landmarks=replace(
+                    start.landmarks, he=start.landmarks.he + he, ihc=start.landmarks.ihc + ihc
+                ),
+            ),
         )
 
     def _lone(self, planned: Sequence[PlannedPiece], matching: Matching) -> tuple[LonePiece, ...]:
@@ -287,7 +306,7 @@ class _Scene:
             [part for part in parts if part.numbers[0] not in own]
             for parts, own in zip((self.fixed_parts, self.moving_parts), taken, strict=True)
         ]
-        levels = _other_levels(planned, matching)
+        levels = other_levels(planned, matching)
         spare = [
             [part for part in parts if (side, part.numbers[0]) not in levels]
             for side, parts in enumerate(lone)
@@ -298,7 +317,7 @@ class _Scene:
         for side, parts in enumerate(lone):
             for part in parts:
                 level = levels.get((side, part.numbers[0]))
-                note = _note(names[side], names[1 - side], level, both)
+                note = note_on(names[side], names[1 - side], level, both)
                 found.append(LonePiece(side == 0, part, note, both and level is None))
         return tuple(found)
 
@@ -315,56 +334,24 @@ class _Group:
     """In level-0 pixels of the slides."""
 
 
-def on_slides(transform: Projective, fixed: Box, moving: Box) -> Projective:
-    """Return an alignment of two parts, cut at these boxes, in level-0 pixels of the slides."""
-    into = Projective.translation(-fixed.x, -fixed.y)
-    return Projective.translation(moving.x, moving.y).after(transform).after(into)
+def _alignment(start: ProposedAlignment, moving: Moving) -> InitialAlignment:
+    """Return a confirmed proposal as the start of a piece."""
+    fixed, there = start.landmarks
+    he, ihc = (there, fixed) if moving == "he" else (fixed, there)
+    record = StartRecord("automatic", True, start.mirrored, start.reasons, start.evidence)
+    return InitialAlignment(start.transform, Landmarks.of(he, ihc), record)
 
 
-def between_parts(transform: Projective, fixed: Box, moving: Box) -> Projective:
-    """Return an alignment of the slides in level-0 pixels of two parts, cut at these boxes."""
-    out = Projective.translation(fixed.x, fixed.y)
-    return Projective.translation(-moving.x, -moving.y).after(transform).after(out)
+def _grouped(
+    landmarks: Landmarks, fixed: NDArray[np.int64], moving: NDArray[np.int64]
+) -> list[NDArray[np.intp]]:
+    """Return the places of landmarks that belong together, by their column or by their pieces."""
+    if landmarks.pieces is not None:
+        names = np.array(landmarks.pieces)
+        return [np.flatnonzero(names == name) for name in dict.fromkeys(landmarks.pieces) if name]
+    both = np.stack([fixed, moving], axis=1)
+    return [np.flatnonzero((both == pieces).all(axis=1)) for pieces in np.unique(both, axis=0)]
 
 
-def corner(box: Box) -> Points:
-    """Return ``(x, y)`` of a box's first pixel."""
-    return np.array([box.x, box.y], np.float64)
-
-
-def _other_levels(
-    planned: Sequence[PlannedPiece], matching: Matching
-) -> dict[tuple[int, int], int]:
-    """Return which lone pieces show the tissue of a planned one: side and number to its number."""
-    home = [
-        {n: piece.number for piece in planned for n in piece.fixed.numbers},
-        {n: piece.number for piece in planned for n in piece.moving.numbers},
-    ]
-    levels = {}
-    for match in matching.others:
-        i, j = (place + 1 for place in match.pair)
-        if i not in home[0] and j in home[1]:
-            levels[0, i] = home[1][j]
-        if j not in home[1] and i in home[0]:
-            levels[1, j] = home[0][i]
-    return levels
-
-
-def _note(own: str, other: str, level: int | None, both: bool) -> str:
-    """Say what a lone piece is."""
-    if level is not None:
-        return f"another level of piece {level} on the {own}"
-    if both:
-        return f"on the {own}: no partner on the {other} could be confirmed"
-    return f"only on {own}" + (" (control tissue?)" if own == "IHC" else "")
-
-
-def _landed(
-    source: Pieces, number: int, transform: Transform, target: Pieces, onto: int | None = None
-) -> float:
-    """Return the share of a piece that a map lays on tissue of the other slide, or on one piece."""
-    rows, columns = np.nonzero(source.mask(number))
-    every = max(1, len(rows) // PIECE_POINTS)
-    pixels = np.stack([columns, rows], axis=1)[::every].astype(np.float64)
-    there = target.under(transform(to_level0(pixels, source.downsample)))
-    return float((there > 0).mean() if onto is None else (there == onto).mean())
+def _commonest(numbers: NDArray[np.int64]) -> int:
+    return int(np.bincount(numbers).argmax())
