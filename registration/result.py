@@ -170,6 +170,18 @@ class Residual:
     p90_um: Number
 
 
+@dataclass(frozen=True, slots=True)
+class LostArea:
+    """A connected area of tissue that matches nothing, while the rest does."""
+
+    share: Number
+    """Of the places that were looked at."""
+    x: Number
+    y: Number
+    """Its middle in level-0 pixels of the fixed slide."""
+    matched_fraction: Number
+
+
 @dataclass(frozen=True)
 class Quality:
     """All that is measured of one registration."""
@@ -181,6 +193,8 @@ class Quality:
     """Share of the fixed slide's tissue that has no source on the moving slide."""
     tre: dict[str, ErrorSummary]
     """Landmark errors ``before``, ``after_projective`` and ``after_all``, where truth was given."""
+    lost: LostArea | None = None
+    """The largest area without evidence, where there is one to speak of."""
 
 
 Ring = tuple[tuple[Number, Number], ...]

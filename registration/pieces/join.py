@@ -21,6 +21,7 @@ from registration.residual_map import ResidualMap
 from registration.result import (
     BlockRecord,
     Folding,
+    LostArea,
     PieceRecord,
     PieceStatus,
     Quality,
@@ -71,7 +72,7 @@ def result_on_slides(
             replace(block, x=block.x + fixed.x, y=block.y + fixed.y, piece=planned.number)
             for block in blocks
         ),
-        quality,
+        replace(quality, lost=_lost_on_slide(quality.lost, fixed)),
         replace(places, points=places.points + corner(fixed)),
         judged[0],
         tuple(judged[1]),
@@ -225,6 +226,10 @@ def _step_on_slides(step: Transform, fixed: Box, moving: Box) -> Transform:
     assert isinstance(step, DisplacementField)
     x, y = step.origin
     return DisplacementField((x + fixed.x, y + fixed.y), step.spacing, step.coefficients)
+
+
+def _lost_on_slide(lost: LostArea | None, fixed: Box) -> LostArea | None:
+    return lost and replace(lost, x=lost.x + fixed.x, y=lost.y + fixed.y)
 
 
 def _outlines(pieces: Pieces, part: PiecePart, reach_um: float) -> tuple[np.ndarray, ...]:

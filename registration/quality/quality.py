@@ -18,6 +18,7 @@ from registration.geometry import Box, Points, Size, mesh
 from registration.landmarks.landmarks import Landmarks
 from registration.nonrigid.grid import BlockGrid
 from registration.pair import Pair
+from registration.quality.areas import lost_area
 from registration.quality.residual import ResidualTask, measure_residual
 from registration.quality.seams import seams
 from registration.residual_map import ResidualMap
@@ -114,6 +115,7 @@ def measure(
         tre={}
         if truth is None
         else landmark_errors(stages.pair, stages.start, stages.chain, truth),
+        lost=lost_area(places),
     )
     return quality, places
 

@@ -35,6 +35,12 @@ def verdict_of(
         doubts.append("too little tissue to measure the residual shift")
     else:
         _weigh_residual(residual, failures, doubts)
+    if quality.lost is not None:
+        lost = quality.lost
+        doubts.append(
+            f"a connected area of {100 * lost.share:.0f} % of the tissue, around x = {lost.x:.0f}, "
+            f"y = {lost.y:.0f} px, matches nothing while the rest does"
+        )
     if quality.filled_fraction > MUCH_FILLED:
         share = 100 * quality.filled_fraction
         doubts.append(f"{share:.0f} % of the tissue has no counterpart on the moving slide")
