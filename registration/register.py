@@ -34,6 +34,7 @@ from registration.nonrigid.coarse_pass import coarse_field
 from registration.nonrigid.elastix import warm_up, write_transform_file
 from registration.nonrigid.grid import BlockGrid
 from registration.pair import Pair
+from registration.pieces.drawn import DrawnPair
 from registration.pieces.join import (
     PieceResult,
     landmarks_of,
@@ -86,6 +87,18 @@ class RunOptions:
     truth: Landmarks | None = None
     """Pairs that only score the result."""
     image: ImageFormat | None = "tiff"
+    drawn: DrawnPair | None = None
+    """Outlines of pieces that a person drew."""
+
+    @property
+    def described(self) -> list[Any]:
+        """All of it as plain values, for a hash."""
+        pairs = [
+            given and [given.names, given.he, given.ihc, given.enabled, *(given.pieces or ())]
+            for given in (self.truth, self.landmarks)
+        ]
+        drawn = self.drawn and [side and side.described for side in (self.drawn.he, self.drawn.ihc)]
+        return [*pairs, self.image, drawn]
 
 
 @dataclass(frozen=True)
@@ -146,18 +159,10 @@ def register_pair(
 
 def run_key(pair: Pair, settings: RegistrationSettings, options: RunOptions) -> str:
     """Return the hash of all that a result depends on."""
-    truth, landmarks = (
-        None
-        if given is None
-        else [given.names, given.he, given.ihc, given.enabled, *(given.pieces or ())]
-        for given in (options.truth, options.landmarks)
-    )
     slides = [
         [record.hash, record.mpp] for record in (SlideRecord.of(pair.he), SlideRecord.of(pair.ihc))
     ]
-    return settings_hash(
-        KEY_VERSION, slides, pair.moving, asdict(settings), landmarks, truth, options.image
-    )
+    return settings_hash(KEY_VERSION, slides, pair.moving, asdict(settings), *options.described)
 
 
 def finished_key(folder: Path) -> str | None:
@@ -195,7 +200,8 @@ def _start(job: _Job, tissue: TissueMap) -> InitialAlignment | PiecePlan:
     """Return the start of the slide; the paper's recipe knows no pieces."""
     if job.settings.recipe == "paper":
         return choose_alignment(job.pair, job.options.landmarks, job.folder)
-    return choose_starts(job.pair, job.options.landmarks, job.folder, tissue)
+    options = job.options
+    return choose_starts(job.pair, options.landmarks, job.folder, tissue, options.drawn)
 
 
 def _whole(job: _Job, start: InitialAlignment, tissue: TissueMap) -> Registration:

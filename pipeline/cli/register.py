@@ -71,6 +71,14 @@ def register(
         str | None,
         typer.Option(metavar="FILE", help="Pairs that only score the result (same formats)."),
     ] = None,
+    pieces: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Outlines drawn in QuPath (GeoJSON) with classes piece 1, piece 2, control, "
+            "exclude; of both slides as HE.geojson,IHC.geojson.",
+        ),
+    ] = None,
     settings: RegisterSettings = RegisterSettings(),
     workers: WorkerCount = None,
     scheduler: Scheduler = None,
@@ -95,6 +103,7 @@ def register(
         settings=settings.model_copy(update={"image": "none"}) if no_image else settings,
         landmarks=landmarks,
         truth=truth,
+        pieces=pieces,
         mpp_he=mpp_he,
         mpp_ihc=mpp_ihc,
         overwrite=overwrite,

@@ -112,6 +112,7 @@ class Cohort:
             settings=self.manifest.register_,
             landmarks=case.landmarks,
             truth=case.truth,
+            pieces=case.pieces,
             mpp_he=case.mpp_he,
             mpp_ihc=case.mpp_ihc,
             overwrite=True,

@@ -20,6 +20,7 @@ FILES = {
     "ihc": "IHC slide",
     "landmarks": "landmarks file",
     "truth": "truth file",
+    "pieces": "outlines",
 }
 
 

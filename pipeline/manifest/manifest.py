@@ -59,6 +59,8 @@ class Case(Settings):
     """Picked pairs; without them the start is found automatically."""
     truth: LandmarkFiles | None = None
     """Pairs that only score the registration."""
+    pieces: LandmarkFiles | None = None
+    """Outlines of pieces, control tissue and what to exclude, drawn in QuPath."""
     mpp_he: Mpp | None = None
     mpp_ihc: Mpp | None = None
     flip: bool | None = None
@@ -162,7 +164,9 @@ def _absolute(manifest: Manifest, base: Path) -> Manifest:
     """Return the manifest with absolute paths."""
 
     def files(text: str | None) -> str | None:
-        return None if text is None else ",".join(str(base / part) for part in text.split(","))
+        if text is None:
+            return None
+        return ",".join(str(base / part) if part else "" for part in text.split(","))
 
     cases = [
         case.model_copy(
@@ -171,6 +175,7 @@ def _absolute(manifest: Manifest, base: Path) -> Manifest:
                 "ihc": base / case.ihc,
                 "landmarks": files(case.landmarks),
                 "truth": files(case.truth),
+                "pieces": files(case.pieces),
             }
         )
         for case in manifest.cases

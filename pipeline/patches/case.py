@@ -42,14 +42,10 @@ def is_failure(excluded: str) -> bool:
 
 
 def exclusion(registration: Registration) -> str | None:
-    """Return why a run may not enter a dataset; a person's review overrules the verdict.
-
-    Of several pieces one that failed is left out alone.
-    """
+    """Return why a run may not enter a dataset; a person's review overrules the verdict."""
     if registration.review in BY_PERSON:
         return BY_PERSON[registration.review]
-    usable = any(piece.verdict in ("pass", "review") for piece in registration.pieces)
-    if registration.verdict == "fail" and registration.review != "accepted" and not usable:
+    if registration.verdict == "fail" and registration.review != "accepted":
         return f"registration {FAILED}{'; '.join(registration.reasons)}"
     return None
 

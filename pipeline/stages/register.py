@@ -15,6 +15,7 @@ from registration.execution import Progress, usable_cores, workers
 from registration.files.commands import typed
 from registration.landmarks.landmarks import Landmarks, Moving, parse_landmark_argument
 from registration.pair import Pair
+from registration.pieces.drawn import parse_drawn_argument
 from registration.recipes import fine_pass
 from registration.register import RunOptions, finished_key, register_pair, run_key
 from registration.registered_slide import SUFFIXES, ImageFormat
@@ -35,6 +36,8 @@ class RegisterRequest:
     settings: RegisterSettings = RegisterSettings()
     landmarks: str | None = None
     truth: str | None = None
+    pieces: str | None = None
+    """Outlines that a person drew."""
     mpp_he: float | None = None
     mpp_ihc: float | None = None
     overwrite: bool = False
@@ -54,8 +57,9 @@ def run_request(
     """
     from pipeline.report.registration import REPORT_NAME, write_report
 
-    settings, options = request.settings.registration, _options(request)
+    settings = request.settings.registration
     with _open(request) as pair:
+        options = _options(request, pair)
         key = run_key(pair, settings, options)
         _check_folder(request, pair, key)
         if finished_key(request.out) == key:
@@ -89,8 +93,9 @@ def expected_key(request: RegisterRequest) -> str:
 
     Raises what opening the slides raises.
     """
-    settings, options = request.settings.registration, _options(request)
+    settings = request.settings.registration
     with _open(request) as pair:
+        options = _options(request, pair)
         return run_key(pair, settings, options)
 
 
@@ -99,8 +104,9 @@ def plan(request: RegisterRequest) -> dict[str, object]:
 
     Raises what :func:`run_request` would refuse.
     """
-    settings, options = request.settings.registration, _options(request)
+    settings = request.settings.registration
     with _open(request) as pair:
+        options = _options(request, pair)
         key = run_key(pair, settings, options)
         _check_folder(request, pair, key)
         fixed = pair.fixed_slide
@@ -121,11 +127,12 @@ def plan(request: RegisterRequest) -> dict[str, object]:
         }
 
 
-def _options(request: RegisterRequest) -> RunOptions:
+def _options(request: RegisterRequest, pair: Pair) -> RunOptions:
     return RunOptions(
         landmarks=_pairs(request.landmarks, 4),
         truth=_pairs(request.truth, 1),
         image=request.image,
+        drawn=None if request.pieces is None else parse_drawn_argument(request.pieces, pair),
     )
 
 
@@ -216,7 +223,7 @@ def _differences(request: RegisterRequest, pair: Pair) -> str:
         ("registered slide", there.image, request.image and f"registered{SUFFIXES[request.image]}"),
     ]
     words = [f"{what}: {old} there, {new} here" for what, old, new in found if old != new]
-    return "; ".join(words) or "landmarks, truth or the program's version"
+    return "; ".join(words) or "landmarks, truth, pieces or the program's version"
 
 
 def _make_room(request: RegisterRequest, key: str) -> None:
@@ -229,8 +236,9 @@ def _make_room(request: RegisterRequest, key: str) -> None:
 
 
 def _landmark_files(request: RegisterRequest) -> set[Path]:
-    """Return the files that ``--landmarks`` and ``--truth`` may name, however it is written."""
-    given = [text for text in (request.landmarks, request.truth) if text is not None]
+    """Return the files that the options may name, however it is written."""
+    inputs = (request.landmarks, request.truth, request.pieces)
+    given = [text for text in inputs if text is not None]
     return {Path(part.strip()).resolve() for text in given for part in (text, *text.split(","))}
 
 

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from registration.geometry import Box, Points
+from registration.geometry import Box, Points, Size
+from registration.pieces.drawn import DrawnPieces, mask_of
 from registration.stain import Mask
 from registration.tissue import TissueMap
 
@@ -44,6 +45,8 @@ LABEL_FILL = 0.96
 """What lies along the slide's edge and fills a rectangle is no tissue: edges of glass, labels."""
 
 MOST_PIECES = 60
+LEFT_OUT = 255
+"""Label of tissue that a person marked as control or to be left out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,9 +58,15 @@ class Pieces:
     """Level-0 pixels per pixel of the labels."""
     mpp: float
     """Micrometres per level-0 pixel."""
+    names: tuple[str, ...] = ()
+    """What a person called the first of them."""
 
     def __len__(self) -> int:
-        return int(self.labels.max(initial=0))
+        return int(self.labels[self.labels < LEFT_OUT].max(initial=0))
+
+    def name(self, number: int) -> str:
+        """Return what a person called a piece, empty for one that was found."""
+        return self.names[number - 1] if number <= len(self.names) else ""
 
     @property
     def numbers(self) -> range:
@@ -71,7 +80,7 @@ class Pieces:
     @cached_property
     def areas_um2(self) -> NDArray[np.float64]:
         """``(N,)`` tissue of each piece."""
-        counts = np.bincount(self.labels.ravel(), minlength=len(self) + 1)[1:]
+        counts = np.bincount(self.labels.ravel(), minlength=LEFT_OUT + 1)[1 : len(self) + 1]
         return np.asarray(counts * (self.downsample * self.mpp) ** 2, np.float64)
 
     def box(self, number: int) -> Box:
@@ -108,16 +117,39 @@ class Pieces:
         where = np.floor((points + 0.5) / self.downsample).astype(np.int64)
         columns, rows = np.clip(where, 0, [width - 1, height - 1]).T
         inside = ((where >= 0) & (where < [width, height])).all(axis=1)
-        return np.where(inside, self.labels[rows, columns], 0).astype(np.int64)
+        found = np.where(inside, self.labels[rows, columns], 0).astype(np.int64)
+        return np.where(found == LEFT_OUT, 0, found)
 
 
-def find_pieces(tissue: TissueMap, mpp: float) -> Pieces:
-    """Find the pieces in the tissue of a slide of ``mpp`` µm per level-0 pixel."""
+def find_pieces(tissue: TissueMap, mpp: float, drawn: DrawnPieces | None = None) -> Pieces:
+    """Find the pieces in the tissue of a slide of ``mpp`` µm per level-0 pixel.
+
+    Pieces that a person drew come first; what they leave of the tissue is searched.
+    """
     step = math.ceil(max(tissue.mask.shape) / LONGEST_SIDE_PX)
     mask = _reduced(tissue.mask, step)
     downsample = tissue.downsample * step
-    pixel_um = mpp * downsample
-    mask &= ~_thin(mask, THINNEST_UM / pixel_um)
+    fixed = _drawn_labels(mask, downsample, drawn)
+    labels = _found(mask & (fixed == 0), mpp * downsample)
+    names = tuple(drawn.pieces) if drawn else ()
+    labels[labels > 0] += len(names)
+    return Pieces(np.where(fixed > 0, fixed, labels), downsample, mpp, names)
+
+
+def _drawn_labels(mask: Mask, downsample: float, drawn: DrawnPieces | None) -> Labels:
+    """Return the labels of tissue that a person outlined."""
+    labels = np.zeros(mask.shape, np.uint8)
+    if drawn is not None:
+        size = Size(mask.shape[1], mask.shape[0])
+        for number, outlines in enumerate(drawn.pieces.values(), 1):
+            labels[mask & mask_of(outlines, size, downsample)] = number
+        labels[mask & mask_of(drawn.left_out, size, downsample)] = LEFT_OUT
+    return labels
+
+
+def _found(mask: Mask, pixel_um: float) -> Labels:
+    """Return the pieces in a mask of ``pixel_um`` µm per pixel."""
+    mask = mask & ~_thin(mask, THINNEST_UM / pixel_um)
     side_um = math.sqrt(float(mask.sum())) * pixel_um
     join_px = min(JOIN_UM, JOIN_SHARE * side_um) / pixel_um
     parts, count = ndimage.label(_closed(mask, join_px / 2), np.ones((3, 3)))
@@ -127,7 +159,7 @@ def find_pieces(tissue: TissueMap, mpp: float) -> Pieces:
     for part in np.flatnonzero(areas):
         if _is_edge(parts == part):
             areas[part] = 0
-    return Pieces(_numbered(parts, areas, pixel_um, join_px), downsample, mpp)
+    return _numbered(parts, areas, pixel_um, join_px)
 
 
 def _numbered(

@@ -40,8 +40,6 @@ REACH_UM = 400.0
 OUTLINE_UM = 15.0
 """Outlines are drawn this far around the tissue."""
 
-WORST_FIRST: tuple[Verdict, ...] = ("fail", "review", "pass")
-
 
 @dataclass(frozen=True, eq=False)
 class PieceResult:
@@ -156,8 +154,14 @@ def start_of(results: Sequence[PieceResult]) -> StartRecord:
 def verdict_of_pieces(
     results: Sequence[PieceResult], lone: Sequence[LonePiece]
 ) -> tuple[Verdict, list[str]]:
-    """Return the slide's verdict: its worst piece's; tissue that may lack its partner needs a look."""
-    verdict = min((result.verdict for result in results), key=WORST_FIRST.index)
+    """Return the slide's verdict: it passes only if every piece does, and fails only if all do.
+
+    Tissue that may have a partner which could not be confirmed needs a look.
+    """
+    verdicts = {result.verdict for result in results}
+    verdict: Verdict = "review"
+    if len(verdicts) == 1:
+        verdict = verdicts.pop()
     reasons = [
         f"piece {result.planned.number}: {reason}"
         for result in results

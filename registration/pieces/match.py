@@ -140,9 +140,11 @@ def _promise(
 ) -> dict[Pair, list[Candidate]]:
     """Return rough alignments of all pairs that may be the same, best first."""
     found = {}
+    paired = {part.name for part in fixed} & {part.name for part in moving} - {""}
     for i, one in enumerate(fixed):
         for j, other in enumerate(moving):
-            if comparable(one, other):
+            named = one.name in paired or other.name in paired
+            if one.name == other.name if named else comparable(one, other):
                 views = piece_views(one, other)
                 found[i, j] = search(*views, KEPT, (1.0,), turns(*views))
     return found

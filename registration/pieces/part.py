@@ -145,9 +145,12 @@ class PiecePart:
     """Of the pieces on their slide."""
     slide: SlidePart
     tissue_um2: float
+    name: str = ""
+    """What a person called it."""
 
 
 def piece_part(slide: Slide, pieces: Pieces, numbers: tuple[int, ...]) -> PiecePart:
     """Return some pieces of a slide as one part."""
     area = sum(float(pieces.areas_um2[number - 1]) for number in numbers)
-    return PiecePart(numbers, slide_part(slide, pieces, numbers), area)
+    name = pieces.name(numbers[0])
+    return PiecePart(numbers, slide_part(slide, pieces, numbers), area, name)

@@ -19,6 +19,7 @@ from registration.errors import LandmarkError, StartError
 from registration.geometry import Box, mesh
 from registration.landmarks.landmarks import MINIMUM_PAIRS, Landmarks, Moving
 from registration.pair import Pair
+from registration.pieces.drawn import DrawnPair, DrawnPieces
 from registration.pieces.find import Pieces, find_pieces
 from registration.pieces.frames import between_parts, corner, landed, on_slides
 from registration.pieces.match import Match, Matching, match_pieces
@@ -40,24 +41,34 @@ SAME_START_SHARE = 0.005
 
 
 def choose_starts(
-    pair: Pair, landmarks: Landmarks | None, folder: Path, tissue: TissueMap
+    pair: Pair,
+    landmarks: Landmarks | None,
+    folder: Path,
+    tissue: TissueMap,
+    drawn: DrawnPair | None = None,
 ) -> InitialAlignment | PiecePlan:
     """Return the start of the whole slide, or of each of its pieces.
 
-    ``tissue`` is that of the fixed slide. Raises :class:`StartError` where nothing is confirmed.
+    ``tissue`` is that of the fixed slide; what a person drew is always a matter of pieces. Raises
+    :class:`StartError` where nothing is confirmed.
     """
-    scene = _Scene(pair, tissue)
+    scene = _Scene(pair, tissue, drawn)
     if not scene.has_several:
         return choose_alignment(pair, landmarks, folder)
     if landmarks is not None:
         return _picked(scene, landmarks, folder)
     matching = match_pieces(scene.fixed_parts, scene.moving_parts)
-    if scene.may_move_together(matching.matches):
+    if drawn is None and scene.may_move_together(matching.matches):
         whole, refused = _whole(pair, None, folder)
         if not matching.matches and refused is not None:
             raise refused
         if whole is not None and (not matching.matches or scene.serves(whole.transform)):
             return whole
+    if not matching.matches:
+        reasons = "; ".join(dict.fromkeys(r for m in matching.refused for r in m.start.reasons))
+        raise StartError(
+            f"no piece could be confirmed on both slides: {reasons or 'none is alike'}"
+        )
     return scene.planned(matching)
 
 
@@ -110,21 +121,30 @@ class _Scene:
 
     pair: Pair
     tissue: TissueMap
+    drawn: DrawnPair | None = None
+
+    def _drawn_on(self, fixed: bool) -> DrawnPieces | None:
+        """Return what was drawn on one of the slides."""
+        if self.drawn is None:
+            return None
+        return self.drawn.ihc if fixed == (self.pair.moving == "he") else self.drawn.he
 
     @cached_property
     def fixed(self) -> Pieces:
         """The pieces of the fixed slide."""
-        return find_pieces(self.tissue, self.pair.fixed_slide.mpp)
+        return find_pieces(self.tissue, self.pair.fixed_slide.mpp, self._drawn_on(fixed=True))
 
     @cached_property
     def moving(self) -> Pieces:
         """The pieces of the moving slide."""
         slide = self.pair.moving_slide
-        return find_pieces(TissueMap.of(slide), slide.mpp)
+        return find_pieces(TissueMap.of(slide), slide.mpp, self._drawn_on(fixed=False))
 
     @property
     def has_several(self) -> bool:
         """Whether one of the slides shows more than one piece, and the other any."""
+        if self.drawn is not None:
+            return True
         return (
             min(len(self.fixed), len(self.moving)) > 0
             and max(len(self.fixed), len(self.moving)) > 1
@@ -144,14 +164,14 @@ class _Scene:
 
     def serves(self, transform: Projective) -> bool:
         """Return whether one alignment of the slides holds for every piece on its own."""
-        landed = all(
+        on_tissue = all(
             landed(self.fixed, n, transform, self.moving) >= SERVED_SHARE
             for n in self.fixed.numbers
         ) and all(
             landed(self.moving, n, transform.inverse, self.fixed) >= SERVED_SHARE
             for n in self.moving.numbers
         )
-        return landed and all(self._holds(part, transform) for part in self.fixed_parts)
+        return on_tissue and all(self._holds(part, transform) for part in self.fixed_parts)
 
     def _holds(self, part: PiecePart, transform: Projective) -> bool:
         """Return whether an alignment of the slides is confirmed on one piece alone.

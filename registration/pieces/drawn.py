@@ -1,0 +1,124 @@
+"""Outlines that a person drew, in QuPath for instance: pieces, control tissue, what to leave out."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from registration.errors import LandmarkError
+from registration.geometry import Size
+from registration.landmarks.geojson import PIXEL_CENTER, features, read_geojson
+from registration.pair import Pair
+from registration.piece_map import Outlines
+from registration.stain import Mask
+from registration.tissue import TissueMap
+
+CLASSES = "piece 1, piece 2 and so on, control, or exclude"
+CLEARLY = 1.2
+"""Outlines belong to the slide on whose tissue they lie by this factor more than on the other's."""
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnPieces:
+    """What was drawn on one slide, in its level-0 pixels."""
+
+    pieces: dict[str, Outlines]
+    """By their names, ``piece 1`` and so on."""
+    left_out: Outlines
+    """Control tissue and what is to be excluded."""
+
+    @property
+    def every(self) -> Outlines:
+        """All that was drawn."""
+        return tuple(o for outlines in self.pieces.values() for o in outlines) + self.left_out
+
+    @property
+    def described(self) -> list[Any]:
+        """All of it as plain values, for a hash."""
+        return [*self.pieces, *self.every]
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnPair:
+    """What was drawn on each of two slides."""
+
+    he: DrawnPieces | None = None
+    ihc: DrawnPieces | None = None
+
+
+def parse_drawn_argument(text: str, pair: Pair) -> DrawnPair:
+    """Read what a user gives for ``--pieces``: one file, or ``HE.geojson,IHC.geojson``.
+
+    One side may be empty; a single file belongs to the slide whose tissue it lies on. Raises
+    :class:`LandmarkError` for unreadable files, unknown classes, and where that cannot be told.
+    """
+    if "," in text and not Path(text).exists():
+        he, ihc = (part.strip() for part in text.split(",", 1))
+        return DrawnPair(*(read_drawn(Path(part)) if part else None for part in (he, ihc)))
+    drawn = read_drawn(Path(text))
+    on_he, on_ihc = (_on_tissue(drawn, slide) for slide in (pair.he, pair.ihc))
+    if max(on_he, on_ihc) < CLEARLY * min(on_he, on_ihc):
+        raise LandmarkError(
+            f"{text}: its outlines may be of either slide; give it as --pieces '{text},' for the "
+            f"H&E slide or --pieces ',{text}' for the IHC slide"
+        )
+    return DrawnPair(he=drawn) if on_he > on_ihc else DrawnPair(ihc=drawn)
+
+
+def read_drawn(path: Path) -> DrawnPieces:
+    """Read the outlines of one slide. Raises :class:`LandmarkError` naming file and feature."""
+    pieces: dict[str, Outlines] = {}
+    left_out: Outlines = ()
+    for number, feature in enumerate(features(read_geojson(path)), start=1):
+        name, outlines = _class_of(feature), _outlines_of(feature)
+        if not outlines:
+            raise LandmarkError(f"{path}, feature {number}: expected a closed outline")
+        if name in ("control", "exclude"):
+            left_out += outlines
+        elif re.fullmatch(r"piece \d+", name):
+            pieces[name] = pieces.get(name, ()) + outlines
+        else:
+            raise LandmarkError(
+                f"{path}, feature {number}: its class is {name!r}; expected {CLASSES}"
+            )
+    return DrawnPieces(pieces, left_out)
+
+
+def mask_of(outlines: Outlines, size: Size, downsample: float) -> Mask:
+    """Return what lies inside outlines, on a plane of ``size`` pixels of ``downsample``."""
+    plane = np.zeros(size.shape, np.uint8)
+    drawn = [np.rint((p + 0.5) / downsample - 0.5).astype(np.int32) for p in outlines]
+    if drawn:
+        cv2.fillPoly(plane, drawn, 1)
+    return np.asarray(plane > 0)
+
+
+def _class_of(feature: dict[str, Any]) -> str:
+    """Return the class that QuPath gives a feature, or else its name."""
+    properties = feature.get("properties") or {}
+    kind = properties.get("classification") or {}
+    return str(kind.get("name") or properties.get("name") or "").strip().lower()
+
+
+def _outlines_of(feature: dict[str, Any]) -> Outlines:
+    """Return the rings of a polygon or of several; holes are rings too."""
+    geometry = feature.get("geometry") or {}
+    if geometry.get("type") not in ("Polygon", "MultiPolygon"):
+        return ()
+    coordinates = geometry["coordinates"]
+    polygons = [coordinates] if geometry["type"] == "Polygon" else coordinates
+    rings = [ring for polygon in polygons for ring in polygon]
+    return tuple(np.array(ring, np.float64)[:, :2] - PIXEL_CENTER for ring in rings)
+
+
+def _on_tissue(drawn: DrawnPieces, slide: Any) -> float:
+    """Return the share of outlines that is tissue of a slide; 0 where they leave it."""
+    tissue = TissueMap.of(slide)
+    height, width = tissue.mask.shape
+    inside = mask_of(drawn.every, Size(width, height), tissue.downsample)
+    return float(tissue.mask[inside].mean()) if inside.any() else 0.0
