@@ -49,8 +49,8 @@ def to_rgb(pixels: NDArray[Any], samples: Samples) -> Image:
 
 def eight_bit(pixels: NDArray[Any], most: int) -> Image:
     """Scale ``0 .. most`` to ``0 .. 255``."""
-    if most == 255:
-        return np.asarray(np.minimum(pixels, 255), np.uint8)
+    if most == 255 and pixels.dtype == np.uint8:
+        return pixels
     return np.asarray(np.minimum(pixels * (255.0 / most) + 0.5, 255), np.uint8)
 
 
