@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from registration.landmarks.landmarks import Moving
+from registration.slides.mpp import question_scales
 from registration.slides.slide import Slide
 
 
@@ -15,6 +16,12 @@ class Pair:
     he: Slide
     ihc: Slide
     moving: Moving = "he"
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What makes the scales of the two slides implausible together, one sentence each."""
+        he, ihc = self.he, self.ihc
+        return question_scales((he.path.name, ihc.path.name), (he.mpp, ihc.mpp))
 
     @property
     def fixed_slide(self) -> Slide:

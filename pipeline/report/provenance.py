@@ -122,7 +122,7 @@ def _input(registration: Registration, pair: Pair, stain: str) -> InputRow:
         record=record,
         vendor=slide.vendor,
         extent=f"{width:.1f} × {height:.1f} mm",
-        warnings=slide.warnings,
+        warnings=slide.warnings + pair.doubts,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,6 +23,7 @@ from registration.registered_slide import SUFFIXES, ImageFormat
 from registration.result import LANDMARKS_NAME, RECORD_NAME, Registration, SlideRecord
 from registration.slides.slide import Slide, open_slide
 
+LOG = logging.getLogger(__name__)
 BYTES_PER_OUTPUT_PIXEL = 0.35
 """JPEG of quality 85 with its pyramid, measured on synthetic slides; real ones are smaller."""
 
@@ -59,6 +61,8 @@ def run_request(
 
     settings = request.settings.registration
     with _open(request) as pair:
+        for warning in _warnings(pair):
+            LOG.warning(warning)
         options = _options(request, pair)
         key = run_key(pair, settings, options)
         _check_folder(request, pair, key)
@@ -116,6 +120,7 @@ def plan(request: RegisterRequest) -> dict[str, object]:
         return {
             "H&E": _described(pair, "he"),
             "IHC": _described(pair, "ihc"),
+            **({"warnings": " ".join(odd)} if (odd := _warnings(pair)) else {}),
             "moving": request.settings.moving,
             "start": "picked landmarks" if options.landmarks else "automatic landmarks",
             "blocks": f"{step.rows} x {step.columns} at {step.mpp:.2f} µm/px",
@@ -161,6 +166,11 @@ def _open(request: RegisterRequest) -> Iterator[Pair]:
             raise SlideError("\n".join(problems))
         he, ihc = slides
         yield Pair(he, ihc, request.settings.moving)
+
+
+def _warnings(pair: Pair) -> tuple[str, ...]:
+    """Return what is odd about the slides of a pair."""
+    return (*pair.he.warnings, *pair.ihc.warnings, *pair.doubts)
 
 
 def _described(pair: Pair, stain: Moving) -> str:

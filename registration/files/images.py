@@ -106,6 +106,8 @@ def _opened(path: Path) -> Iterator[PillowImage.Image]:
         raise SlideError(explain(path, "not an image"))
     with refusing(path), opener(path) as image:
         _refuse_giants(path, image.size)
+        if (count := getattr(image, "n_frames", 1)) > 1:
+            raise SlideError(f"{path} holds {count} pictures; export the one that is meant.")
         yield image
 
 
@@ -125,7 +127,7 @@ def _rgb(path: Path, image: PillowImage.Image) -> Image:
         # Pillow keeps the upper byte of each sample.
         _check_range(path, 256 * int(pixels[..., :3].max(initial=0)))
     samples = Samples(3, 255, alpha=3 if has_alpha else None)
-    if is_opacity_void(pixels, samples):
+    if is_opacity_void([pixels], samples):
         samples = Samples(3, 255)
     return to_rgb(pixels, samples)
 

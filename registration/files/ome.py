@@ -43,6 +43,7 @@ class OmeImage:
     significant_bits: int | None
     physical_size: tuple[str | None, str | None]
     units: tuple[str, str]
+    objective_power: float | None
 
 
 def ome_images(xml: str) -> tuple[OmeImage, ...]:
@@ -51,8 +52,13 @@ def ome_images(xml: str) -> tuple[OmeImage, ...]:
         root = ElementTree.fromstring(LONE_AMPERSAND.sub("&amp;", xml).encode("utf-8", "replace"))
     except ElementTree.ParseError:
         return ()
+    powers = {
+        objective.get("ID"): positive(objective.get("NominalMagnification"))
+        for instrument in _children(root, "Instrument")
+        for objective in _children(instrument, "Objective")
+    }
     return tuple(
-        _image(image.get("Name") or "", pixels)
+        _image(image, pixels, powers)
         for image in _children(root, "Image")
         for pixels in _children(image, "Pixels")
     )
@@ -83,20 +89,26 @@ def positive(text: object) -> float | None:
     return value if 0 < value < float("inf") else None
 
 
-def _image(name: str, pixels: ElementTree.Element) -> OmeImage:
-    """Read one image."""
+def _image(
+    image: ElementTree.Element,
+    pixels: ElementTree.Element,
+    powers: dict[str | None, float | None],
+) -> OmeImage:
+    """Read one image; ``powers`` are the magnifications of the objectives by their ids."""
     planes = 1
     for axis in "CZT":
         planes *= _whole(pixels.get(f"Size{axis}")) or 1
     first = next(iter(_children(pixels, "TiffData")), None)
+    used = next(iter(_children(image, "ObjectiveSettings")), None)
     return OmeImage(
-        name=name,
+        name=image.get("Name") or "",
         size=(_whole(pixels.get("SizeX")), _whole(pixels.get("SizeY"))),
         ifd=None if first is None else _whole(first.get("IFD", "0")),
         planes=planes,
         significant_bits=_whole(pixels.get("SignificantBits")),
         physical_size=(pixels.get("PhysicalSizeX"), pixels.get("PhysicalSizeY")),
         units=(pixels.get("PhysicalSizeXUnit", "µm"), pixels.get("PhysicalSizeYUnit", "µm")),
+        objective_power=None if used is None else powers.get(used.get("ID")),
     )
 
 

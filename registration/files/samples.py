@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,12 +65,17 @@ def on_white(rgba: NDArray[np.uint8]) -> Image:
     return blended.astype(np.uint8)
 
 
-def is_opacity_void(pixels: NDArray[Any], samples: Samples) -> bool:
-    """Return whether an image would vanish: an opacity of 0 everywhere, over colours that vary."""
-    if samples.alpha is None or pixels[..., samples.alpha].any():
+def is_opacity_void(parts: Sequence[NDArray[Any]], samples: Samples) -> bool:
+    """Return whether an image would vanish: an opacity of 0 everywhere, over colours that vary.
+
+    ``parts`` are its samples, ``(h, w, n)`` each.
+    """
+    if samples.alpha is None or any(part[..., samples.alpha].any() for part in parts):
         return False
-    colours = pixels[..., : samples.colours]
-    return bool(colours.size) and bool(colours.min() != colours.max())
+    colours = [part[..., : samples.colours] for part in parts if part.size]
+    return bool(colours) and min(part.min() for part in colours) != max(
+        part.max() for part in colours
+    )
 
 
 def unused_bits(highest: int, bits: int) -> str | None:

@@ -127,20 +127,19 @@ class TiffImage:
 
     def _settle_samples(self, main: tifffile.TiffPage) -> None:
         """Find the samples' meaning; look at some of them for what the file does not say."""
-        samples, declared = _samples(main), _declared_bits(main, self.described)
-        bits = int(main.bitspersample)
-        if samples.alpha is not None or bits == 16 != declared:
-            looked_at = self._some_samples(self.pages[-1], samples)
+        samples, bits = _samples(main), int(main.bitspersample)
+        declared = _declared_bits(main, self.described) or (None if bits == 16 else bits)
+        if samples.alpha is not None or declared != bits:
+            looked_at = self._some_samples(self.pages[-1])
             highest = max((int(pixels.max(initial=0)) for pixels in looked_at), default=0)
-            if all(is_opacity_void(pixels, samples) for pixels in looked_at) and looked_at:
+            if is_opacity_void(looked_at, samples):
                 self._warn("its opacity is 0 everywhere and left out")
                 samples = _samples(main, with_alpha=False)
-            if bits == 16:
-                used = max(declared or 16, highest.bit_length())
-                samples = _samples(main, samples.alpha is not None, 2**used - 1)
-                reason = unused_bits(highest, 16) if declared is None else None
-                if reason is not None:
-                    raise SlideError(f"{self._path}: {reason}")
+            used = max(declared or bits, highest.bit_length())
+            samples = _samples(main, samples.alpha is not None, 2**used - 1)
+            reason = unused_bits(highest, bits) if declared is None else None
+            if reason is not None:
+                raise SlideError(f"{self._path}: {reason}")
         if main.samplesperpixel > samples.colours + (samples.alpha is not None):
             self._warn("its samples beyond colour are no opacity and left out")
         self.samples = samples
@@ -159,7 +158,7 @@ class TiffImage:
                 f"{main.imagewidth} x {main.imagelength} px"
             )
 
-    def _some_samples(self, page: tifffile.TiffPage, samples: Samples) -> list[NDArray[Any]]:
+    def _some_samples(self, page: tifffile.TiffPage) -> list[NDArray[Any]]:
         """Return the samples of tiles from all over a level."""
         count = len(page.dataoffsets)
         step = max(1, count // SAMPLED_SEGMENTS)
@@ -379,7 +378,7 @@ def _check_planes(
         planes = max(planes, values // math.prod(main.shape)) if "truncated" in text else planes
     if planes > 1:
         raise SlideError(
-            f"{path} holds {planes} planes, not one RGB image. Export it as 8-bit RGB."
+            f"{path} holds {planes} planes of one size, not one RGB image. Export it as 8-bit RGB."
         )
 
 
@@ -414,11 +413,14 @@ def _palette(page: tifffile.TiffPage) -> Image | None:
 
 
 def _declared_bits(page: tifffile.TiffPage, described: OmeImage | None) -> int | None:
-    """Return how many bits of a sample count, where the file says it."""
+    """Return how many bits of a sample count, where the file says it.
+
+    TIFF's tags state the highest value that occurs, which tells nothing new of 8 bits.
+    """
     bits = int(page.bitspersample)
     if described is not None and described.significant_bits:
         return min(described.significant_bits, bits)
-    for tag in (281, 341):
+    for tag in (281, 341) if bits > 8 else ():
         value = page.tags.valueof(tag)
         values = value if isinstance(value, tuple) else (value,)
         if all(isinstance(one, int | float) and 1 <= one < 2**bits for one in values):

@@ -26,5 +26,5 @@ def not_brightfield(slide: Slide) -> str | None:
         return None
     return (
         f"{slide.path.name} is not brightfield: {share:.0%} of it is dark ground, as in fluorescence. "
-        "Give a slide with stained tissue on bright glass."
+        "Give a slide with stained tissue on bright glass"
     )

@@ -69,11 +69,13 @@ class TiffReader:
         self._image = TiffImage(path)
         self._number = next(_numbers)
         self._turns = self._image.orientation >= 5
+        described = self._image.described
         mpp_xy, unit_missing, warnings = _pixel_size(path, self._image)
         self.facts = SlideFacts(
             vendor="ome-tiff" if self._image.is_ome else "tiff",
             sizes=tuple(self._upright(page) for page in self._image.pages),
             mpp_xy=mpp_xy[::-1] if mpp_xy and self._turns else mpp_xy,
+            objective_power=described.objective_power if described else None,
             icc_profile=self._image.icc_profile,
             unit_missing=unit_missing,
             warnings=self._image.warnings + warnings,

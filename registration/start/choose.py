@@ -15,6 +15,7 @@ from registration.landmarks.landmarks import Landmarks, check_inside, write_land
 from registration.landmarks.projective import examine, fit_projective, leave_one_out
 from registration.pair import Pair
 from registration.result import LANDMARKS_NAME, StartRecord
+from registration.slides.brightfield import not_brightfield
 from registration.start.propose import propose_alignment, verify
 from registration.transforms import Projective
 
@@ -66,6 +67,9 @@ def _picked(pair: Pair, landmarks: Landmarks) -> InitialAlignment:
 
 def _automatic(pair: Pair, folder: Path) -> InitialAlignment:
     """Propose landmarks, keep them for a person to edit, and go on only if they are confirmed."""
+    for slide in (pair.he, pair.ihc):
+        if reason := not_brightfield(slide):
+            raise StartError(reason)
     proposed = propose_alignment(pair.fixed_slide, pair.moving_slide)
     fixed, moving = proposed.landmarks
     he, ihc = (moving, fixed) if pair.moving == "he" else (fixed, moving)

@@ -155,6 +155,28 @@ def test_16_bit_rgb_png(tmp_path: Path) -> None:
     assert "how many of the bits count" in refused(path)
 
 
+def test_significant_bits_in_8(tmp_path: Path) -> None:
+    path = tmp_path / "shallow.ome.tif"
+    metadata = {"axes": "YXS", "SignificantBits": 6}
+    tifffile.imwrite(path, picture() >> 2, photometric="rgb", ome=True, metadata=metadata)
+    close_to(both_ways(path), np.round((picture() >> 2) * (255 / 63)).astype(np.uint8))
+
+
+def test_a_low_maximum_of_8_bits_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "dim.tif"
+    tag = (281, "H", 3, (100,) * 3, True)
+    tifffile.imwrite(path, picture() // 3, photometric="rgb", extratags=[tag])
+    np.testing.assert_array_equal(both_ways(path), picture() // 3)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp"])
+def test_several_pictures_in_a_file_are_refused(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"moving{suffix}"
+    frames = [PillowImage.fromarray(picture()), PillowImage.fromarray(255 - picture())]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    assert "holds 2 pictures; export the one that is meant" in refused(path)
+
+
 def test_a_maximum_that_the_samples_exceed_is_not_believed(tmp_path: Path) -> None:
     path = tmp_path / "lying.tif"
     tifffile.imwrite(

@@ -346,6 +346,18 @@ def test_resolutions_of_other_types(
     np.testing.assert_array_equal(open_slide(path, 0.5).read(ALL), smooth())
 
 
+def test_a_pixel_size_that_does_not_fit_the_objective_is_questioned(tmp_path: Path) -> None:
+    path = ome_of(tmp_path / "a.ome.tif", None)
+    with tifffile.TiffFile(path) as file:
+        xml = file.ome_metadata
+    lens = '<Instrument ID="I:0"><Objective ID="O:0" NominalMagnification="40"/></Instrument>'
+    xml = xml.replace("<Image ", lens + "<Image ", 1)
+    xml = xml.replace("<Pixels ", '<ObjectiveSettings ID="O:0"/><Pixels ', 1)
+    tifffile.tiffcomment(path, xml.encode())
+    (warning,) = open_slide(path).warnings
+    assert "0.46 µm/px does not fit the objective, 40x: about 0.25 is expected" in warning
+
+
 def series(path: Path, names: list[str], order: list[int]) -> None:
     """Write an OME-TIFF of a label, a slide, and an overview wider than the slide."""
     pictures = [np.full((90, 60, 3), 40, np.uint8), smooth(), np.full((100, 900, 3), 90, np.uint8)]
@@ -411,7 +423,7 @@ def test_of_two_scenes_the_larger_is_read_and_named(tmp_path: Path) -> None:
 def test_planes_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
     path = tmp_path / "planes.tif"
     tifffile.imwrite(path, np.zeros((3, 90, 130), np.uint8), photometric="minisblack", **options)
-    with pytest.raises(SlideError, match="holds 3 planes, not one RGB image"):
+    with pytest.raises(SlideError, match="holds 3 planes of one size, not one RGB image"):
         open_slide(path, 0.5)
 
 

@@ -10,8 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
+from registration.errors import StartError
 from registration.geometry import Points
+from registration.pair import Pair
 from registration.slides.slide import Slide, open_slide
+from registration.start.choose import choose_alignment
 from registration.start.propose import ProposedAlignment, propose_alignment, verify
 from registration.start.search import search
 from registration.start.views import view_pair
@@ -152,6 +155,17 @@ def test_slide_without_tissue_is_not_verified(turned: Case, tmp_path: Path) -> N
     start = propose_alignment(turned[0], open_slide(tmp_path / "blank.png", mpp=0.46))
 
     assert not start.verified
+
+
+def test_slides_with_dark_ground_are_refused_at_once(real_data: Path, tmp_path: Path) -> None:
+    path = real_data / "slides" / "fluorescence.ndpi"
+    with (
+        open_slide(path) as he,
+        open_slide(path) as ihc,
+        pytest.raises(StartError, match=r"fluorescence\.ndpi is not brightfield"),
+    ):
+        choose_alignment(Pair(he, ihc), None, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_search_covers_every_rotation(turned: Case) -> None:
