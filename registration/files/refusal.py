@@ -98,6 +98,8 @@ def explain(path: Path, reason: str) -> str:
             "Give one file of a complete VL Whole Slide Microscopy series."
         )
     kind = next((KINDS[magic] for magic in KINDS if head.startswith(magic)), None)
+    if kind is not None and "cannot handle" in reason:
+        return f"{path} is a {kind} file of an unsupported kind: {reason}. Export it as 8-bit RGB."
     if kind is not None:
         return f"{path} is a {kind} file, damaged or cut short: {reason}. Copy it again."
     if _is_text(head):

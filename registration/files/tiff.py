@@ -25,13 +25,20 @@ from registration.files.memory import check_memory
 from registration.files.ome import OmeImage, image_of_page, ome_images
 from registration.files.refusal import (
     DAMAGE,
-    EXPORT_AGAIN,
-    compression_name,
     explain,
     one_line,
     refusing,
 )
-from registration.files.samples import Image, Samples, is_opacity_void, to_rgb, unused_bits
+from registration.files.samples import Image, is_opacity_void, to_rgb, unused_bits
+from registration.files.tiff_page import (
+    area,
+    declared_bits,
+    fault,
+    orientation,
+    profile,
+    samples_of,
+    text,
+)
 
 LARGEST_SEGMENT_BYTES = 2**30
 MOST_PAGES = 1000
@@ -39,29 +46,8 @@ SAMPLED_SEGMENTS = 64
 """Tiles that are looked at to learn what a file does not say."""
 MOST_LEVELS = 64
 REDUCED, MACRO = 1, 9
-JPEGS = (7, 34892, 33007)
-PREDICTED_NEVER = (1, 32773)
-"""Compressions that know no predictor: none, and PackBits."""
-ALPHAS = (1, 2)
-"""Kinds of extra samples that are opacity: premultiplied, and not."""
 ASIDE = re.compile(r"(^|[^a-z])(label|macro|thumbnail|overview)[^a-z]*(image)?[^a-z]*$")
 """Names of images that lie beside the slide's: the word stands at the end."""
-WHOLE_NUMBERS = {
-    "ImageWidth": "imagewidth",
-    "ImageLength": "imagelength",
-    "SamplesPerPixel": "samplesperpixel",
-    "BitsPerSample": "bitspersample",
-    "SampleFormat": "sampleformat",
-    "Compression": "compression",
-    "PhotometricInterpretation": "photometric",
-    "PlanarConfiguration": "planarconfig",
-    "Predictor": "predictor",
-    "FillOrder": "fillorder",
-    "RowsPerStrip": "rowsperstrip",
-    "TileWidth": "tilewidth",
-    "TileLength": "tilelength",
-    "ImageDepth": "imagedepth",
-}
 
 
 class TiffImage:
@@ -111,7 +97,7 @@ class TiffImage:
         pages = [page.aspage() for page in islice(self._file.pages, MOST_PAGES)]
         if not pages or not isinstance(pages[0], tifffile.TiffPage):
             raise SlideError(explain(self._path, "it holds no image"))
-        described = ome_images(_text(pages[0], 270)) if self.is_ome else ()
+        described = ome_images(text(pages[0], 270)) if self.is_ome else ()
         main = _main_image(self._path, pages, described)
         _check_page(self._path, main)
         size = (main.imagewidth, main.imagelength)
@@ -120,26 +106,25 @@ class TiffImage:
         _check_planes(self._path, self._file, main, pages, self.described)
         self.pages = _levels(main, pages, self._file)
         """The page of each level, largest first."""
-        self.orientation = _orientation(main)
-        self.icc_profile = _profile(main)
+        self.orientation = orientation(main)
+        self.icc_profile = profile(main)
         self._settle_samples(main)
         self._warn_of_others(main, pages)
 
     def _settle_samples(self, main: tifffile.TiffPage) -> None:
         """Find the samples' meaning; look at some of them for what the file does not say."""
-        samples, bits = _samples(main), int(main.bitspersample)
-        declared = _declared_bits(main, self.described) or (None if bits == 16 else bits)
+        samples, bits = samples_of(main), int(main.bitspersample)
+        declared = declared_bits(main, self.described) or (None if bits == 16 else bits)
         if samples.alpha is not None or declared != bits:
             looked_at = self._some_samples(self.pages[-1])
             highest = max((int(pixels.max(initial=0)) for pixels in looked_at), default=0)
-            if is_opacity_void(looked_at, samples):
-                self._warn("its opacity is 0 everywhere and left out")
-                samples = _samples(main, with_alpha=False)
-            used = max(declared or bits, highest.bit_length())
-            samples = _samples(main, samples.alpha is not None, 2**used - 1)
-            reason = unused_bits(highest, bits) if declared is None else None
-            if reason is not None:
+            if declared is None and (reason := unused_bits(highest, bits)):
                 raise SlideError(f"{self._path}: {reason}")
+            is_void = is_opacity_void(looked_at, samples)
+            if is_void:
+                self._warn("its opacity is 0 everywhere and left out")
+            used = max(declared or bits, highest.bit_length())
+            samples = samples_of(main, not is_void, 2**used - 1)
         if main.samplesperpixel > samples.colours + (samples.alpha is not None):
             self._warn("its samples beyond colour are no opacity and left out")
         self.samples = samples
@@ -214,19 +199,11 @@ def read_whole(image: TiffImage, level: int = 0) -> Image:
 
 def _main_image(path: Path, pages: list[Any], described: tuple[OmeImage, ...]) -> tifffile.TiffPage:
     """Return the largest page that is neither a reduced copy nor a label or overview."""
-    beside = [_is_aside(page, described) for page in pages]
-    slides = [page for page, aside in zip(pages, beside, strict=True) if not aside]
-    if not slides and len(pages) == 1:
-        slides = pages
-    if not slides:
+    full = [page for page in pages if not _is_reduced(page)] or pages
+    slides = [page for page in full if not _is_aside(page, described)]
+    if not slides and len(full) > 1:
         raise SlideError(f"{path} holds only a label or an overview of a slide, not the slide.")
-    full = [page for page in slides if not _is_reduced(page)] or slides
-    return max(full, key=lambda page: _area(page))
-
-
-def _area(page: tifffile.TiffPage) -> int:
-    size = page.imagewidth, page.imagelength
-    return size[0] * size[1] if all(isinstance(side, int) for side in size) else 0
+    return max(slides or full, key=area)
 
 
 def _is_reduced(page: tifffile.TiffPage) -> bool:
@@ -239,9 +216,9 @@ def _is_aside(page: tifffile.TiffPage, described: tuple[OmeImage, ...]) -> bool:
         return True
     size = (page.imagewidth, page.imagelength)
     image = image_of_page(described, page.index, size)
-    names = [_text(page, 285), image.name if image else ""]
+    names = [text(page, 285), image.name if image else ""]
     if not described:
-        names += [re.split(r"\s+\d", line)[0] for line in _text(page, 270)[:4096].splitlines()]
+        names += [re.split(r"\s+\d", line)[0] for line in text(page, 270)[:4096].splitlines()]
     return any(ASIDE.search(name.lower()) for name in names)
 
 
@@ -267,7 +244,7 @@ def _is_level_of(main: tifffile.TiffPage, page: tifffile.TiffPage) -> bool:
     kinds = ("samplesperpixel", "bitspersample", "photometric", "dtype", "planarconfig")
     if any(getattr(page, name) != getattr(main, name) for name in kinds):
         return False
-    if _area(page) == 0 or page.imagewidth >= main.imagewidth or _fault(page):
+    if area(page) == 0 or page.imagewidth >= main.imagewidth or fault(page):
         return False
     ratio = round(main.imagewidth / page.imagewidth)
     sides = ((main.imagewidth, page.imagewidth), (main.imagelength, page.imagelength))
@@ -276,9 +253,8 @@ def _is_level_of(main: tifffile.TiffPage, page: tifffile.TiffPage) -> bool:
 
 def _check_page(path: Path, page: tifffile.TiffPage) -> None:
     """Refuse what cannot be shown as RGB, or not be read in parts."""
-    fault = _fault(page)
-    if fault:
-        raise SlideError(f"{path} {fault}")
+    if why := fault(page):
+        raise SlideError(f"{path} {why}")
     need = math.prod(page.chunks) * page.dtype.itemsize
     what = f"{path} is one piece of {page.imagewidth} x {page.imagelength} px"
     if need > LARGEST_SEGMENT_BYTES:
@@ -287,73 +263,6 @@ def _check_page(path: Path, page: tifffile.TiffPage) -> None:
             "Convert it to a tiled pyramid."
         )
     check_memory(what, 3 * need)
-
-
-def _fault(page: tifffile.TiffPage) -> str | None:
-    """Say why a page cannot be read, as the end of a sentence; ``None`` if it can."""
-    for tag, name in WHOLE_NUMBERS.items():
-        if not isinstance(getattr(page, name), int):
-            return f"is a damaged TIFF file: its tag {tag} is no whole number. Export it again."
-    checks = (_fault_of_samples, _fault_of_coding, _fault_of_colour, _fault_of_places)
-    return next((fault for check in checks if (fault := check(page))), None)
-
-
-def _fault_of_samples(page: tifffile.TiffPage) -> str | None:
-    if _area(page) <= 0 or page.samplesperpixel < 1 or 0 in page.shape:
-        return "is a damaged TIFF file: it holds no pixels. Copy or export it again."
-    if page.imagedepth != 1:
-        return f"holds {page.imagedepth} planes, not one RGB image. Export it as 8-bit RGB."
-    if page.sampleformat != 1 or page.dtype is None or not 1 <= page.bitspersample <= 16:
-        kind = page.dtype or f"{page.bitspersample}-bit"
-        return f"has {kind} pixels; export it as 8-bit RGB."
-    return None
-
-
-def _fault_of_colour(page: tifffile.TiffPage) -> str | None:
-    photometric = getattr(page.photometric, "name", str(page.photometric))
-    n, extra = page.samplesperpixel, len(_extras(page))
-    fits = {
-        "MINISBLACK": n == 1 or (n == 2 and set(_extras(page)) <= set(ALPHAS) and extra == 1),
-        "MINISWHITE": n == 1,
-        "RGB": n >= 3,
-        "YCBCR": n == 3 and page.compression in JPEGS,
-        "PALETTE": n == 1 and _palette(page) is not None,
-    }
-    if photometric == "YCBCR" and page.compression not in JPEGS:
-        return "stores YCbCr without JPEG; export it as 8-bit RGB."
-    if not fits.get(photometric, False):
-        return f"has {n} channels, {photometric}; export it as 8-bit RGB."
-    if page.planarconfig != 1 and n > 1:
-        return "stores its channels apart; export it as interleaved RGB."
-    return None
-
-
-def _fault_of_coding(page: tifffile.TiffPage) -> str | None:
-    try:
-        tifffile.TIFF.DECOMPRESSORS[page.compression]
-        known = page.compression != 6
-    except KeyError:
-        known = False
-    if not known:
-        name = compression_name(int(page.compression))
-        return f"has an unsupported compression: {name}. {EXPORT_AGAIN}"
-    if page.predictor != 1 and page.compression in PREDICTED_NEVER:
-        return "says that its samples are predicted but not compressed; export it again."
-    return None
-
-
-def _fault_of_places(page: tifffile.TiffPage) -> str | None:
-    height, width = page.chunks[:2]
-    expected = -(-page.imagewidth // width) * -(-page.imagelength // height)
-    tables = (page.dataoffsets, page.databytecounts)
-    if any(not isinstance(table, tuple) or len(table) != expected for table in tables) or any(
-        not isinstance(number, int) or number < 0 for table in tables for number in table
-    ):
-        return (
-            f"is a damaged TIFF file: it does not say where its {expected} tiles or strips lie. "
-            "Copy or export it again."
-        )
-    return None
 
 
 def _check_planes(
@@ -370,77 +279,13 @@ def _check_planes(
     )
     if described is not None:
         planes = max(planes, described.planes // main.samplesperpixel)
-    text = _text(main, 270)
-    if file.is_imagej and (images := re.search(r"^images=(\d{1,9})\s*$", text, re.MULTILINE)):
+    said = text(main, 270)
+    if file.is_imagej and (images := re.search(r"^images=(\d{1,9})\s*$", said, re.MULTILINE)):
         planes = max(planes, int(images[1]))
-    if file.is_shaped and (shape := re.search(r'"shape": \[([\d, ]+)\]', text)):
+    if file.is_shaped and (shape := re.search(r'"shape": \[([\d, ]+)\]', said)):
         values = math.prod(int(side) for side in shape[1].split(","))
-        planes = max(planes, values // math.prod(main.shape)) if "truncated" in text else planes
+        planes = max(planes, values // math.prod(main.shape)) if "truncated" in said else planes
     if planes > 1:
         raise SlideError(
             f"{path} holds {planes} planes of one size, not one RGB image. Export it as 8-bit RGB."
         )
-
-
-def _samples(page: tifffile.TiffPage, with_alpha: bool = True, most: int | None = None) -> Samples:
-    """Return what a page's samples mean; ``most`` where not all of the bits count."""
-    colours = 1 if page.samplesperpixel <= 2 else 3
-    kinds = _extras(page) if with_alpha else ()
-    alpha = next((place for place, kind in enumerate(kinds) if kind in ALPHAS), None)
-    return Samples(
-        colours=colours,
-        most=2 ** int(page.bitspersample) - 1 if most is None else most,
-        is_inverted=getattr(page.photometric, "name", "") == "MINISWHITE",
-        alpha=None if alpha is None else colours + alpha,
-        is_premultiplied=alpha is not None and kinds[alpha] == 1,
-        palette=_palette(page) if getattr(page.photometric, "name", "") == "PALETTE" else None,
-    )
-
-
-def _extras(page: tifffile.TiffPage) -> tuple[int, ...]:
-    """Return the kinds of the samples beyond colour."""
-    kinds = page.extrasamples
-    return tuple(int(kind) for kind in kinds) if isinstance(kinds, tuple) else ()
-
-
-def _palette(page: tifffile.TiffPage) -> Image | None:
-    """Return the colours of a palette; some writers store 8 bits where 16 belong."""
-    stored = page.colormap
-    if stored is None or stored.shape != (3, 2**page.bitspersample):
-        return None
-    most = 255 if stored.max() < 256 else 65535
-    return np.ascontiguousarray(np.round(stored.T * (255.0 / most)).astype(np.uint8))
-
-
-def _declared_bits(page: tifffile.TiffPage, described: OmeImage | None) -> int | None:
-    """Return how many bits of a sample count, where the file says it.
-
-    TIFF's tags state the highest value that occurs, which tells nothing new of 8 bits.
-    """
-    bits = int(page.bitspersample)
-    if described is not None and described.significant_bits:
-        return min(described.significant_bits, bits)
-    for tag in (281, 341) if bits > 8 else ():
-        value = page.tags.valueof(tag)
-        values = value if isinstance(value, tuple) else (value,)
-        if all(isinstance(one, int | float) and 1 <= one < 2**bits for one in values):
-            return int(max(values)).bit_length()
-    return None
-
-
-def _orientation(page: tifffile.TiffPage) -> int:
-    """Return how a page is turned, 1 to 8; 1 where the file says nothing that makes sense."""
-    value = page.tags.valueof(274)
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _profile(page: tifffile.TiffPage) -> bytes | None:
-    """Return the colour profile of a page."""
-    value = page.tags.valueof(34675)
-    return value if isinstance(value, bytes) else None
-
-
-def _text(page: tifffile.TiffPage, tag: int) -> str:
-    """Return the text of a tag; empty where there is none."""
-    value = page.tags.valueof(tag)
-    return value if isinstance(value, str) else ""

@@ -407,6 +407,16 @@ def test_only_a_label_is_no_slide(tmp_path: Path) -> None:
         open_slide(path, 0.5)
 
 
+def test_a_slide_called_overview_is_still_the_slide(tmp_path: Path) -> None:
+    path = tmp_path / "pyramid.tif"
+    with tifffile.TiffWriter(path) as writer:
+        common = {"photometric": "rgb", "metadata": None, "tile": (64, 64)}
+        writer.write(smooth(), description="P1 overview", **common)
+        writer.write(halved(smooth()), subfiletype=1, **common)
+    slide = open_slide(path, 0.5)
+    assert (slide.size, len(slide.levels)) == (Size(WIDTH, HEIGHT), 2)
+
+
 def test_of_two_scenes_the_larger_is_read_and_named(tmp_path: Path) -> None:
     path = tmp_path / "scenes.tif"
     with tifffile.TiffWriter(path) as writer:
