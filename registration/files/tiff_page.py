@@ -131,7 +131,7 @@ def _extras(page: tifffile.TiffPage) -> tuple[int, ...]:
 def _palette(page: tifffile.TiffPage) -> Image | None:
     """Return the colours of a palette; some writers store 8 bits where 16 belong."""
     stored = page.colormap
-    if stored is None or stored.dtype.kind != "u" or stored.shape != (3, 2**page.bitspersample):
+    if stored is None or stored.dtype.str[1:] != "u2" or stored.shape != (3, 2**page.bitspersample):
         return None
     most = 255 if stored.max() < 256 else 65535
     return np.ascontiguousarray(np.round(stored.T * (255.0 / most)).astype(np.uint8))
