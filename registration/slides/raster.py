@@ -139,7 +139,7 @@ def _resolution(page: tifffile.TiffPage, tag: int) -> float | None:
     """Return the pixels per unit that a tag states as a ratio or a number, or ``None``."""
     value = page.tags.valueof(tag)
     numbers = value if isinstance(value, tuple) else (value,)
-    if len(numbers) > 2 or not all(isinstance(number, int | float) for number in numbers):
+    if len(numbers) not in (1, 2) or not all(isinstance(number, int | float) for number in numbers):
         return None
     denominator = numbers[1] if len(numbers) == 2 else 1
     return positive(numbers[0] / denominator) if denominator else None
