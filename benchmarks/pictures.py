@@ -8,13 +8,7 @@ from __future__ import annotations
 
 import argparse
 import base64
-import html
-import json
-import re
-import shutil
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import cv2
@@ -22,6 +16,7 @@ import numpy as np
 from PIL import Image as Pictures
 from PIL import ImageDraw, ImageFont
 
+from benchmarks.browser import Browser, find_chromium
 from pipeline.demo import Demo, run_demo
 from pipeline.report.places import choose_places
 from pipeline.report.registration import REPORT_NAME
@@ -40,20 +35,13 @@ SQUARES = 8
 MOST_BYTES = 300_000
 PAGE_WIDTH = 1180
 SECTIONS = ("displacement", "residual", "blocks")
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-
-MEASURE = """
-<script>
-const boxes = {};
-for (const part of document.querySelectorAll("main > section, header")) {
-  const box = part.getBoundingClientRect();
-  boxes[part.id || "top"] = [box.left, box.top + scrollY, box.width, box.height].map(Math.round);
-}
-boxes.page = [0, 0, document.documentElement.scrollWidth, document.documentElement.scrollHeight];
-document.body.innerHTML = "";
-document.title = JSON.stringify(boxes);
-</script>
-"""
+BOXES = """Object.fromEntries(
+  [...document.querySelectorAll("main > section, header.top")].map((part) => {
+    const box = part.getBoundingClientRect();
+    return [part.id || "top", [box.left, box.top + scrollY, box.width, box.height].map(Math.round)];
+  })
+)"""
+"""Left, top, width and height of every section, by its id."""
 
 
 def main() -> int:
@@ -70,11 +58,10 @@ def main() -> int:
     pair = registration.open_pair()
     for name, image in drawn(registration, pair).items():
         print(_saved(options.out / f"{name}.jpg", image))
-    browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if browser is None:
+    if find_chromium() is None:
         print("no Chromium here: the pictures of the report stay as they are", file=sys.stderr)
         return 0
-    for name, image in photographed(browser, registration.folder / REPORT_NAME).items():
+    for name, image in photographed(registration.folder / REPORT_NAME).items():
         print(_saved(options.out / f"report-{name}.jpg", image))
     return 0
 
@@ -107,25 +94,16 @@ def drawn(registration: Registration, pair: Pair) -> dict[str, Image]:
     return {"overview": overview, "zooms": _column(zooms)}
 
 
-def photographed(browser: str, report: Path) -> dict[str, Image]:
-    """Return the report's top and some of its sections as a browser shows them."""
-    with tempfile.TemporaryDirectory() as folder:
-        probe = Path(folder) / "probe.html"
-        page = report.read_text(encoding="utf-8")
-        probe.write_text(page.replace("</body>", MEASURE + "</body>"), encoding="utf-8")
-        done = _browse(browser, folder, 900, "--dump-dom", probe.as_uri())
-        title = re.search(r"<title>(.*?)</title>", done, re.DOTALL)
-        assert title is not None
-        boxes = json.loads(html.unescape(title[1]))
-        shot = Path(folder) / "page.png"
-        _browse(
-            browser,
-            folder,
-            boxes["page"][3] + 50,
-            f"--screenshot={shot}",
-            report.resolve().as_uri(),
-        )
-        image = cv2.imread(str(shot))[..., ::-1]
+def photographed(report: Path) -> dict[str, Image]:
+    """Return the report's top and some of its sections as a browser shows them.
+
+    Measured and photographed in the same window: its width decides how long a section is.
+    """
+    with Browser() as browser:
+        browser.open(report, (PAGE_WIDTH, 900))
+        boxes = browser.evaluate(BOXES)
+        shot = np.frombuffer(browser.screenshot(), np.uint8)
+    image = np.asarray(cv2.imdecode(shot, cv2.IMREAD_COLOR)[..., ::-1], np.uint8)
     x, _, width, _ = boxes["overlay"]
     bottom = boxes["overlay"][1] + boxes["overlay"][3]
     parts = {"top": image[:bottom, max(0, x - 24) : x + width + 24]}
@@ -133,16 +111,6 @@ def photographed(browser: str, report: Path) -> dict[str, Image]:
         x, y, width, height = boxes[name]
         parts[name] = image[y : y + height, x : x + width]
     return parts
-
-
-def _browse(browser: str, profile: str, height: int, *arguments: str) -> str:
-    """Run a headless browser and return what it prints."""
-    command = [
-        browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-        "--disable-background-networking", "--hide-scrollbars", f"--user-data-dir={profile}/browser",
-        f"--window-size={PAGE_WIDTH},{height}", "--virtual-time-budget=3000", *arguments,
-    ]  # fmt: skip
-    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=True).stdout
 
 
 def _decoded(uri: str) -> Image:
