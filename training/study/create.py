@@ -6,9 +6,14 @@ sheet) and, beside it, ``key.csv``, which readers must not see.
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
+import os
 import secrets
+import struct
+import time
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,10 +21,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from registration.files.her2 import HER2_LEVELS
-from registration.files.storage import write_json, write_text
+from registration.files.storage import write_json, write_text, written_whole
+from registration.pages.page import render
 from training.data.images import Pixels, write_png
 from training.data.pairs import Pair
 from training.errors import DataError
@@ -33,6 +38,11 @@ SHEET_COLUMNS = ("study", "reader", "image", "her2")
 REAL, GENERATED = "real", "generated"
 _PAGE_QUALITY = 92
 _SHUFFLES = 1000
+_FILLER = b"fiLl"
+"""Name of a private PNG chunk, which every reader of PNG skips."""
+
+_CHUNK_BYTES, _END_BYTES = 12, 12
+"""What a chunk takes beside its content, and the last chunk of a PNG."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +78,14 @@ def create_study(
     key = _blinded(chosen, rng)
     study = secrets.token_hex(4) if seed is None else f"{rng.integers(2**32):08x}"
     by_name = {pair.name: pair for pair in chosen}
-    shown = []
+    pictures = []
     for number, entry in enumerate(key):
-        pixels = _picture(by_name[entry.pair], entry.kind, make)
-        write_png(out / "readers" / "images" / f"{entry.image}.png", pixels)
-        shown.append({"id": entry.image, "src": _embedded(pixels)})
+        pictures.append(_picture(by_name[entry.pair], entry.kind, make))
+        write_png(_image_file(out, entry), pictures[-1])
         on_image(number + 1, len(key))
+    _made_alike([_image_file(out, entry) for entry in key], rng)
+    sources = zip(key, _embedded(pictures, rng), strict=True)
+    shown = [{"id": entry.image, "src": source} for entry, source in sources]
     write_text(out / "readers" / "sheet.csv", blank_sheet(study, key))
     write_text(out / "readers" / "study.html", _page(study, shown))
     settings = {"study": study, "pairs": count, "levels": list(HER2_LEVELS)}
@@ -137,18 +149,46 @@ def _picture(pair: Pair, kind: str, make: Callable[[Pair, Pixels], Pixels]) -> P
     return fake
 
 
-def _embedded(pixels: Pixels) -> str:
-    """Return an image for the page, at its full size."""
-    return data_uri(pixels, shown_px=max(pixels.shape), quality=_PAGE_QUALITY)
+def _image_file(out: Path, entry: StudyImage) -> Path:
+    return out / "readers" / "images" / f"{entry.image}.png"
+
+
+def _made_alike(paths: Sequence[Path], rng: np.random.Generator) -> None:
+    """Give all images one size in bytes and one time.
+
+    Generated images are smoother and compress better, and take longer to make: either would tell.
+    What fills them up is random, so that an archive of them shows no size either.
+    """
+    most = max(path.stat().st_size for path in paths) + _CHUNK_BYTES
+    now = time.time_ns()
+    for path in paths:
+        png = path.read_bytes()
+        body = _FILLER + rng.bytes(most - len(png) - _CHUNK_BYTES)
+        chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+        with written_whole(path) as part:
+            part.write_bytes(png[:-_END_BYTES] + chunk + png[-_END_BYTES:])
+        os.utime(path, ns=(now, now))
+
+
+def _embedded(images: Sequence[Pixels], rng: np.random.Generator) -> list[str]:
+    """Return images for the page, all equally long; what follows the end of a JPEG is not shown."""
+    uris = [data_uri(pixels, max(pixels.shape), _PAGE_QUALITY) for pixels in images]
+    head = uris[0].partition(",")[0]
+    files = [base64.b64decode(uri.partition(",")[2]) for uri in uris]
+    most = max(len(file) for file in files)
+    filled = [file + rng.bytes(most - len(file)) for file in files]
+    return [f"{head},{base64.b64encode(file).decode('ascii')}" for file in filled]
 
 
 def _page(study: str, images: list[dict[str, str]]) -> str:
     """Return the page that readers score on."""
-    environment = Environment(
-        loader=PackageLoader("training"), autoescape=True, undefined=StrictUndefined
-    )
-    return environment.get_template("study.html").render(
-        study=study, images=images, levels=HER2_LEVELS, columns=SHEET_COLUMNS
+    return render(
+        "training",
+        "study.html",
+        study=study,
+        images=images,
+        levels=HER2_LEVELS,
+        columns=SHEET_COLUMNS,
     )
 
 

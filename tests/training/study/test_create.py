@@ -5,13 +5,17 @@ from __future__ import annotations
 import csv
 import json
 import re
+import time
+import zlib
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from benchmarks.browser import Browser, check_page
 from training.data.images import ImageFile, Pixels, read_image, write_png
 from training.data.pairs import Pair
 from training.errors import DataError
@@ -61,6 +65,69 @@ def test_readers_get_every_image_of_the_key_and_no_hint(pairs: list[Pair], tmp_p
     embedded = re.search(r"const IMAGES = (\[.*?\]);", texts[0] + texts[1])
     assert embedded is not None
     assert {tuple(entry) for entry in json.loads(embedded[1])} == {("id", "src")}
+
+
+def smooth(pair: Pair, he: Pixels) -> Pixels:
+    """A generator whose images compress far better than real ones, and that takes its time."""
+    time.sleep(0.02)
+    return np.full_like(he, 128)
+
+
+def test_neither_sizes_nor_times_tell_real_from_generated(
+    pairs: list[Pair], tmp_path: Path
+) -> None:
+    create_study(pairs, smooth, tmp_path, count=6, seed=1)
+
+    images = sorted((tmp_path / "readers" / "images").iterdir())
+    assert len({path.stat().st_size for path in images}) == 1
+    assert len({path.stat().st_mtime_ns for path in images}) == 1
+    assert len({len(zlib.compress(path.read_bytes())) // 40 for path in images}) == 1
+    page = (tmp_path / "readers" / "study.html").read_text(encoding="utf-8")
+    assert len({len(uri) for uri in re.findall(r"data:image/jpeg[^\"]*", page)}) == 1
+    with Image.open(images[0]) as image:
+        image.verify()
+        assert not image.info
+
+
+SEEN = """(async () => {
+  localStorage.clear();
+  document.getElementById("name").value = "Ada <b>";
+  begin();
+  const inside = (part) => {
+    const box = part.getBoundingClientRect();
+    return box.left >= 0 && box.right <= innerWidth && box.top >= 0 && box.bottom <= innerHeight;
+  };
+  const buttons = [...document.querySelectorAll("#levels button"), document.getElementById("export")];
+  const seen = { inside: buttons.map(inside), wide: document.documentElement.scrollWidth };
+  await image.decode();
+  seen.shown = image.naturalWidth;
+  seen.smallest = Math.min(...buttons.map((part) => part.getBoundingClientRect().width));
+  document.querySelectorAll(".level")[3].click();
+  seen.progress = progress.textContent;
+  seen.sheet = sheet().split("\\n")[1];
+  return seen;
+})()"""
+
+
+@pytest.mark.parametrize("size", [(390, 844), (390, 600), (1400, 900)])
+def test_every_level_is_in_reach_on_a_phone_and_on_a_desk(
+    pairs: list[Pair], tmp_path: Path, browser: Browser, size: tuple[int, int]
+) -> None:
+    create_study(pairs, make, tmp_path, count=6, seed=1)
+    page = tmp_path / "readers" / "study.html"
+    check_page(browser, page)
+
+    browser.open(page, size)
+    seen = browser.evaluate(SEEN)
+
+    assert len(seen["inside"]) == 7
+    assert all(seen["inside"])
+    assert seen["wide"] <= size[0]
+    assert seen["smallest"] >= 40
+    assert seen["shown"] == 14
+    assert seen["progress"] == "1 of 12 scored"
+    assert seen["sheet"].endswith(",Ada <b>,001,3+")
+    assert not browser.complaints
 
 
 def test_images_are_shuffled_and_partners_do_not_meet(pairs: list[Pair], tmp_path: Path) -> None:
