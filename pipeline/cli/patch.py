@@ -53,6 +53,9 @@ def patch(
     name: Annotated[
         str | None, typer.Option(help="Name of the dataset. Default: the folder's.")
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a dataset made otherwise in --out.")
+    ] = False,
     workers: WorkerCount = None,
     scheduler: Scheduler = None,
     dry_run: DryRun = False,
@@ -62,7 +65,7 @@ def patch(
     from pipeline.labels import ignored_columns
     from pipeline.stages.patch import PatchRequest, plan_patches, run_patch
 
-    request = PatchRequest(tuple(runs), out, settings, split, labels, name)
+    request = PatchRequest(tuple(runs), out, settings, split, labels, name, overwrite)
     if labels is not None and (ignored := ignored_columns(labels)):
         typer.echo(f"note: {labels}: columns that are not read: {', '.join(ignored)}", err=True)
     if dry_run:

@@ -24,7 +24,8 @@ from pipeline.cohort.state import (
     write_failure,
     write_training,
 )
-from pipeline.dataset.assemble import assemble, check_ours, finished_dataset_key
+from pipeline.dataset.assemble import assemble
+from pipeline.dataset.folder import check_ours, finished_dataset_key
 from pipeline.dataset.plan import REPORT_NAME
 from pipeline.errors import PipelineError, UsageError
 from pipeline.manifest.manifest import Case

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from pipeline.dataset.assemble import finished_dataset_key
+from pipeline.dataset.folder import finished_dataset_key
 from pipeline.dataset.plan import DatasetPlan
 from pipeline.dataset.summary import DatasetCase
 from pipeline.errors import PipelineError, UsageError

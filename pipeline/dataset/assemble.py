@@ -7,7 +7,6 @@ many workers it was made.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -15,15 +14,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.dataset.card import write_card
-from pipeline.dataset.checksums import SUMS_NAME, write_checksums
+from pipeline.dataset.card import card_hash, notes_of, write_card
+from pipeline.dataset.checksums import write_checksums
+from pipeline.dataset.folder import replaced_whole
 from pipeline.dataset.layouts import pair_files, pair_name
 from pipeline.dataset.metadata import write_metadata
 from pipeline.dataset.plan import FORMAT, FORMAT_VERSION, RECORD_NAME, Dataset, DatasetPlan
 from pipeline.dataset.report import write_report
 from pipeline.dataset.summary import DatasetCase, summarise
 from pipeline.dataset.table import COLUMNS, PatchRow, write_tables
-from pipeline.errors import NoPairsError, UsageError
+from pipeline.errors import NoPairsError
 from pipeline.patches.record import Candidate, CasePatches
 from pipeline.patches.writer import SUFFIXES
 from pipeline.split import Labelled, Split, assign_splits, check_leakage
@@ -42,51 +42,18 @@ def assemble(plan: DatasetPlan, folder: Path) -> Dataset:
     check_leakage([asdict(row) for row in rows])
     if not any(row.kept for row in rows):
         raise NoPairsError(_why_empty(plan, rows))
-    _clear(folder)
-    for path, source in images.items():
-        _link(source, folder / path)
-    dataset = Dataset(folder, plan, tuple(rows), summarise(plan.cases, rows))
-    write_tables(folder, rows)
-    write_metadata(folder, plan.settings.layout, rows)
-    write_report(dataset)
-    write_card(dataset)
-    write_json(folder / RECORD_NAME, record_of(dataset))
-    write_checksums(folder)
-    return dataset
-
-
-def finished_dataset_key(folder: Path) -> str | None:
-    """Return the key of the complete dataset in ``folder``, ``None`` where there is none."""
-    if not (folder / SUMS_NAME).is_file():
-        return None
-    try:
-        key = json.loads((folder / RECORD_NAME).read_text(encoding="utf-8"))["key"]
-    except (OSError, ValueError, KeyError):
-        return None
-    return str(key)
-
-
-def check_ours(folder: Path) -> list[Path]:
-    """Return what ``folder`` holds, hidden names left out.
-
-    Raises :class:`UsageError` where that is something else than a dataset of ours.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; name a folder for the dataset")
-    entries = list(folder.iterdir()) if folder.exists() else []
-    present = [path for path in entries if not path.name.startswith(".")]
-    if present and not (folder / RECORD_NAME).is_file():
-        raise UsageError(f"{folder} holds files of something else; name another folder")
-    return present
-
-
-def _clear(folder: Path) -> None:
-    """Empty a folder of an older dataset; the record stays until the end, to say whose it is."""
-    present = check_ours(folder)
-    write_json(folder / RECORD_NAME, {"format": FORMAT, "format_version": FORMAT_VERSION})
-    for path in present:
-        if path.name != RECORD_NAME:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    notes = notes_of(folder)
+    with replaced_whole(folder) as new:
+        for path, source in images.items():
+            _link(source, new / path)
+        dataset = Dataset(new, plan, tuple(rows), summarise(plan.cases, rows))
+        write_tables(new, rows)
+        write_metadata(new, plan.settings.layout, rows)
+        write_report(dataset)
+        card = write_card(dataset, notes)
+        write_json(new / RECORD_NAME, record_of(dataset) | {"card": card_hash(card)})
+        write_checksums(new)
+    return replace(dataset, folder=folder)
 
 
 def table_of(plan: DatasetPlan) -> tuple[list[PatchRow], dict[str, Path]]:

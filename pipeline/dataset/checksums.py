@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pipeline.errors import DatasetError
 from registration.files.storage import write_text
 
 SUMS_NAME = "SHA256SUMS"
+CARD_NAME = "README.md"
 
 
 @dataclass(frozen=True)
@@ -28,39 +29,56 @@ class Verification:
 
 
 def write_checksums(folder: Path) -> None:
-    """Write the checksums of all files below ``folder``."""
-    lines = [f"{_sum(folder / name)}  {name}" for name in _files(folder)]
+    """Write the checksums of all files below ``folder`` but the card, on which a person may write."""
+    lines = [
+        f"{_sum(folder / name)}  {name}" for name in visible_files(folder) if not is_notes(name)
+    ]
     write_text(folder / SUMS_NAME, "\n".join(lines) + "\n")
 
 
 def verify(folder: Path) -> Verification:
     """Compare a folder with its checksums. Raises :class:`DatasetError` where it has none."""
-    path = folder / SUMS_NAME
-    if not path.is_file():
+    if not (folder / SUMS_NAME).is_file():
         raise DatasetError(
             f"{folder} has no {SUMS_NAME}: incomplete, or not written by this program"
         )
-    listed: dict[str, str] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    sums = {name: digest for name, digest in listed(folder).items() if not is_notes(name)}
+    present = {name for name in visible_files(folder) if not is_notes(name)} - {SUMS_NAME}
+    missing = tuple(name for name in sums if name not in present)
+    changed = tuple(
+        name for name, digest in sums.items() if name in present and _sum(folder / name) != digest
+    )
+    return Verification(len(sums), missing, changed, tuple(sorted(present - sums.keys())))
+
+
+def listed(folder: Path) -> dict[str, str]:
+    """Return the checksums that a folder lists, by relative path; empty where it lists none.
+
+    Raises :class:`DatasetError` for a damaged list, and for one that names files elsewhere.
+    """
+    path = folder / SUMS_NAME
+    if not path.is_file():
+        return {}
+    sums: dict[str, str] = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         digest, separator, name = line.partition("  ")
-        if not separator:
-            raise DatasetError(f"{path} is damaged: {line!r}")
-        listed[name] = digest
-    missing = [name for name in listed if not (folder / name).is_file()]
-    changed = [
-        name
-        for name, digest in listed.items()
-        if name not in missing and _sum(folder / name) != digest
-    ]
-    unlisted = [name for name in _files(folder) if name not in listed]
-    return Verification(len(listed), tuple(missing), tuple(changed), tuple(unlisted))
+        parts = PurePosixPath(name).parts
+        if not separator or name.startswith("/") or ".." in parts:
+            raise DatasetError(f"{path} is damaged: {line[:80]!r}")
+        sums[name] = digest
+    return sums
 
 
-def _files(folder: Path) -> list[str]:
-    """Return the relative paths of all files, hidden ones and the checksums left out, sorted."""
-    relative = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+def visible_files(folder: Path) -> list[str]:
+    """Return the relative paths of all files, hidden ones left out, sorted."""
+    relative = [path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir()]
     shown = [path for path in relative if not any(part.startswith(".") for part in path.parts)]
-    return sorted(path.as_posix() for path in shown if path.name != SUMS_NAME)
+    return sorted(path.as_posix() for path in shown)
+
+
+def is_notes(name: str) -> bool:
+    """Return whether a file of a dataset is a person's to write on: the card, ``NOTES`` and such."""
+    return name == CARD_NAME or PurePosixPath(name).stem.upper() == "NOTES"
 
 
 def _sum(path: Path) -> str:

@@ -13,7 +13,6 @@ from registration.files.storage import settings_hash
 
 RECORD_NAME = "dataset.json"
 REPORT_NAME = "dataset.html"
-CARD_NAME = "README.md"
 FIGURES = "figures"
 FORMAT = "bci-pipeline dataset"
 FORMAT_VERSION = 1

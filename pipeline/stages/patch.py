@@ -10,14 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.dataset.assemble import assemble, check_ours, finished_dataset_key, table_of
+from pipeline.dataset.assemble import assemble, table_of
+from pipeline.dataset.folder import check_ours, check_replaceable, finished_dataset_key
 from pipeline.dataset.plan import RECORD_NAME, DatasetPlan
 from pipeline.dataset.summary import DatasetCase
 from pipeline.dataset.table import CSV_NAME, write_tables
 from pipeline.errors import DatasetError, NoPairsError, PipelineError, UsageError
 from pipeline.labels import Label, read_labels
 from pipeline.patches.case import FAILED, case_key, cut_case, exclusion, grid_of, is_failure
-from pipeline.patches.measurement import candidate_boxes
+from pipeline.patches.measurement import MEASURED_NAME, candidate_boxes
 from pipeline.patches.settings import PatchSettings
 from pipeline.split import Labelled, SplitSettings, assign_splits, check_leakage, oddities
 from registration.errors import RegistrationError, RunError
@@ -42,6 +43,8 @@ class PatchRequest:
     split: SplitSettings = SplitSettings()
     labels: Path | None = None
     name: str | None = None
+    overwrite: bool = False
+    """Whether a dataset made otherwise may be replaced."""
 
     @property
     def cases(self) -> dict[str, Path]:
@@ -91,7 +94,7 @@ def run_patch(
     notes = _check_splits(request, planned)
     if finished_dataset_key(request.out) == plan.key:
         return PatchOutcome(read_dataset(request.out), failed, notes)
-    check_ours(request.out)
+    check_replaceable(plan, request.out, request.overwrite)
     work = request.out / WORK
     cut: list[DatasetCase] = []
     with workers(count, scheduler) as crew:
@@ -113,8 +116,17 @@ def run_patch(
     except NoPairsError as error:
         write_tables(work, table_of(done)[0])
         raise NoPairsError(f"{error} The scores are in {work / CSV_NAME}.") from error
-    shutil.rmtree(work, ignore_errors=True)
+    _keep_measurements(work)
     return PatchOutcome(read_dataset(request.out), failed, notes)
+
+
+def _keep_measurements(work: Path) -> None:
+    """Remove what was cut, and keep what was measured: other thresholds measure nothing again."""
+    for path in [*work.glob("*"), *work.glob("*/*")]:
+        if path.is_dir() and path.parent != work:
+            shutil.rmtree(path)
+        elif path.is_file() and path.name != MEASURED_NAME:
+            path.unlink()
 
 
 def plan_patches(request: PatchRequest, count: int | None) -> list[dict[str, object]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -13,8 +14,9 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from pipeline.dataset.assemble import assemble, finished_dataset_key
+from pipeline.dataset.assemble import assemble
 from pipeline.dataset.checksums import verify
+from pipeline.dataset.folder import check_replaceable, finished_dataset_key
 from pipeline.dataset.inspection import inspect_dataset
 from pipeline.dataset.plan import DatasetPlan
 from pipeline.dataset.summary import DatasetCase, odd_ones
@@ -205,6 +207,116 @@ def test_an_older_dataset_is_replaced_whole(patches: CasePatches, tmp_path: Path
 
     assert not (tmp_path / "d" / "HE").exists()
     assert verify(tmp_path / "d").unlisted == ()
+
+
+@pytest.mark.parametrize(
+    "name", ["mymodel/last.pt", "my_split.csv", "HE/train/extra.png", "a b.txt"]
+)
+def test_files_of_a_person_are_named_and_never_removed(
+    patches: CasePatches, tmp_path: Path, name: str
+) -> None:
+    folder = tmp_path / "d"
+    assemble(plan(patches), folder)
+    sums = (folder / "SHA256SUMS").read_text()
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("mine")
+    other = plan(patches, settings=PatchSettings(size=256, min_tissue=0.3, layout="hf"))
+
+    with pytest.raises(UsageError, match=re.escape(name)):
+        assemble(other, folder)
+
+    assert (folder / name).read_text() == "mine"
+    assert (folder / "SHA256SUMS").read_text() == sums
+    assert verify(folder).is_intact
+
+
+def test_notes_are_kept_and_break_no_check(patches: CasePatches, tmp_path: Path) -> None:
+    folder = tmp_path / "d"
+    assemble(plan(patches), folder)
+    card = folder / "README.md"
+    card.write_text(card.read_text() + "Slides of our archive, CC BY.\n")
+    (folder / "NOTES.txt").write_text("ask the ethics board")
+    assert inspect_dataset(folder)["problems"] == []
+    checked = subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=folder, check=False)
+    assert checked.returncode == 0
+
+    for seed in (1, 2):
+        assemble(plan(patches, split=SplitSettings(test=0.3, seed=seed)), folder)
+
+    assert card.read_text().count("Slides of our archive, CC BY.") == 1
+    assert (folder / "NOTES.txt").read_text() == "ask the ethics board"
+    assert inspect_dataset(folder)["problems"] == []
+
+
+def test_a_card_that_was_changed_above_the_notes_is_kept_too(
+    patches: CasePatches, tmp_path: Path
+) -> None:
+    folder = tmp_path / "d"
+    assemble(plan(patches), folder)
+    card = folder / "README.md"
+    card.write_text("Ours, do not share.\n" + card.read_text())
+
+    assemble(plan(patches, split=SplitSettings(test=0.3, seed=1)), folder)
+
+    assert "Ours, do not share." in card.read_text()
+
+
+def test_a_dataset_made_otherwise_is_replaced_only_when_asked(
+    patches: CasePatches, tmp_path: Path
+) -> None:
+    folder = tmp_path / "d"
+    assemble(plan(patches), folder)
+    stricter = plan(patches, settings=PatchSettings(size=256, min_tissue=0.3, max_shift_um=7))
+
+    check_replaceable(stricter, tmp_path / "new", overwrite=False)
+    with pytest.raises(UsageError, match=r"max_shift_um 10\.0 instead of 7\.0.*--overwrite"):
+        check_replaceable(stricter, folder, overwrite=False)
+    check_replaceable(stricter, folder, overwrite=True)
+
+
+def test_a_run_that_was_killed_while_it_replaced_a_dataset_goes_on(
+    patches: CasePatches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "d"
+    assemble(plan(patches), folder)
+    other = plan(patches, split=SplitSettings(test=0.3, seed=1))
+    moves = 0
+
+    def killed(self: Path, target: Path) -> Path:
+        nonlocal moves
+        moves += "HE" in self.parts
+        if moves == 3:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    rename = Path.replace
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            assemble(other, folder)
+    assert finished_dataset_key(folder) is None
+
+    check_replaceable(other, folder, overwrite=False)
+    assemble(other, folder)
+
+    assert verify(folder).is_intact
+    assert verify(folder).unlisted == ()
+    assert finished_dataset_key(folder) == other.key
+
+
+def test_checksums_that_lead_out_of_the_folder_remove_nothing(
+    patches: CasePatches, tmp_path: Path
+) -> None:
+    folder = tmp_path / "d"
+    assemble(plan(patches), folder)
+    outside = tmp_path / "precious.txt"
+    outside.write_text("years of work")
+    sums = folder / "SHA256SUMS"
+    for name in ("../precious.txt", str(outside)):
+        sums.write_text(sums.read_text() + f"{'0' * 64}  {name}\n")
+        with pytest.raises(DatasetError, match="SHA256SUMS is damaged"):
+            assemble(plan(patches, split=SplitSettings(test=0.3, seed=1)), folder)
+    assert outside.read_text() == "years of work"
 
 
 def test_the_page_is_one_file_and_tells_the_funnel(dataset: Path) -> None:
