@@ -51,8 +51,11 @@ def check_ours(folder: Path) -> None:
 def check_replaceable(plan: DatasetPlan, folder: Path, overwrite: bool) -> None:
     """Raise :class:`UsageError` where another dataset is there and nobody asked to replace it."""
     check_ours(folder)
-    begun = (folder / OURS).is_file() and read_record(folder).get("key") in (plan.key, None)
-    if (folder / RECORD_NAME).exists() and not overwrite and not begun:
+    if overwrite or not (folder / RECORD_NAME).exists():
+        return
+    key = read_record(folder).get("key")
+    begun = key is None and (folder / OURS).is_file()
+    if key != plan.key and not begun:
         raise UsageError(
             f"{folder} holds a dataset made with {_difference(read_record(folder), plan)}. Add "
             "--overwrite to replace it (notes on its data card are kept), or name another folder."

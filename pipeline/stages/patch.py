@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.dataset.assemble import assemble, table_of
-from pipeline.dataset.folder import check_ours, check_replaceable, finished_dataset_key
+from pipeline.dataset.folder import check_replaceable, finished_dataset_key
 from pipeline.dataset.plan import RECORD_NAME, DatasetPlan
 from pipeline.dataset.summary import DatasetCase
 from pipeline.dataset.table import CSV_NAME, write_tables
@@ -134,10 +134,10 @@ def plan_patches(request: PatchRequest, count: int | None) -> list[dict[str, obj
 
     Raises what :func:`run_patch` would refuse.
     """
-    check_ours(request.out)
     settings = request.settings
     gib = MAIN_GIB + (count or usable_cores()) * WORKER_GIB
     planned = _planned(request)
+    check_replaceable(_plan(request, planned), request.out, request.overwrite)
     _check_splits(request, planned)
     plans: list[dict[str, object]] = []
     for case in planned:

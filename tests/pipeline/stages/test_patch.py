@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from pipeline.cli.app import app
 from pipeline.dataset.table import read_table
 from pipeline.errors import DatasetError, UsageError
 from pipeline.patches.settings import PatchSettings
-from pipeline.stages.patch import PatchRequest, run_patch
+from pipeline.stages.patch import PatchRequest, plan_patches, run_patch
 from registration.execution import no_progress
 
 SETTINGS = PatchSettings(size=256, stride=256, min_tissue=0.3)
@@ -72,7 +73,8 @@ def test_a_run_that_cannot_be_used_is_left_out_and_named(
     assert "has changed since it was registered" in outcome.failed["two"]
     assert {row.case for row in read_table(tmp_path / "dataset")} == {"one"}
     assert {row.her2 for row in read_table(tmp_path / "dataset")} == {"0"}
-    assert not (tmp_path / "dataset" / ".work").exists()
+    left = (tmp_path / "dataset" / ".work").rglob("*")
+    assert {path.name for path in left if path.is_file()} == {"measured.json"}
 
 
 def test_a_patch_too_large_for_every_slide_is_no_matter_of_limits(
@@ -148,3 +150,26 @@ def test_a_dry_run_refuses_what_the_run_refuses(runs: tuple[Path, Path], tmp_pat
         assert "something else" in str(patch(runs[0], "--out", tmp_path, *words).exception)
         missing = patch(tmp_path / "none", "--out", tmp_path / "d", *words).exception
         assert "there is no folder" in str(missing)
+
+
+def test_other_thresholds_need_a_word_and_measure_nothing_again(
+    hand_made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "one"
+    shutil.copytree(hand_made.registration.folder, run)
+    first = PatchRequest((run,), tmp_path / "d", PatchSettings(size=256, min_tissue=0.3))
+    run_patch(first, 1, None, no_progress)
+    stricter = replace(first, settings=PatchSettings(size=256, min_tissue=0.6))
+
+    with pytest.raises(UsageError, match=r"min_tissue 0\.3 instead of 0\.6"):
+        run_patch(stricter, 1, None, no_progress)
+    with pytest.raises(UsageError, match="--overwrite"):
+        plan_patches(stricter, 1)
+
+    def measured_again(*_: object) -> None:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr("pipeline.patches.measurement.measure_all", measured_again)
+    outcome = run_patch(replace(stricter, overwrite=True), 1, None, no_progress)
+
+    assert outcome.record["settings"]["min_tissue"] == 0.6
