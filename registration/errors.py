@@ -9,6 +9,7 @@
             ├── StartError                       no trustworthy initial alignment was found
             ├── SettingsError (also ValueError)  a setting is unknown, or its value cannot be used
             ├── SynthError (also ValueError)     a synthetic slide cannot be made as asked for
+            ├── OutputError (also ValueError)    an output cannot be written, or would harm an input
             └── RunError                         a run folder is missing, foreign or incomplete
 
 Each message says what is wrong, in which file, and what to do about it.
@@ -41,6 +42,10 @@ class SettingsError(RegistrationError, ValueError):
 
 class SynthError(RegistrationError, ValueError):
     """A synthetic slide cannot be made as asked for."""
+
+
+class OutputError(RegistrationError, ValueError):
+    """An output cannot be written, or would replace something that is read."""
 
 
 class RunError(RegistrationError):
