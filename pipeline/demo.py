@@ -18,6 +18,7 @@ from pipeline.stages.patch import PatchRequest, run_patch
 from pipeline.stages.register import RegisterRequest, run_request
 from registration.execution import Progress, prefixed, usable_cores
 from registration.files.her2 import Her2
+from registration.files.outputs import check_folder
 from registration.files.storage import write_text
 from registration.result import Registration
 from registration.synth import CohortPlan, SynthCase, SynthSettings, write_cohort
@@ -128,8 +129,8 @@ def run_demo(demo: Demo, progress: Progress, begin: Callable[[str], None]) -> No
 
     Raises :class:`UsageError` where the folder holds something else, and whatever stages raise.
     """
-    strangers = demo.out.exists() and not demo.out.is_dir()
-    if strangers or (demo.out.is_dir() and _foreign(demo.out)):
+    check_folder(demo.out)
+    if demo.out.is_dir() and _foreign(demo.out):
         raise UsageError(f"--out {demo.out} holds something else; name a new folder")
     for stage in STAGES:
         begin(stage.title)

@@ -54,6 +54,8 @@ def dataset(
     """Say what a dataset holds, check it, and measure the alignment of its pairs."""
     from pipeline.dataset.external import described
     from pipeline.dataset.inspection import inspect_dataset, is_ours
+    from pipeline.dataset.table import CSV_NAME, PARQUET_NAME
+    from registration.files.outputs import check_file
     from training.data.pairs import open_dataset
 
     ours = folder is not None and is_ours(folder)
@@ -62,6 +64,9 @@ def dataset(
         inspect_dataset(folder) if ours and folder is not None else described(pairs)
     )
     if scores is not None:
+        images = (image.path for pair in pairs.pairs for image in (pair.he, pair.ihc))
+        tables = () if folder is None else (folder / name for name in (CSV_NAME, PARQUET_NAME))
+        check_file(scores, [*images, *tables], "--scores")
         from pipeline.dataset.external import score
         from registration.execution import workers as start_workers
 

@@ -10,6 +10,7 @@ import typer
 from pipeline.cli.help import HelpfulGroup, add_command
 from pipeline.cli.options import AsJson
 from pipeline.cli.progress import progress_on_stderr
+from registration.files.outputs import check_file, check_folder
 from registration.files.plain_json import json_text
 
 if TYPE_CHECKING:
@@ -66,7 +67,9 @@ def create(
     from training.evaluation.sources import generated_source
     from training.study.create import create_study
 
-    pairs = pairs_of_split(open_dataset(dataset), split)
+    opened = open_dataset(dataset)
+    check_folder(out, [*opened.folders, generated])
+    pairs = pairs_of_split(opened, split)
     pairs, make = generated_source(pairs, generated, device_named(device))
     with progress_on_stderr({"images": "writing images"}) as report:
         key = create_study(
@@ -96,6 +99,8 @@ def score(
 
     opened = read_study(study)
     read = read_sheets(opened, sheets)
+    for name in ("agreement.json", "agreement.html"):
+        check_file(study / name, [*sheets, study / "key.csv"], "STUDY")
     agreement = score_study(opened, read)
     write_agreement(study, opened, read, agreement)
     if as_json:

@@ -121,9 +121,11 @@ def export(
     out: Annotated[Path, typer.Argument(help="File to write, such as latest_net_G.pth.")],
 ) -> None:
     """Write a generator in the form of the original code (a plain state dict)."""
+    from registration.files.outputs import check_file
     from training.inference.checkpoints import load_generator
     from training.models.official import save_official
 
+    check_file(out, [checkpoint])
     trained = load_generator(checkpoint)
     save_official(trained.network, out)
     typer.echo(f"{out}: {trained.describe()}")

@@ -33,6 +33,7 @@ from pipeline.patches.case import cut_case, is_failure
 from pipeline.stages.register import run_request
 from registration.errors import RegistrationError
 from registration.execution import Progress, usable_cores, workers
+from registration.files.outputs import check_folder
 
 Say = Callable[[str], None]
 
@@ -77,6 +78,7 @@ def run_cohort(request: RunRequest, say: Say, progress: Progress) -> Outcome:
     cohort = request.cohort
     cases = cohort.select(request.only)
     outcome = Outcome()
+    _check_outputs(cohort)
     draw_slides(cohort, progress)
     case_stages = [stage for stage in request.wanted if stage in CASE_STAGES]
     if case_stages:
@@ -92,6 +94,7 @@ def run_single(request: RunRequest, progress: Progress) -> None:
     """Run the stages of one case in this process; its failure is noted on disk and raised."""
     cohort = request.cohort
     (case,) = cohort.select(request.only)
+    _check_outputs(cohort)
     draw_slides(cohort, progress)
     clear_failure(cohort.folder(case))
     for stage in request.wanted:
@@ -100,6 +103,13 @@ def run_single(request: RunRequest, progress: Progress) -> None:
         except (RegistrationError, PipelineError) as error:
             write_failure(cohort.folder(case), stage, str(error))
             raise
+
+
+def _check_outputs(cohort: Cohort) -> None:
+    """Refuse an output folder that cannot be written, and a dataset in, over or around slides."""
+    check_folder(cohort.manifest.out, option="out:")
+    slides = [path for case in cohort.manifest.cases for path in (case.he, case.ihc)]
+    check_folder(cohort.dataset, slides, option="dataset folder")
 
 
 def draw_slides(cohort: Cohort, progress: Progress) -> None:

@@ -23,6 +23,7 @@ from pipeline.patches.settings import PatchSettings
 from pipeline.split import Labelled, SplitSettings, assign_splits, check_leakage, oddities
 from registration.errors import RegistrationError, RunError
 from registration.execution import Progress, prefixed, usable_cores, workers
+from registration.files.outputs import check_folder
 from registration.result import Registration
 from registration.tissue import TissueMap
 
@@ -175,6 +176,7 @@ def read_dataset(folder: Path) -> dict[str, Any]:
 
 def _planned(request: PatchRequest) -> list[DatasetCase]:
     """Return the cases with all that is known before anything is cut."""
+    check_folder(request.out, [*request.runs, *([request.labels] if request.labels else [])])
     cases = request.cases
     if request.labels is None:
         labels = {name: Label(patient=name) for name in cases}

@@ -14,6 +14,7 @@ from pipeline.stages.settings import RegisterSettings
 from registration.errors import RunError, SlideError, StartError
 from registration.execution import Progress, usable_cores, workers
 from registration.files.commands import typed
+from registration.files.outputs import check_folder
 from registration.landmarks.landmarks import Landmarks, Moving, parse_landmark_argument
 from registration.pair import Pair
 from registration.pieces.drawn import parse_drawn_argument
@@ -59,6 +60,7 @@ def run_request(
     """
     from pipeline.report.registration import REPORT_NAME, write_report
 
+    check_folder(request.out, [request.he, request.ihc])
     settings = request.settings.registration
     with _open(request) as pair:
         for warning in _warnings(pair):
@@ -108,6 +110,7 @@ def plan(request: RegisterRequest) -> dict[str, object]:
 
     Raises what :func:`run_request` would refuse.
     """
+    check_folder(request.out, [request.he, request.ihc])
     settings = request.settings.registration
     with _open(request) as pair:
         options = _options(request, pair)
@@ -199,8 +202,6 @@ def _remedy(request: RegisterRequest, pair: Pair) -> str:
 def _check_folder(request: RegisterRequest, pair: Pair, key: str) -> None:
     """Refuse an ``out`` that is neither new, nor empty, nor a run of the same inputs."""
     out, kept = request.out, _landmark_files(request)
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out} is a file; name a folder")
     if not out.exists() or all(entry.resolve() in kept for entry in out.iterdir()):
         return
     if not list(out.glob(".work-*")) and not (out / RECORD_NAME).exists():

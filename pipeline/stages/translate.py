@@ -17,7 +17,15 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import UsageError
-from registration.files.storage import content_hash, remove_unfinished, settings_hash, written_whole
+from registration.files.outputs import check_file, check_folder
+from registration.files.storage import (
+    content_hash,
+    remove_unfinished,
+    settings_hash,
+    write_json,
+    written_whole,
+)
+from registration.files.text import read_json
 from registration.geometry import Box, Image, Size
 from registration.registered_slide import SUFFIXES, ImageFormat
 from registration.slides.pyramid import (
@@ -46,6 +54,7 @@ SAME_MPP = 0.02
 """Slides whose pixels differ by at most this share from those of the training are not resampled."""
 TOO_LARGE = "End other programs that use it (nvidia-smi lists them), or give --device cpu"
 READ_AHEAD = 2
+FORMAT = "bci-pipeline translation"
 
 Progress = Callable[[str, int, int], None]
 
@@ -86,6 +95,8 @@ def translate_slide(request: Translation, progress: Progress) -> Translated:
     Raises :class:`training.errors.TilingError` for a model that cannot be applied tile by tile,
     and what opening slide and checkpoint raise.
     """
+    check = check_folder if request.format == "ome-zarr" else check_file
+    check(request.out, [request.slide])
     trained = load_generator(request.checkpoint, request.device, request.precision)
     tiling = largest_tiling(trained)
     with explained(lambda: TOO_LARGE), open_slide(request.slide, request.mpp) as slide:
@@ -94,10 +105,11 @@ def translate_slide(request: Translation, progress: Progress) -> Translated:
         spec = PyramidSpec(size=size, mpp=slide.mpp * downsample, format=request.format)
         tissue = None if request.everywhere else _tissue(slide)
         work = _settled(_Work(slide, trained, tiling, spec, downsample, tissue))
-        trained = work.trained
-        store = _store(request, slide, trained, spec)
-        write_pyramid(request.out, spec, _units(work, store, progress))
-        shutil.rmtree(store)
+        key = _key(request, slide, work.trained, spec)
+        if not _finished(request, key):
+            store = _store(request, key)
+            write_pyramid(request.out, spec, _units(work, store, progress))
+            shutil.rmtree(store)
         boxes = unit_boxes(spec)
         pixels = sum(tile.width * tile.height for box in boxes for tile in work.tiles(box))
     share = pixels / (size.width * size.height)
@@ -185,16 +197,40 @@ def _tissue(slide: Slide) -> TissueMap:
     return found.grown(MARGIN_UM / slide.mpp)
 
 
-def _store(
-    request: Translation, slide: Slide, trained: TrainedGenerator, spec: PyramidSpec
-) -> Path:
-    """Return the folder of finished units; one that belongs to other inputs is emptied."""
-    key = settings_hash(
+def _key(request: Translation, slide: Slide, trained: TrainedGenerator, spec: PyramidSpec) -> str:
+    """Return a hash of all that the result depends on."""
+    return settings_hash(
         content_hash(slide.path),
         content_hash(trained.source),
         [slide.mpp, spec.mpp, spec.format, spec.tile, spec.quality, request.everywhere],
         [trained.device.type, trained.arithmetic],
     )
+
+
+def _finished(request: Translation, key: str) -> bool:
+    """Return whether the result is there already; otherwise record what will make it.
+
+    Raises :class:`UsageError` where the file is there and something else made it. The record is
+    written first and the result appears whole, so that a result with the record is finished.
+    """
+    record = request.out.with_name(f"{request.out.name}.json")
+    about = read_json(record, UsageError) if record.exists() else {}
+    if request.out.exists():
+        if isinstance(about, dict) and about.get("key") == key:
+            return True
+        made = "by another model, of another slide or with other settings"
+        known = isinstance(about, dict) and about.get("format") == FORMAT
+        raise UsageError(
+            f"{request.out} is there already, made {made if known else 'by something else'}; "
+            "name another file with --out, or remove it"
+        )
+    described = {"format": FORMAT, "key": key, "model": request.checkpoint, "slide": request.slide}
+    write_json(record, described)
+    return False
+
+
+def _store(request: Translation, key: str) -> Path:
+    """Return the folder of finished units; one that belongs to other inputs is emptied."""
     folder = request.out.with_name(f".{request.out.name}.units")
     if folder.is_dir() and not (folder / key).exists():
         shutil.rmtree(folder)

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import UsageError
 from registration.errors import LandmarkError
+from registration.files.outputs import check_file
 from registration.files.storage import written_whole
 from registration.files.tables import Row, read_rows
 from registration.geometry import Box, Points, Size
@@ -34,7 +34,7 @@ from registration.landmarks.geojson import (
 )
 from registration.landmarks.landmarks import Moving
 from registration.piece_map import PieceMap, piece_numbers
-from registration.result import Registration
+from registration.result import LANDMARKS_NAME, RECORD_NAME, Registration
 from registration.transforms import Chain, Transform
 
 FLAG = "on_slide"
@@ -115,13 +115,10 @@ def warp_points(
 
     ``to`` names the slide that the result is for; without it, the fixed slide, where the registered
     image lies. Raises :class:`LandmarkError` naming file and line for unreadable points, and
-    :class:`UsageError` where ``out`` would replace ``points``.
+    :class:`OutputError` where ``out`` would replace something that is read.
     """
     to = to or ("ihc" if registration.moving == "he" else "he")
-    if out.resolve() == points.resolve():
-        raise UsageError(f"--out {out} is the file of points itself; name another file")
-    if out.is_dir():
-        raise UsageError(f"--out {out} is a folder; name a file")
+    check_file(out, [points, *_files_of(registration)])
     mapper = _mapper(registration, to)
     if points.suffix.lower() in GEOJSON_SUFFIXES:
         document = read_geojson(points)
@@ -129,6 +126,14 @@ def warp_points(
     else:
         _warp_table(points, out, mapper)
     return WarpedPoints(out, to, mapper.points, mapper.off_slide, mapper.unsolved, mapper.off_piece)
+
+
+def _files_of(registration: Registration) -> list[Path]:
+    """Return the slides, and what makes up the run folder."""
+    folder = registration.folder
+    names = (RECORD_NAME, LANDMARKS_NAME, registration.image or RECORD_NAME)
+    slides = (folder / side.path for side in (registration.he, registration.ihc))
+    return [*slides, *(folder / name for name in names), *folder.glob("*.npz")]
 
 
 def _mapper(registration: Registration, to: Moving) -> _Mapper:

@@ -12,6 +12,7 @@ import yaml
 
 from registration.errors import SynthError
 from registration.files.her2 import HER2_LEVELS, Her2
+from registration.files.outputs import check_folder
 from registration.files.storage import write_json, write_text
 from registration.synth.case import SynthCase, write_truth
 from registration.synth.rendering import Progress, render_slides
@@ -57,6 +58,7 @@ def write_cohort(
 
     Raises :class:`SynthError` when ``folder`` holds anything else.
     """
+    check_folder(folder)
     planned = plan.planned(folder)
     prepare_folder(folder, plan, overwrite)
     cases = [case for _, case in planned]

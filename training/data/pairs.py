@@ -20,6 +20,7 @@ from training.data.table import TableRow, read_pair_table
 from training.errors import DataError
 
 SPLITS = ("train", "val", "test")
+TWO_FOLDERS = "two folders"
 NAMED_AT_MOST = 5
 BCI_NAME = re.compile(r"_(?P<split>train|val|test)_(?P<her2>0|[123]\+)$")
 
@@ -67,6 +68,12 @@ class Dataset:
     notes: tuple[str, ...] = ()
     """What was left out, and why."""
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders that hold the images."""
+        images = {image.path.parent for pair in self.pairs for image in (pair.he, pair.ihc)}
+        return (*sorted(images), *(() if self.layout == TWO_FOLDERS else (self.root,)))
+
     def select(self, split: str) -> tuple[Pair, ...]:
         """Return the pairs of one split; all of them where the dataset has no splits."""
         if all(pair.split is None for pair in self.pairs):
@@ -87,7 +94,7 @@ def open_dataset(
     Raises :class:`DataError` when a folder is missing or holds no pair, saying what was looked for.
     """
     if he is not None and ihc is not None:
-        return _described(f"{he} + {ihc}", "two folders", _two_folders(he, ihc), he.parent)
+        return _described(f"{he} + {ihc}", TWO_FOLDERS, _two_folders(he, ihc), he.parent)
     if root is None or he is not None or ihc is not None:
         raise DataError("give one dataset folder, or both an H&E and an IHC folder")
     if not root.is_dir():

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from registration.files.outputs import check_folder
 from registration.files.storage import write_json, write_text
 from training.data.images import to_batch
 from training.data.pairs import Dataset, Pair
@@ -79,6 +80,7 @@ def run_ablation(
     :class:`DataError` where the dataset has no test split, and :class:`TrainingError` where no model
     is left.
     """
+    check_folder(out, dataset.folders)
     tested = tuple(pair for pair in dataset.pairs if pair.split == "test")
     if not tested:
         raise DataError(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from registration.files.outputs import check_folder
 from training.data.images import Pixels, write_png
 from training.data.pairs import Dataset, Pair
 from training.errors import DataError
@@ -54,6 +55,12 @@ def run_evaluation(
     ``on_image`` is told how many of how many images are done. Raises
     :class:`training.errors.TrainingError` for whatever cannot be read, matched or compared.
     """
+    given = request.generated
+    check_folder(
+        request.out,
+        [*request.dataset.folders, *([given] if given else [])],
+        [request.model] if request.model else [],
+    )
     pairs = _chosen_pairs(request)
     scoring = Scoring(
         protocol=request.protocol,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+from registration.files.outputs import check_folder
+from registration.files.storage import content_hash, write_json
+from registration.files.text import read_json
 from training.data.images import SUFFIXES, from_batch, read_image, to_batch, write_png
 from training.errors import DataError
 from training.inference.checkpoints import TrainedGenerator
@@ -14,6 +18,10 @@ TOO_LARGE = (
     "End other programs that use it (nvidia-smi lists them), or give --device cpu; a slide is "
     "translated tile by tile and needs less"
 )
+RECORD = "translation.json"
+"""What made the images of a folder: the model, and each image's source."""
+FORMAT = "bci-pipeline translation"
+
 Tick = Callable[[int, int], None]
 """Called with how many images are done, and how many there are."""
 
@@ -23,27 +31,79 @@ def translate_folder(
 ) -> list[Path]:
     """Write ``out/NAME.png`` for every image of ``folder``, sub-folders included, same structure.
 
-    Images that are there already are left alone, so that a killed run goes on. Returns all paths.
-    Raises :class:`DataError` when there is no image, or one cannot be read.
+    Images that this model made of the same source are left alone, so that a killed run goes on.
+    Returns all paths. Raises :class:`DataError` when there is no image, one cannot be read, two
+    would get one name, or ``out`` holds what another model or program made.
     """
-    sources = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-    if not sources:
-        raise DataError(f"no images in {folder}")
-    written, settled = [], False
-    for number, source in enumerate(sources, start=1):
-        target = (out / source.relative_to(folder)).with_suffix(".png")
+    check_folder(out, [folder], [trained.source])
+    targets = _targets(folder, out)
+    _claim(trained, targets, folder, out)
+    settled = False
+    for number, (target, source) in enumerate(targets.items(), start=1):
         if not target.exists():
             image = to_batch(read_image(source))
             with explained(lambda: TOO_LARGE):
                 trained = trained if settled else trained.checked(image)
                 write_png(target, from_batch(trained(image)))
             settled = True
-        written.append(target)
         if tick is not None:
-            tick(number, len(sources))
-    return written
+            tick(number, len(targets))
+    return list(targets)
+
+
+def _targets(folder: Path, out: Path) -> dict[Path, Path]:
+    """Return what to write, and the image that it is made of."""
+    targets: dict[Path, Path] = {}
+    for source in sorted(folder.rglob("*")):
+        within = source.relative_to(folder)
+        if source.suffix.lower() in SUFFIXES and not any(p.startswith(".") for p in within.parts):
+            other = targets.setdefault((out / within).with_suffix(".png"), source)
+            if other is not source:
+                raise DataError(f"{other} and {source} would both be written as {within.stem}.png")
+    if not targets:
+        raise DataError(f"no images in {folder}")
+    return targets
+
+
+def _claim(
+    trained: TrainedGenerator, targets: Mapping[Path, Path], folder: Path, out: Path
+) -> None:
+    """Record what makes the images; remove those whose source is another by now."""
+    model = content_hash(trained.source)
+    names = {target: source.relative_to(folder).as_posix() for target, source in targets.items()}
+    made = {names[target]: content_hash(source) for target, source in targets.items()}
+    before = _recorded(out / RECORD)
+    present = [target for target in names if target.exists()]
+    if before and before["model"] != model and present:
+        raise DataError(
+            f"{out} holds images of another model ({before['source']}); give another folder with "
+            "--out, or remove it"
+        )
+    for target in present:
+        name = names[target]
+        if name not in before.get("images", {}):
+            raise DataError(f"{target} was not made here; give another folder with --out")
+        if before["images"][name] != made[name]:
+            target.unlink()
+    record = {
+        "format": FORMAT,
+        "model": model,
+        "source": str(trained.source),
+        "folder": str(folder),
+    }
+    write_json(out / RECORD, {**record, "images": {**before.get("images", {}), **made}})
+
+
+def _recorded(path: Path) -> dict[str, Any]:
+    """Return the record of an earlier run, empty where there is none."""
+    if not path.exists():
+        return {}
+    record = read_json(path, DataError)
+    if (
+        not isinstance(record, dict)
+        or record.get("format") != FORMAT
+        or not {"model", "source", "images"} <= record.keys()
+        or not isinstance(record["images"], dict)
+    ):
+        raise DataError(f"{path} belongs to something else; give another folder with --out")
+    return record

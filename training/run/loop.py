@@ -13,6 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from registration.files.outputs import check_folder
 from registration.files.storage import write_json
 from training.data.batches import Batch
 from training.data.pairs import Dataset
@@ -69,6 +70,7 @@ def train(
     weights as if it had never stopped. Raises :class:`DivergedError` when a loss becomes NaN, and
     ``KeyboardInterrupt``, after a checkpoint, when a signal asks it to stop.
     """
+    check_folder(out, dataset.folders)
     if not resume and (out / CONFIG).exists():
         raise ConfigError(f"{out} holds a run already: add --resume, or give another folder")
     said: list[str] = []

@@ -26,12 +26,13 @@ TINY += ["--set", "ndf=2", "--set", "recalibrate=1", "--set", "tensorboard=no"]
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
+    root = tmp_path / "data"
     for number in range(4):
         pixels = np.random.default_rng(number).integers(0, 256, (32, 40, 3), dtype=np.uint8)
         for domain, image in (("HE", pixels), ("IHC", 255 - pixels)):
-            (tmp_path / domain / "train").mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image).save(tmp_path / domain / "train" / f"{number:05d}_train_0.png")
-    return tmp_path
+            (root / domain / "train").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(root / domain / "train" / f"{number:05d}_train_0.png")
+    return root
 
 
 def run(*arguments: object) -> Result:
@@ -39,7 +40,7 @@ def run(*arguments: object) -> Result:
 
 
 def test_train_resume_and_export(data: Path) -> None:
-    out = data / "run"
+    out = data.parent / "run"
 
     first = run("train", data, "--out", out, *TINY, "--json")
     again = run("train", data, "--out", out, *TINY)
@@ -61,20 +62,22 @@ def test_two_folders_and_settings_file(data: Path) -> None:
     (data / "s.yaml").write_text("batch: 1\nmodel: pix2pix\n")
     folders = ["--he", data / "HE" / "train", "--ihc", data / "IHC" / "train"]
 
-    result = run("train", *folders, "--out", data / "run", *TINY, "--config", data / "s.yaml")
+    result = run(
+        "train", *folders, "--out", data.parent / "run", *TINY, "--config", data / "s.yaml"
+    )
 
     assert result.exit_code == 0, result.output
-    config = json.loads((data / "run" / "config.json").read_text())
+    config = json.loads((data.parent / "run" / "config.json").read_text())
     assert (config["batch"], config["model"], config["recipe"]) == (1, "pix2pix", "robust")
 
 
 def test_dry_run_reads_no_pixels(data: Path) -> None:
-    planned = run("train", data, "--out", data / "run", *TINY, "--dry-run", "--json")
+    planned = run("train", data, "--out", data.parent / "run", *TINY, "--dry-run", "--json")
 
     values = json.loads(planned.stdout)
     assert (values["pairs_to_train_on"], values["pairs_held_out"]) == (3, 1)
     assert (values["image"], values["steps"]) == ("40 x 32 px", 4)
-    assert not (data / "run").exists()
+    assert not (data.parent / "run").exists()
     assert not (data / ".bci-pipeline-cache").exists()
 
 
@@ -88,7 +91,7 @@ def test_the_table_that_patch_writes_tells_how_well_pairs_are_aligned(data: Path
     (data / "patches.csv").unlink()  # the Parquet table alone must do
 
     pairs = open_dataset(data).select("train")
-    planned = run("train", data, "--out", data / "run", *TINY, "--epochs", "1+0")
+    planned = run("train", data, "--out", data.parent / "run", *TINY, "--epochs", "1+0")
 
     assert [pair.patient for pair in pairs] == ["p0", "p1", "p2", None]
     assert [pair.shift_px for pair in pairs[:3]] == pytest.approx([0.4, 18.4, 0.4])
@@ -121,7 +124,7 @@ def test_divergence_exits_with_1(
     for domain in ("HE", "IHC"):
         shutil.copytree(data / domain / "train", data / domain / "test")
     settings = ["--epochs", "1+1", "--crop", "32", "--set", "ngf=2", "--set", "device=cpu"]
-    settings += ["--set", "lr=1e30", "--set", "tensorboard=no", "--out", str(data / "run")]
+    settings += ["--set", "lr=1e30", "--set", "tensorboard=no", "--out", str(data.parent / "run")]
     monkeypatch.setattr("sys.argv", ["bci-pipeline", command, str(data), *settings])
 
     with pytest.raises(SystemExit) as stopped:

@@ -16,12 +16,14 @@ from typer.testing import CliRunner
 from pipeline.cli.app import app
 from pipeline.errors import UsageError
 from pipeline.stages.translate import Translation, translate_slide
+from registration.errors import OutputError
 from registration.geometry import Box, Size
 from registration.slides.pyramid import PyramidSpec, encode_unit, unit_boxes, write_pyramid
 from registration.slides.slide import open_slide
 from training.data.images import from_batch, to_batch
-from training.errors import TilingError
+from training.errors import DataError, TilingError
 from training.inference.checkpoints import TrainedGenerator, load_generator, save_generator
+from training.inference.folder import translate_folder
 from training.models.generators import GENERATORS, GeneratorSpec, build_generator, initialise
 from training.run.averaging import recalibrate
 
@@ -111,7 +113,7 @@ def test_the_pyramid_opens_with_its_pixel_size(tmp_path: Path, model: Path, slid
         assert opened.size == SIZE
         assert opened.mpp == pytest.approx(0.5, rel=1e-4)
         assert len(opened.levels) > 1
-    assert [path.name for path in tmp_path.iterdir()] == ["virtual.tif"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["virtual.tif", "virtual.tif.json"]
 
 
 def test_a_stopped_translation_goes_on_where_it_stopped(
@@ -130,7 +132,8 @@ def test_a_stopped_translation_goes_on_where_it_stopped(
 
     assert parts.path.read_bytes() == whole.path.read_bytes()
     assert seen[0] > 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["parts.tif", "whole.tif"]
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["parts.tif", "parts.tif.json", "whole.tif", "whole.tif.json"]
 
 
 def test_other_inputs_do_not_reuse_kept_units(tmp_path: Path, model: Path, slide: Path) -> None:
@@ -208,3 +211,62 @@ def test_command_line_translates_slides_and_folders(
     described = json.loads(whole.stdout)
     assert (described["width"], described["height"]) == (2300, 640)
     assert described["translated"] == 1.0
+
+
+def test_a_slide_is_never_written_over_and_another_result_neither(
+    tmp_path: Path, model: Path, slide: Path
+) -> None:
+    before = slide.read_bytes()
+    with pytest.raises(OutputError, match="is read by this command"):
+        translate_slide(Translation(model, slide, slide), quiet)
+    out = tmp_path / "virtual.tif"
+    out.write_text("notes of mine")
+    with pytest.raises(UsageError, match="is there already, made by something else"):
+        translate_slide(Translation(model, slide, out), quiet)
+    assert (slide.read_bytes(), out.read_text()) == (before, "notes of mine")
+
+
+def test_a_finished_translation_is_seen_as_finished(
+    tmp_path: Path, model: Path, slide: Path
+) -> None:
+    request = Translation(model, slide, tmp_path / "virtual.tif")
+    first = translate_slide(request, quiet)
+    written = request.out.stat()
+
+    def never(stage: str, done: int, total: int) -> None:
+        raise AssertionError
+
+    assert translate_slide(request, never) == first
+    assert request.out.stat() == written
+    other = save(tmp_path / "other.pt", GeneratorSpec(width=2, blocks=1))
+    with pytest.raises(UsageError, match="made by another model, of another slide or with other"):
+        translate_slide(Translation(other, slide, request.out), quiet)
+
+
+def test_a_folder_knows_what_made_its_images(tmp_path: Path, model: Path) -> None:
+    patches, out = tmp_path / "patches", tmp_path / "out"
+    patches.mkdir()
+    for number in range(2):
+        Image.new("RGB", (64, 64), (200, 90 * number, 150)).save(patches / f"{number}.png")
+    trained = load_generator(model)
+    first, second = translate_folder(trained, patches, out)
+    kept, old = first.stat(), second.read_bytes()
+    Image.new("RGB", (64, 64), (10, 200, 30)).save(patches / "1.png")
+
+    translate_folder(trained, patches, out)
+
+    assert first.stat() == kept, "of the same source: left alone"
+    assert second.read_bytes() != old, "its source is another by now"
+    other = load_generator(save(tmp_path / "other.pt", GeneratorSpec(width=2, blocks=1)))
+    with pytest.raises(DataError, match="holds images of another model"):
+        translate_folder(other, patches, out)
+    with pytest.raises(OutputError, match="is or holds"):
+        translate_folder(trained, patches, patches)
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "0.png").write_text("mine")
+    with pytest.raises(DataError, match=r"0\.png was not made here"):
+        translate_folder(trained, patches, foreign)
+    Image.new("RGB", (64, 64)).save(patches / "0.jpg")
+    with pytest.raises(DataError, match=r"0\.jpg and .*0\.png would both be written as 0\.png"):
+        translate_folder(trained, patches, tmp_path / "new")

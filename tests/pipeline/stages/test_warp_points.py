@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.errors import UsageError
 from pipeline.stages.warp_points import warp_points
 from registration.bspline import BSpline
-from registration.errors import LandmarkError
+from registration.errors import LandmarkError, OutputError
 from registration.geometry import Box
 from registration.transforms import Chain, SplicedField
 
@@ -199,7 +198,7 @@ def test_missing_file_and_writing_onto_the_input(hand_made, tmp_path: Path) -> N
 
     with pytest.raises(LandmarkError, match=r"file not found: .*nowhere\.csv"):
         warp_points(hand_made.registration, tmp_path / "nowhere.csv", tmp_path / "b.csv")
-    with pytest.raises(UsageError, match="is the file of points itself"):
+    with pytest.raises(OutputError, match="is read by this command"):
         warp_points(hand_made.registration, source, source)
 
 
