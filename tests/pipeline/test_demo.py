@@ -13,6 +13,7 @@ from pipeline import demo as demo_module
 from pipeline.cli.demo import _print, add_to
 from pipeline.demo import SLIDES, Demo, Stage, make_slides, run_demo
 from pipeline.errors import UsageError
+from registration.errors import OutputError
 from registration.execution import no_progress
 from registration.files.storage import content_hash
 from registration.landmarks.landmarks import read_landmarks
@@ -44,7 +45,7 @@ def test_something_else_in_the_way_is_left_alone(tmp_path: Path, kind: str) -> N
         out.mkdir()
         (out / "thesis.txt").write_text("precious")
 
-    with pytest.raises(UsageError, match=r"--out .*mine holds something else"):
+    with pytest.raises((UsageError, OutputError), match=r"--out .*mine (holds something else|is a file)"):
         run_demo(Demo(out, 1024), no_progress, print)
 
     assert (out if kind == "file" else out / "thesis.txt").read_text() == "precious"
