@@ -45,7 +45,9 @@ def test_something_else_in_the_way_is_left_alone(tmp_path: Path, kind: str) -> N
         out.mkdir()
         (out / "thesis.txt").write_text("precious")
 
-    with pytest.raises((UsageError, OutputError), match=r"--out .*mine (holds something else|is a file)"):
+    with pytest.raises(
+        (UsageError, OutputError), match=r"--out .*mine (holds something else|is a file)"
+    ):
         run_demo(Demo(out, 1024), no_progress, print)
 
     assert (out if kind == "file" else out / "thesis.txt").read_text() == "precious"
