@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+import tifffile
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from benchmarks.browser import Browser
@@ -32,3 +35,63 @@ def browser() -> Iterator[Browser]:
         pytest.skip("no Chromium on this machine to open pages in (.ci/system-packages gui)")
     with Browser() as opened:
         yield opened
+
+
+SCN_MPP = 0.5
+_SCN = """<?xml version="1.0"?>
+<scn xmlns="http://www.leica-microsystems.com/scn/2010/10/01"><collection name="glass"
+ sizeX="{glass_x}" sizeY="{glass_y}">
+<image name="macro"><creationInfo/><device model="m"/><pixels sizeX="{mw}" sizeY="{mh}">
+<dimension sizeX="{mw}" sizeY="{mh}" r="0" ifd="0"/></pixels>
+<view sizeX="{glass_x}" sizeY="{glass_y}" offsetX="0" offsetY="0" spacingZ="0"/>
+<scanSettings><objectiveSettings><objective>1.25</objective></objectiveSettings>
+<illuminationSettings><illuminationSource>brightfield</illuminationSource></illuminationSettings>
+</scanSettings></image>
+<image name="scan"><creationInfo/><device model="m"/><pixels sizeX="{w}" sizeY="{h}">
+<dimension sizeX="{w}" sizeY="{h}" r="0" ifd="1"/></pixels>
+<view sizeX="{x}" sizeY="{y}" offsetX="{ox}" offsetY="{oy}" spacingZ="0"/>
+<scanSettings><objectiveSettings><objective>20</objective></objectiveSettings>
+<illuminationSettings><illuminationSource>brightfield</illuminationSource></illuminationSettings>
+</scanSettings></image></collection></scn>
+"""
+
+
+def _write_scn(
+    path: Path, scanned: NDArray[np.uint8], origin: tuple[int, int], glass: tuple[int, int]
+) -> Path:
+    """Write pixels that were scanned at ``origin`` of a glass, ``glass`` (width, height) in px."""
+    nm = round(SCN_MPP * 1000)
+    height, width = scanned.shape[:2]
+    macro = np.full((64, round(64 * glass[0] / glass[1]), 3), 230, np.uint8)
+    text = _SCN.format(
+        glass_x=glass[0] * nm,
+        glass_y=glass[1] * nm,
+        mw=macro.shape[1],
+        mh=macro.shape[0],
+        w=width,
+        h=height,
+        x=width * nm,
+        y=height * nm,
+        ox=origin[0] * nm,
+        oy=origin[1] * nm,
+    )
+    with tifffile.TiffWriter(path, bigtiff=True) as file:
+        for number, image in enumerate((macro, scanned)):
+            per_cm = 1e4 / SCN_MPP if number else 1e4 / (SCN_MPP * glass[0] / macro.shape[1])
+            file.write(
+                image,
+                photometric="rgb",
+                tile=(256, 256),
+                compression="jpeg",
+                resolution=(per_cm, per_cm),
+                resolutionunit="CENTIMETER",
+                description=text if number == 0 else None,
+                metadata=None,
+            )
+    return path
+
+
+@pytest.fixture(scope="session")
+def write_scn() -> Callable[..., Path]:
+    """Writer of Leica SCN files whose image is larger than what was scanned of the glass."""
+    return _write_scn

@@ -137,15 +137,16 @@ def plan(request: RegisterRequest) -> dict[str, object]:
 
 def _options(request: RegisterRequest, pair: Pair) -> RunOptions:
     return RunOptions(
-        landmarks=_pairs(request.landmarks, 4),
-        truth=_pairs(request.truth, 1),
+        landmarks=_pairs(request.landmarks, 4, pair),
+        truth=_pairs(request.truth, 1, pair),
         image=request.image,
         drawn=None if request.pieces is None else parse_drawn_argument(request.pieces, pair),
     )
 
 
-def _pairs(text: str | None, minimum: int) -> Landmarks | None:
-    return None if text is None else parse_landmark_argument(text, minimum)
+def _pairs(text: str | None, minimum: int, pair: Pair) -> Landmarks | None:
+    origins = pair.he.origin, pair.ihc.origin
+    return None if text is None else parse_landmark_argument(text, minimum, origins)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from registration.files.tables import Row, read_rows
 from registration.geometry import Box, Points, Size
 from registration.landmarks.geojson import (
     GEOMETRY_KEYS,
+    Origin,
     features,
     map_geojson,
     positions,
@@ -43,6 +44,8 @@ DECIMALS = 4
 ROWS_AT_ONCE = 50_000
 ROUND_TRIP_PX = 0.05
 GEOJSON_SUFFIXES = (".geojson", ".json")
+COUNTED_FROM_THE_CORNER = (".ndpi", ".svs", ".png", ".jpg", ".jpeg")
+"""Slides of these kinds have no bounds, and need not be at hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +124,28 @@ def warp_points(
     check_file(out, [points, *_files_of(registration)])
     mapper = _mapper(registration, to)
     if points.suffix.lower() in GEOJSON_SUFFIXES:
-        document = read_geojson(points)
-        write_geojson(out, _flagged(map_geojson(document, mapper), mapper))
+        here, there = (_origin(registration, stain) for stain in (_other(to), to))
+        document = read_geojson(points, here)
+        write_geojson(out, _flagged(map_geojson(document, mapper), mapper), there)
     else:
         _warp_table(points, out, mapper)
     return WarpedPoints(out, to, mapper.points, mapper.off_slide, mapper.unsolved, mapper.off_piece)
+
+
+def _other(stain: Moving) -> Moving:
+    return "ihc" if stain == "he" else "he"
+
+
+def _origin(registration: Registration, stain: Moving) -> Origin:
+    """Return from where QuPath counts on a slide, which is asked where some of its kind do so.
+
+    Raises :class:`registration.errors.SlideError` where such a slide is gone.
+    """
+    record = registration.he if stain == "he" else registration.ihc
+    if Path(record.path).suffix.lower() in COUNTED_FROM_THE_CORNER:
+        return 0, 0
+    with record.open(registration.folder) as slide:
+        return slide.origin
 
 
 def _files_of(registration: Registration) -> list[Path]:

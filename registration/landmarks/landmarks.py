@@ -23,7 +23,7 @@ from registration.files.storage import write_text
 from registration.files.tables import Row, Table, read_table
 from registration.files.words import excerpt
 from registration.geometry import Box, Points, Size
-from registration.landmarks.geojson import read_named_points
+from registration.landmarks.geojson import Origin, read_named_points
 
 MINIMUM_PAIRS = 4
 PIECE = "piece"
@@ -80,15 +80,20 @@ class Landmarks:
 
 
 def read_landmarks(
-    path: Path, partner: Path | None = None, minimum: int = MINIMUM_PAIRS
+    path: Path,
+    partner: Path | None = None,
+    minimum: int = MINIMUM_PAIRS,
+    origins: tuple[Origin, Origin] = ((0, 0), (0, 0)),
 ) -> Landmarks:
     """Read landmarks of any known format; ``partner`` is the IHC file where there are two.
+
+    ``origins`` are the pixels from which QuPath counts on the H&E and on the IHC slide.
 
     Raises :class:`LandmarkError` naming file, line and what was expected, also where fewer than
     ``minimum`` pairs are enabled.
     """
     if partner is not None:
-        landmarks = _paired(path, partner)
+        landmarks = _paired(path, partner, origins)
     else:
         if path.suffix.lower() in (".geojson", ".json"):
             raise LandmarkError(f"{path} holds points of one image: {_BOTH_FILES}")
@@ -101,14 +106,18 @@ def read_landmarks(
     return landmarks
 
 
-def parse_landmark_argument(text: str, minimum: int = MINIMUM_PAIRS) -> Landmarks:
+def parse_landmark_argument(
+    text: str,
+    minimum: int = MINIMUM_PAIRS,
+    origins: tuple[Origin, Origin] = ((0, 0), (0, 0)),
+) -> Landmarks:
     """Read what a user gives for ``--landmarks``: one file, or ``HE.csv,IHC.csv``."""
     names = [part.strip() for part in text.split(",")]
     if Path(text).exists() or len(names) == 1:
         return read_landmarks(Path(text), minimum=minimum)
     if len(names) != 2 or not all(names):
         raise LandmarkError(f"{text}: expected one file, or two as HE.csv,IHC.csv")
-    return read_landmarks(Path(names[0]), Path(names[1]), minimum=minimum)
+    return read_landmarks(Path(names[0]), Path(names[1]), minimum, origins)
 
 
 def write_landmarks(path: Path, landmarks: Landmarks) -> None:
@@ -195,10 +204,10 @@ def _from_bigwarp(table: Table) -> Landmarks:
     return Landmarks(names, points[:, :2].copy(), points[:, 2:].copy(), enabled)
 
 
-def _paired(he_path: Path, ihc_path: Path) -> Landmarks:
+def _paired(he_path: Path, ihc_path: Path, origins: tuple[Origin, Origin]) -> Landmarks:
     """Pair two files of points, by id where both have ids, else by order."""
-    he_names, he = _points_of_one_image(he_path)
-    ihc_names, ihc = _points_of_one_image(ihc_path)
+    he_names, he = _points_of_one_image(he_path, origins[0])
+    ihc_names, ihc = _points_of_one_image(ihc_path, origins[1])
     if he_names is None or ihc_names is None:
         if len(he) != len(ihc):
             raise LandmarkError(
@@ -212,10 +221,10 @@ def _paired(he_path: Path, ihc_path: Path) -> Landmarks:
     return Landmarks.of(he[left], ihc[right], [he_names[index] for index in left])
 
 
-def _points_of_one_image(path: Path) -> tuple[tuple[str, ...] | None, Points]:
+def _points_of_one_image(path: Path, origin: Origin) -> tuple[tuple[str, ...] | None, Points]:
     """Return the ids (``None`` where there are none) and points of one file."""
     if path.suffix.lower() in (".geojson", ".json"):
-        return read_named_points(path)
+        return read_named_points(path, origin)
     table = read_table(path, LandmarkError)
     columns = table.columns((*ID_NAMES, "x", "y", "he_x"))
     if not {"x", "y"} <= set(columns):

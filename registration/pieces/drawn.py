@@ -12,7 +12,7 @@ import numpy as np
 
 from registration.errors import LandmarkError
 from registration.geometry import Size
-from registration.landmarks.geojson import PIXEL_CENTER, features, read_geojson
+from registration.landmarks.geojson import PIXEL_CENTER, Origin, features, read_geojson
 from registration.pair import Pair
 from registration.piece_map import Outlines
 from registration.stain import Mask
@@ -59,22 +59,28 @@ def parse_drawn_argument(text: str, pair: Pair) -> DrawnPair:
     """
     if "," in text and not Path(text).exists():
         he, ihc = (part.strip() for part in text.split(",", 1))
-        return DrawnPair(*(read_drawn(Path(part)) if part else None for part in (he, ihc)))
-    drawn = read_drawn(Path(text))
-    on_he, on_ihc = (_on_tissue(drawn, slide) for slide in (pair.he, pair.ihc))
+        sides = (he, pair.he), (ihc, pair.ihc)
+        return DrawnPair(
+            *(read_drawn(Path(part), slide.origin) if part else None for part, slide in sides)
+        )
+    of_he, of_ihc = (read_drawn(Path(text), slide.origin) for slide in (pair.he, pair.ihc))
+    on_he, on_ihc = _on_tissue(of_he, pair.he), _on_tissue(of_ihc, pair.ihc)
     if max(on_he, on_ihc) < CLEARLY * min(on_he, on_ihc):
         raise LandmarkError(
             f"{text}: its outlines may be of either slide; give it as --pieces '{text},' for the "
             f"H&E slide or --pieces ',{text}' for the IHC slide"
         )
-    return DrawnPair(he=drawn) if on_he > on_ihc else DrawnPair(ihc=drawn)
+    return DrawnPair(he=of_he) if on_he > on_ihc else DrawnPair(ihc=of_ihc)
 
 
-def read_drawn(path: Path) -> DrawnPieces:
-    """Read the outlines of one slide. Raises :class:`LandmarkError` naming file and feature."""
+def read_drawn(path: Path, origin: Origin = (0, 0)) -> DrawnPieces:
+    """Read the outlines of one slide, on which QuPath counts from ``origin``.
+
+    Raises :class:`LandmarkError` naming file and feature.
+    """
     pieces: dict[str, Outlines] = {}
     left_out: Outlines = ()
-    for number, feature in enumerate(features(read_geojson(path)), start=1):
+    for number, feature in enumerate(features(read_geojson(path, origin)), start=1):
         name, outlines = _class_of(feature), _outlines_of(feature)
         if not outlines:
             raise LandmarkError(f"{path}, feature {number}: expected a closed outline")

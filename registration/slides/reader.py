@@ -21,6 +21,8 @@ class SlideFacts:
     icc_profile: bytes | None = None
     unit_missing: bool = False
     """Whether a TIFF gives a resolution without its unit, so that ``mpp_xy`` is a guess."""
+    origin: tuple[int, int] = (0, 0)
+    """Level-0 pixel from which QuPath counts: the corner of what was scanned, not of the image."""
     warnings: tuple[str, ...] = ()
     """What was left out of the file or not understood, one sentence each."""
 

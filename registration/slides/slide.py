@@ -65,6 +65,11 @@ class Slide:
         self._process = -1
         self._lock = threading.Lock()
 
+    @property
+    def origin(self) -> tuple[int, int]:
+        """Level-0 pixel from which QuPath counts on this slide."""
+        return self._facts.origin
+
     def read(self, box: Box, level: int = 0) -> Image:
         """Return the pixels of ``box`` of a level, ``(box.height, box.width, 3)`` RGB in sRGB.
 

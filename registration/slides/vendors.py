@@ -84,4 +84,8 @@ def _openslide_facts(slide: openslide.OpenSlide) -> SlideFacts:
         mpp_xy=(x, y) if x and y else None,
         objective_power=positive(properties.get(openslide.PROPERTY_NAME_OBJECTIVE_POWER)),
         icc_profile=None if profile is None else profile.tobytes(),
+        origin=(
+            int(positive(properties.get(openslide.PROPERTY_NAME_BOUNDS_X)) or 0),
+            int(positive(properties.get(openslide.PROPERTY_NAME_BOUNDS_Y)) or 0),
+        ),
     )

@@ -244,3 +244,30 @@ def test_places_that_no_point_maps_to_are_counted(hand_made, tmp_path: Path) -> 
     done = warp_points(torn, source, tmp_path / "b.csv", "ihc")
 
     assert (done.points, done.unsolved) == (3, 1)
+
+
+def test_qupath_counts_from_the_bounds_of_a_slide_that_has_them(
+    hand_made, write_scn, tmp_path: Path
+) -> None:
+    whole = hand_made.registration
+    pixels = np.random.default_rng(0).integers(100, 220, (600, 900, 3), dtype=np.uint8)
+    origins = {"he": (500, 310), "ihc": (120, 40)}
+    records = {}
+    for stain, record in (("he", whole.he), ("ihc", whole.ihc)):
+        glass = record.width, record.height
+        path = write_scn(tmp_path / f"{stain}.scn", pixels, origins[stain], glass)
+        records[stain] = replace(record, path=str(path), mpp=0.5)
+    scanned = replace(whole, he=records["he"], ihc=records["ihc"])
+    # Level-0 pixels of the IHC slide; QuPath's are counted from its bounds, from pixel edges.
+    points = np.array([[700.0, 500.0], [400.0, 300.0]])
+    written = points - origins["ihc"] + 0.5
+    source = _write(
+        tmp_path / "a.geojson",
+        _collection({"type": "MultiPoint", "coordinates": written.tolist()}),
+    )
+
+    warp_points(scanned, source, tmp_path / "b.geojson", "he")
+
+    found = json.loads((tmp_path / "b.geojson").read_text())["features"][0]["geometry"]
+    expected = whole.chain(points) - origins["he"] + 0.5
+    np.testing.assert_allclose(found["coordinates"], expected, atol=1e-6)

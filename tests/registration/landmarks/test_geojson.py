@@ -12,6 +12,7 @@ from registration.errors import LandmarkError
 from registration.geometry import Points
 from registration.landmarks.geojson import (
     map_geojson,
+    positions,
     read_geojson,
     read_named_points,
     write_geojson,
@@ -104,3 +105,51 @@ def test_files_without_points_are_refused(tmp_path: Path, text: str, message: st
     with pytest.raises(LandmarkError, match=message) as refused:
         read_named_points(path)
     assert str(path) in str(refused.value)
+
+
+POINT = {"type": "Point", "coordinates": [1, 2]}
+
+
+def feature(**parts: object) -> str:
+    return json.dumps([{"type": "Feature", "geometry": POINT, "properties": {}, **parts}])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        *((json.dumps(value), "no GeoJSON feature") for value in (None, 1, "x", [], [[1]])),
+        ('{"type": "Feature"}', "no GeoJSON feature"),
+        ('{"type": "FeatureCollection", "features": "many"}', "no GeoJSON feature"),
+        *((feature(geometry=value), "feature 1: its geometry is") for value in ("x", [1], 5, True)),
+        *((feature(properties=value), "feature 1: its properties are") for value in ("x", [1], 5)),
+        (feature(nucleusGeometry="x"), "feature 1: its geometry is 'x'"),
+        (feature(geometry={"type": "GeometryCollection", "geometries": 5}), "its geometries are 5"),
+        (feature(geometry={"type": "GeometryCollection", "geometries": ["x"]}), "its geometry is 'x'"),
+        *(
+            (feature(geometry={"type": "Point", "coordinates": value}), "pairs of finite numbers")
+            for value in (None, "x", 5, {"x": 1}, [1], [1, None], ["1", "2"], [True, False], [1, 1e13],
+                          [10**400, 1], [float("nan"), 1], [[1, 2], 3], [[1, 2], [3]])
+        ),
+        (feature(geometry={"coordinates": json.loads("[" * 200 + "]" * 200)}), "nested more"),
+        (feature(geometry={"coordinates": [7, 1]}).replace("7", "9" * 5000), "thousands"),
+        (feature(properties="x" * 10**6), "feature 1: its properties are 'xxx"),
+    ],
+)  # fmt: skip
+def test_what_is_no_geojson_is_one_short_sentence(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "odd.geojson"
+    path.write_text(text)
+    with pytest.raises(LandmarkError, match=message) as refused:
+        read_geojson(path)
+    assert str(path) in str(refused.value)
+    assert len(str(refused.value)) < 400
+
+
+def test_coordinates_are_counted_from_where_qupath_begins(tmp_path: Path) -> None:
+    path = tmp_path / "points.geojson"
+    path.write_text(feature(geometry={"type": "Point", "coordinates": [10.5, 20.5, 7]}))
+    document = read_geojson(path, (500, 310))
+    assert list(positions(document)) == [[510.5, 330.5, 7]]
+    np.testing.assert_array_equal(read_named_points(path, (500, 310))[1], [[510, 330]])
+    write_geojson(path, document, (500, 310))
+    assert list(positions(document)) == [[510.5, 330.5, 7]], "the document itself is left alone"
+    assert list(positions(read_geojson(path))) == [[10.5, 20.5, 7]]
