@@ -131,7 +131,7 @@ def _json(outcome: Outcome) -> str:
 
 def _summary(outcome: Outcome) -> str:
     """Return what was made and, last, what failed."""
-    lines = list(outcome.done)
+    lines = [f"{name}  {made}" for name, made in outcome.done.items()]
     lines += [f"left out {name}: {reason}" for name, reason in outcome.excluded.items()]
     lines += [f"FAILED   {name}: {reason}" for name, reason in outcome.failed.items()]
     return "\n".join(lines or ["nothing to do"])

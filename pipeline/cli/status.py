@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from pipeline.cli.help import add_command
 from registration.files.plain_json import json_text
 
 if TYPE_CHECKING:
-    from pipeline.cohort.state import Cohort, State
+    from pipeline.cohort.state import CaseResult, Cohort, State
+    from pipeline.manifest.manifest import Case
 
 EXAMPLES = ("bci-pipeline status cohort.yaml", "bci-pipeline status cohort.yaml --json")
 
@@ -41,44 +44,62 @@ def status(
     from pipeline.cohort.state import Cohort
 
     cohort = Cohort.load(manifest)
-    states = _states(cohort)
+    cases = {case.id: _states(cohort, case) for case in cohort.manifest.cases}
+    results = {case.id: cohort.result(case) for case in cohort.manifest.cases}
+    whole = {"dataset": cohort.dataset_state(), "train": cohort.training_state()}
     if as_json:
-        typer.echo(
-            json_text({name: {k: str(v) for k, v in row.items()} for name, row in states.items()})
-        )
+        rows = {name: {**_words(states), **_facts(results[name])} for name, states in cases.items()}
+        typer.echo(json_text({**rows, "(all)": _words(whole)}))
         return
-    _print(cohort, states)
+    _print(cohort, cases, results)
+    for stage, state in _words(whole).items():
+        typer.echo(f"{stage}: {state}")
 
 
-def _states(cohort: Cohort) -> dict[str, dict[str, State]]:
-    """Return the state of every stage, by case; the whole cohort's under its name."""
+def _states(cohort: Cohort, case: Case) -> dict[str, State]:
+    """Return the state of every stage of a case."""
     from pipeline.cohort.state import CASE_STAGES
 
-    states: dict[str, dict[str, State]] = {
-        case.id: {stage: cohort.state(case, stage) for stage in CASE_STAGES}
-        for case in cohort.manifest.cases
-    }
-    whole: dict[str, State] = {"dataset": cohort.dataset_state()}
-    training = cohort.training_state()
-    if training is not None:
-        whole["train"] = training
-    return states | {"(all)": whole}
+    return {stage: cohort.state(case, stage) for stage in CASE_STAGES}
 
 
-def _print(cohort: Cohort, states: dict[str, dict[str, State]]) -> None:
+def _words(states: Mapping[str, State | None]) -> dict[str, str]:
+    return {stage: str(state) for stage, state in states.items() if state is not None}
+
+
+def _facts(result: CaseResult | None) -> dict[str, Any]:
+    """Return what a case has come to, as JSON has it."""
+    if result is None:
+        return {}
+    return {"verdict": result.verdict, "pairs": result.pairs, "report": str(result.report)}
+
+
+def _print(
+    cohort: Cohort,
+    cases: Mapping[str, Mapping[str, State]],
+    results: Mapping[str, CaseResult | None],
+) -> None:
+    """Print a table of all cases, and below it what is too long for one: reasons and reports."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("case", "patient", "HER2", "register", "patch", "note", box=SIMPLE_HEAD)
-    for case in cohort.manifest.cases:
-        row = states[case.id]
-        notes = "; ".join(dict.fromkeys(state.note for state in row.values() if state.note))
-        cells = [f"[{STYLES[state.word]}]{state.word}[/]" for state in row.values()]
-        table.add_row(
-            case.id, case.patient, case.her2 or "unknown", *cells, notes.replace("[", r"\[")
+    table = Table(box=SIMPLE_HEAD)
+    for heading in ("case", "patient", "HER2", "register", "patch", "verdict", "pairs"):
+        table.add_column(
+            heading, overflow="fold", justify="right" if heading == "pairs" else "left"
         )
-    console = Console(highlight=False)
-    console.print(table)
-    for stage, state in states["(all)"].items():
-        console.print(f"{stage}: [{STYLES[state.word]}]{state.word}[/]")
+    for case in cohort.manifest.cases:
+        result = results[case.id]
+        found = ("", "") if result is None else (result.verdict, str(result.pairs or ""))
+        states = [f"[{STYLES[state.word]}]{state.word}[/]" for state in cases[case.id].values()]
+        table.add_row(
+            escape(case.id), escape(case.patient), case.her2 or "unknown", *states, *found
+        )
+    Console(highlight=False).print(table)
+    for name, row in cases.items():
+        for note in dict.fromkeys(state.note for state in row.values() if state.note):
+            typer.echo(f"{name}: {note}")
+        result = results[name]
+        if result is not None:
+            typer.echo(f"{name}: {'; '.join(result.reasons)}: {result.report}")

@@ -10,7 +10,9 @@ import typer
 
 from pipeline.cli.help import add_command
 from pipeline.errors import UsageError
+from registration.files.commands import typed
 from registration.files.plain_json import json_text
+from registration.files.words import did_you_mean
 
 if TYPE_CHECKING:
     from registration.geometry import Size
@@ -80,8 +82,15 @@ def synth(
 ) -> None:
     """Write synthetic H&E/IHC pairs as Hamamatsu NDPI, with landmarks, exact truth and a manifest."""
     from registration.synth import CohortPlan, SynthSettings
+    from registration.synth.settings import DAMAGE_KINDS
 
     kinds = _words(damage)
+    for kind in kinds:
+        if kind not in (*DAMAGE_KINDS, MIRROR):
+            known = (*DAMAGE_KINDS, MIRROR)
+            raise UsageError(
+                f"--damage {kind}: expected some of {', '.join(known)}{did_you_mean(kind, known)}"
+            )
     settings = SynthSettings(
         size=_size(size),
         seed=seed,
@@ -139,7 +148,7 @@ def _report(out: Path, cases: list[SynthCase], as_json: bool) -> None:
     console = Console(soft_wrap=True, highlight=False)
     for case in cases:
         console.print(f"{case.name}  HER2 {case.settings.her2:<3} {case.he}  {case.ihc}")
-    console.print(f"manifest: {out / 'manifest.yaml'}")
+    console.print(f"next: {typed('run', out / 'manifest.yaml')}")
 
 
 def _words(text: str) -> list[str]:

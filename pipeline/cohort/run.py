@@ -69,8 +69,8 @@ class Outcome:
     """Reasons by case or stage."""
     excluded: dict[str, str] = field(default_factory=dict)
     """Cases that a person left out."""
-    done: list[str] = field(default_factory=list)
-    """What was made, one line each."""
+    done: dict[str, str] = field(default_factory=dict)
+    """What was made, by case or stage."""
 
 
 def run_cohort(request: RunRequest, say: Say, progress: Progress) -> Outcome:
@@ -212,6 +212,9 @@ def _collect(cohort: Cohort, case: Case, stages: Sequence[Stage], outcome: Outco
             left_out = outcome.failed if is_failure(state.note) else outcome.excluded
             left_out[case.id] = state.note
             return
+    result = cohort.result(case)
+    if result is not None:
+        outcome.done[case.id] = str(result)
 
 
 def _run_dataset(cohort: Cohort, outcome: Outcome, say: Say) -> None:
@@ -229,7 +232,7 @@ def _run_dataset(cohort: Cohort, outcome: Outcome, say: Say) -> None:
     except PipelineError as error:
         outcome.failed["dataset"] = str(error)
         return
-    outcome.done.append(f"dataset  {cohort.dataset / REPORT_NAME}")
+    outcome.done["dataset"] = str(cohort.dataset / REPORT_NAME)
 
 
 def _run_training(cohort: Cohort, outcome: Outcome, say: Say) -> None:
@@ -255,7 +258,7 @@ def _run_training(cohort: Cohort, outcome: Outcome, say: Say) -> None:
             outcome.failed["train"] = describe(code, out / "train.log")
             return
         write_training(out, key, done=True)
-    outcome.done.append(f"training {cohort.training}")
+    outcome.done["training"] = str(cohort.training)
 
 
 @contextmanager

@@ -28,11 +28,12 @@ from pipeline.errors import PipelineError, UsageError
 from pipeline.manifest.manifest import Case, Manifest, load_manifest
 from pipeline.patches.case import case_key, exclusion
 from pipeline.patches.record import CasePatches, finished_case_key
+from pipeline.report.registration import REPORT_NAME
 from pipeline.stages.register import RegisterRequest, expected_key
 from registration.errors import RegistrationError
 from registration.files.storage import settings_hash, write_json
 from registration.register import finished_key
-from registration.result import Registration
+from registration.result import Registration, read_record
 
 Stage = Literal["register", "patch", "dataset", "train"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -50,6 +51,21 @@ class State:
 
     def __str__(self) -> str:
         return f"{self.word}: {self.note}" if self.note else self.word
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """What a registered case has come to."""
+
+    verdict: str
+    reasons: tuple[str, ...]
+    pairs: int | None
+    """Kept pairs of patches; ``None`` before they are cut."""
+    report: Path
+
+    def __str__(self) -> str:
+        pairs = "" if self.pairs is None else f", {self.pairs} pairs"
+        return f"{self.verdict}{pairs}: {self.report}"
 
 
 @dataclass(frozen=True)
@@ -150,6 +166,22 @@ class Cohort:
             return State("to do")
         wanted = case_key(registration, self.manifest.patch)
         return State("done") if found == wanted else State("changed")
+
+    def result(self, case: Case) -> CaseResult | None:
+        """Return what a case has come to; ``None`` before it is registered."""
+        run = self.run(case)
+        if finished_key(run) is None:
+            return None
+        record = read_record(run)
+        pairs = None
+        if self._patch_state(case).word == "done":
+            pairs = sum(item.kept for item in CasePatches.load(self.patches(case)).candidates)
+        return CaseResult(
+            verdict=record["verdict"],
+            reasons=tuple(record["reasons"]),
+            pairs=pairs,
+            report=run / REPORT_NAME,
+        )
 
     def dataset_plan(self) -> DatasetPlan:
         """Return the dataset that can be made now; cases that are not ready are left out, named."""

@@ -82,10 +82,12 @@ def manifest_text(planned: Sequence[tuple[str, SynthCase]]) -> str:
             "ihc": f"{case.name}/{case.ihc.name}",
             "her2": case.settings.her2,
             "landmarks": f"{case.name}/{case.landmarks.name}",
+            "truth": f"{case.name}/{case.truth.name}",
         }
         for patient, case in planned
     ]
-    return str(yaml.safe_dump({"cases": cases}, sort_keys=False))
+    whole = {"name": "synthetic", "out": "results", "cases": cases}
+    return str(yaml.safe_dump(whole, sort_keys=False))
 
 
 def prepare_folder(folder: Path, plan: CohortPlan, overwrite: bool = False) -> None:

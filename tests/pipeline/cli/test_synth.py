@@ -13,6 +13,7 @@ from unittest import mock
 import pytest
 
 from pipeline.cli.app import main
+from pipeline.manifest.manifest import load_manifest
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def test_the_same_command_again_finds_everything_done(written: tuple[Path, dict]
     )
 
     assert done.returncode == 0
-    assert "manifest:" in done.stdout
+    assert f"run {written[0] / 'manifest.yaml'}" in done.stdout
     assert slide.stat().st_mtime_ns == before
 
 
@@ -85,7 +86,10 @@ def test_the_same_command_again_finds_everything_done(written: tuple[Path, dict]
     [
         (("--size", "big"), "neither a number of pixels nor WIDTHxHEIGHT"),
         (("--size", "1000"), "multiple of 64; use 1024"),
-        (("--damage", "fire"), "damage 'fire' is not one of"),
+        (
+            ("--damage", "fire"),
+            "--damage fire: expected some of tear, fold, pen, bubble, missing, blur, mirror",
+        ),
         (("--her2", "4+"), "HER2 level '4+' is not one of"),
     ],
 )
@@ -98,6 +102,14 @@ def test_bad_options_end_with_one_message(
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_the_manifest_runs_as_it_is(written: tuple[Path, dict]) -> None:
+    manifest = load_manifest(written[0] / "manifest.yaml")
+
+    assert [case.her2 for case in manifest.cases] == ["0", "3+"]
+    assert all(Path(str(case.truth)).is_file() for case in manifest.cases)
+    assert manifest.out.parent == written[0]
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:

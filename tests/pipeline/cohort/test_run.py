@@ -97,13 +97,19 @@ def test_killed_started_again_with_a_broken_slide_and_changed_settings(base: Pat
 
     command(base, 0.8)
     states = status(base)
-    assert states["one"] == {"register": "done", "patch": "changed"}
+    assert (states["one"]["register"], states["one"]["patch"]) == ("done", "changed")
+    assert states["one"]["verdict"] in ("pass", "review")
+    assert Path(states["one"]["report"]).is_file()
     assert states["broken"]["register"].startswith("failed: ")
     strict = subprocess.run(command(base, 0.8), capture_output=True, text=True)
     assert strict.returncode == 1
     assert [path.stat().st_mtime_ns for path in (one, two, measured)] == stamps
     assert (out / "dataset" / "SHA256SUMS").read_text() != before
-    assert status(base)["two"] == {"register": "done", "patch": "done"}
+    two_now = status(base)["two"]
+    assert (two_now["register"], two_now["patch"]) == ("done", "done")
+    kept = sum(row.kept for row in read_table(out / "dataset") if row.case == "two")
+    assert two_now["pairs"] == kept
+    assert f"two  {two_now['verdict']}, {kept} pairs: {two_now['report']}" in strict.stdout
 
     shutil.copyfile(base / "case01" / "case01_ihc.ndpi", base / "broken.ndpi")
     mended = subprocess.run(
