@@ -76,7 +76,7 @@ CHOICE_VARIANTS: dict[str, dict[str, Any]] = {
     "without EMA": {"ema": 0.0},
     "without recalibration": {"recalibrate": 0},
     "with turns and mirrors": {"augment": "dihedral"},
-    "with coarse weights": {"scales": 3, "coarse_gain": 2.0, "lambda_l1": 12.5},
+    "with coarse weights": {"scales": 3, "scale_weights": (25.0, 50.0, 100.0), "lambda_l1": 12.5},
 }
 TRAINED_AS = {
     "without EMA": "robust",

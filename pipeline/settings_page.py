@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+from pipeline.cli.train import NAMED
 from pipeline.patches.settings import PatchSettings
 from pipeline.split import SplitSettings
 from pipeline.stages.settings import RegisterSettings
 from registration.files.storage import write_text
 from registration.settings import SettingInfo, Settings, setting_infos
+from training.settings.config import TrainConfig
+from training.settings.recipes import RECIPES
 
 PAGE = Path("docs/settings.md")
 
@@ -35,6 +38,21 @@ class Section:
     title: str
     about: str
     model: type[Settings]
+    options: Collection[str] | None = None
+    """Names of the settings with an option of their own; ``None``: all."""
+
+
+def _changes(recipe: Mapping[str, Any]) -> str:
+    return ", ".join(f"`{name}` {_words(value)}" for name, value in recipe.items())
+
+
+def _words(value: Any) -> str:
+    """Return a value as a person writes it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return "+".join(map(str, value)) or "none"
+    return f"{value:g}" if isinstance(value, int | float) else f"`{value}`"
 
 
 SECTIONS = (
@@ -44,6 +62,17 @@ SECTIONS = (
         "split",
         "How patients are shared out to training, validation and test; options of `patch`.",
         SplitSettings,
+    ),
+    Section(
+        "train",
+        "How a generator is trained. Settings without an option are given with `--set NAME=VALUE`; all "
+        "of them in a file with `--config`, or as an environment variable such as `BCI_TRAIN_BATCH`. "
+        "The command line goes before the environment, the environment before the file, the file "
+        "before the recipe. The defaults are those without a recipe, which changes "
+        + "; ".join(f"{name}: {_changes(recipe)}" for name, recipe in RECIPES.items())
+        + ".",
+        TrainConfig,
+        NAMED,
     ),
 )
 
@@ -55,7 +84,7 @@ def settings_page(sections: Sequence[Section] = SECTIONS) -> str:
 
 def _section(section: Section) -> list[str]:
     rows = [
-        (f"`{info.name}`", f"`--{info.option}`", values(info), default(info), info.text)
+        (f"`{info.name}`", _option(info, section), values(info), default(info), info.text)
         for info in setting_infos(section.model)
     ]
     heads = ("setting", "option", "values", "default", "what it does")
@@ -69,6 +98,11 @@ def _section(section: Section) -> list[str]:
     ]
 
 
+def _option(info: SettingInfo, section: Section) -> str:
+    named = section.options is None or info.name in section.options
+    return f"`--{info.option}`" if named else ""
+
+
 def values(info: SettingInfo) -> str:
     """Return what a setting may be, in words."""
     return info.limits or _kind(info.field.annotation) + (f" ({info.unit})" if info.unit else "")
@@ -76,15 +110,9 @@ def values(info: SettingInfo) -> str:
 
 def default(info: SettingInfo) -> str:
     """Return a setting's default, in words."""
-    if info.default is None:
+    if info.unset or info.default is None:
         return info.unset or "none"
-    if isinstance(info.default, bool):
-        return "yes" if info.default else "no"
-    if isinstance(info.default, int | float):
-        return f"{info.default:g}"
-    if isinstance(info.default, tuple):
-        return ", ".join(map(str, info.default)) or "none"
-    return f"`{info.default}`" if info.default != "" else "none"
+    return "none" if info.default == "" else _words(info.default)
 
 
 def _kind(annotation: Any) -> str:

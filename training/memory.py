@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +46,7 @@ def training_bytes(config: TrainConfig, side_px: int, half: bool) -> int:
 
     ``side_px`` is the side of the square images or crops, ``half`` whether activations have 16 bits.
     """
-    generator, discriminator = _networks(config)
+    generator, discriminator = meta_networks(config)
     kept = kept_bytes(generator, (config.batch, 3, side_px, side_px), half)
     judged = 3 if config.model == "cyclegan" else 6
     seen = kept_bytes(discriminator, (config.batch, judged, side_px, side_px), half)
@@ -107,14 +106,18 @@ def remedies(config: TrainConfig, side_px: int, half: bool) -> str:
     """Return the settings that save memory, and what a step needs with each."""
     options: list[tuple[str, TrainConfig, int]] = []
     if not config.recompute and config.model != "pix2pix-unet":
-        options.append(("--set recompute=true", replace(config, recompute=True), side_px))
+        options.append(
+            ("--set recompute=true", config.model_copy(update={"recompute": True}), side_px)
+        )
     if side_px > SMALLER_CROP:
         options.append((f"--crop {SMALLER_CROP}", config, SMALLER_CROP))
     elif side_px >= 256 and config.model != "pix2pix-unet":
         options.append((f"--crop {side_px // 2}", config, side_px // 2))
     if config.batch > 1:
         count = config.batch * config.accumulate
-        options.append((f"--batch 1 --accumulate {count}", replace(config, batch=1), side_px))
+        options.append(
+            (f"--batch 1 --accumulate {count}", config.model_copy(update={"batch": 1}), side_px)
+        )
     said = [
         f"{option} (about {training_bytes(changed, side, half) / GIB:.1f} GiB)"
         for option, changed, side in options
@@ -154,7 +157,7 @@ def used() -> str:
     )
 
 
-def _networks(config: TrainConfig) -> tuple[nn.Module, nn.Module]:
+def meta_networks(config: TrainConfig) -> tuple[nn.Module, nn.Module]:
     """Return generator and discriminator of a model, on the meta device."""
     spec = generator_spec(config)
     with torch.device("meta"):

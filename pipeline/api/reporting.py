@@ -71,6 +71,9 @@ class TrainingReports:
         """Report it."""
         self._report("decoding", done, total)
 
+    def advanced(self, step: int, total: int) -> None:
+        """Wait for the losses."""
+
     def stepped(self, record: StepRecord) -> None:
         """Report it."""
         self._report("training", record.step, record.total_steps)

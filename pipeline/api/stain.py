@@ -86,7 +86,7 @@ def train(
     ``crop``, ``device``, ... Raises :class:`registration.errors.BciError` with the words of the
     command line; after an interrupt ``resume=True`` goes on.
     """
-    given = settings if epochs is None else {**settings, "epochs": _epochs(epochs)}
+    given = settings if epochs is None else {**settings, "epochs": epochs}
     folder, saved = Path(out), Path(out) / "config.json"
     config = resolve(given, base=saved if resume and saved.exists() else None)
     pairs = open_dataset(_folder(dataset))
@@ -182,7 +182,3 @@ def _listener(progress: ShowProgress) -> Iterator[Listener]:
 
 def _folder(dataset: DatasetLike) -> Path:
     return dataset.folder if isinstance(dataset, PatchDataset) else Path(dataset)
-
-
-def _epochs(epochs: int | str) -> str:
-    return epochs if isinstance(epochs, str) else f"{epochs - epochs // 2}+{epochs // 2}"

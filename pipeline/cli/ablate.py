@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pipeline.cli.help import add_command
-from pipeline.cli.settings import assignments
+from pipeline.cli.options import AsJson, Assigned, HeFolder, IhcFolder, assignments, with_settings
 from registration.files.plain_json import json_text
+from training.settings.config import TrainConfig
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -37,7 +38,9 @@ def add_to(app: typer.Typer) -> None:
     add_command(app, ablate, EXAMPLES, NOTES)
 
 
+@with_settings(TrainConfig, "given", only=("epochs", "batch", "crop"))
 def ablate(
+    given: dict[str, Any],
     dataset: Annotated[
         Path | None, typer.Argument(metavar="[DATASET]", help="With a test split; or --he, --ihc.")
     ] = None,
@@ -47,16 +50,11 @@ def ablate(
     out: Annotated[Path, typer.Option(help="Folder of the runs and the table.")] = Path(
         "runs/ablation"
     ),
-    epochs: Annotated[str | None, typer.Option(metavar="A+B", help="Of every model.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Pairs per batch.")] = None,
-    crop: Annotated[int | None, typer.Option(help="Side of random crops; 0: whole images.")] = None,
-    he: Annotated[Path | None, typer.Option(help="Folder of H&E (or any input) images.")] = None,
-    ihc: Annotated[Path | None, typer.Option(help="Folder of IHC (or any target) images.")] = None,
+    he: HeFolder = None,
+    ihc: IhcFolder = None,
     cache: Annotated[Path | None, typer.Option(help="Folder for decoded pixels.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="As for train.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+    assigned: Assigned = None,
+    as_json: AsJson = False,
 ) -> None:
     """Train the paper's models on a dataset and print its table beside ours."""
     from rich.console import Console
@@ -65,9 +63,7 @@ def ablate(
     from training.data.pairs import open_dataset
     from training.evaluation.ablation import run_ablation
 
-    named = {"epochs": epochs, "batch": batch, "crop": crop}
-    given: dict[str, Any] = {k: v for k, v in named.items() if v is not None}
-    given |= assignments(settings or [])
+    given |= assignments(assigned or [])
     pairs = open_dataset(dataset, he=he, ihc=ihc)
     with training_progress() as listener:
 

@@ -46,10 +46,11 @@ class HelpfulCommand(TyperCommand):
             param for param in self.get_params(ctx) if not getattr(param, "hidden", False)
         ]
         arguments = [(_argument(p), p.help or "") for p in params if not _is_option(p)]
-        options = [record for p in params if _is_option(p) and (record := p.get_help_record(ctx))]
-        _print(
-            ctx.get_usage(), self.help, {"Arguments": arguments, "Options": options}, self.epilog
-        )
+        sections: dict[str, list[Record]] = {"Arguments": arguments, "Options": []}
+        for param in params:
+            if _is_option(param) and (record := param.get_help_record(ctx)):
+                sections.setdefault(param.rich_help_panel or "Options", []).append(record)
+        _print(ctx.get_usage(), self.help, sections, self.epilog)
 
 
 class HelpfulGroup(TyperGroup):

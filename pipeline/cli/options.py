@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
+from pipeline.errors import UsageError
 from registration.settings import SettingInfo, Settings, setting_infos
 
 HeSlide = Annotated[Path, typer.Argument(metavar="HE", help="H&E slide.")]
@@ -27,7 +28,24 @@ Scheduler = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
+HeFolder = Annotated[Path | None, typer.Option(help="Folder of H&E (or any input) images.")]
+IhcFolder = Annotated[Path | None, typer.Option(help="Folder of IHC (or any target) images.")]
+Assigned = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Any other setting; see docs/settings.md."),
+]
+
+SETTINGS_PANEL = "Settings"
 PLAIN_TYPES = (bool, int, float, str, Path)
+
+
+def assignments(texts: list[str]) -> dict[str, str]:
+    """Return what ``NAME=VALUE`` options set; raises :class:`UsageError` for anything else."""
+    parts = [text.partition("=") for text in texts]
+    wrong = [text for text, (_, equals, _) in zip(texts, parts, strict=True) if not equals]
+    if wrong:
+        raise UsageError(f"--set takes NAME=VALUE, not {wrong[0]!r}")
+    return {name.strip(): value.strip() for name, _, value in parts}
 
 
 def with_settings(
@@ -74,6 +92,7 @@ def _parameter(info: SettingInfo) -> inspect.Parameter:
         help=f"{info.text} {_default(info)}".strip(),
         metavar=_metavar(info, kind),
         show_default=False,
+        rich_help_panel=SETTINGS_PANEL,
     )
     return inspect.Parameter(
         info.name,
@@ -103,13 +122,15 @@ def _metavar(info: SettingInfo, kind: Any) -> str | None:
 
 def _default(info: SettingInfo) -> str:
     """Return limits and default in words, such as ``[64 to 8192 px; default: 1024]``."""
-    default = info.unset if info.default is None else _shown(info.default)
+    default = info.unset or _shown(info.default)
     parts = [info.limits, f"default: {default}" if default else ""]
     found = "; ".join(part for part in parts if part)
     return f"[{found}]" if found else ""
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, bool):
+    if value is None or isinstance(value, bool):
         return ""
+    if isinstance(value, tuple):
+        return "+".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -8,14 +8,32 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.help import add_command
-from pipeline.cli.options import AsJson, DryRun
-from pipeline.cli.settings import assignments
+from pipeline.cli.options import (
+    AsJson,
+    Assigned,
+    DryRun,
+    HeFolder,
+    IhcFolder,
+    assignments,
+    with_settings,
+)
 from registration.files.plain_json import json_text
+from training.settings.config import TrainConfig
+from training.settings.sources import resolve
 
 if TYPE_CHECKING:
     from training.data.pairs import Dataset
     from training.run.loop import Outcome
-    from training.settings.config import TrainConfig
+    from training.run.plan import RunPlan
+
+LONG_S = 600.0
+"""From here on it is worth saying how to be faster."""
+
+NAMED = (
+    *("recipe", "model", "scales", "epochs", "batch", "accumulate", "crop", "lr", "ngf", "seed"),
+    *("precision", "device"),
+)
+"""Settings with an option of their own; all others are given with --set."""
 
 EXAMPLES = (
     "bci-pipeline train dataset --out runs/robust",
@@ -41,7 +59,9 @@ def add_to(app: typer.Typer) -> None:
     add_command(app, export, EXPORT_EXAMPLES)
 
 
+@with_settings(TrainConfig, "given", only=NAMED)
 def train(
+    given: dict[str, Any],
     dataset: Annotated[
         Path | None,
         typer.Argument(
@@ -50,38 +70,13 @@ def train(
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/train"),
-    model: Annotated[
-        str | None,
-        typer.Option(help="pyramid-pix2pix (default), pix2pix, pix2pix-unet, pix2pixhd, cyclegan."),
-    ] = None,
-    recipe: Annotated[
-        str | None, typer.Option(help="robust (default), paper, or official (the released code).")
-    ] = None,
-    scales: Annotated[int | None, typer.Option(help="Scales of the pyramid beside L1.")] = None,
-    epochs: Annotated[
-        str | None, typer.Option(metavar="A+B", help="At the full rate + falling to zero.")
-    ] = None,
-    batch: Annotated[int | None, typer.Option(help="Pairs per batch and process.")] = None,
-    accumulate: Annotated[int | None, typer.Option(help="Batches per step.")] = None,
-    crop: Annotated[int | None, typer.Option(help="Side of random crops; 0: whole images.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate of Adam.")] = None,
-    ngf: Annotated[
-        int | None, typer.Option(help="Channels of the generator's first layer.")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Of weights, batches and held-out pairs.")
-    ] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, 32, bf16 or fp16.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cuda or cpu.")] = None,
-    he: Annotated[Path | None, typer.Option(help="Folder of H&E (or any input) images.")] = None,
-    ihc: Annotated[Path | None, typer.Option(help="Folder of IHC (or any target) images.")] = None,
+    he: HeFolder = None,
+    ihc: IhcFolder = None,
     cache: Annotated[
         Path | None, typer.Option(help="Folder for decoded pixels. Default: in the dataset.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="Settings in YAML or JSON.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other setting.")
-    ] = None,
+    assigned: Assigned = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint of --out.")
     ] = False,
@@ -89,29 +84,24 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a generator of virtual IHC from H&E."""
+    saved = out / "config.json"
+    chosen = resolve(
+        given | assignments(assigned or []),
+        config,
+        base=saved if resume and saved.exists() else None,
+    )
     from pipeline.cli.train_progress import training_progress
     from training.data.pairs import open_dataset
     from training.run.loop import train as run
-    from training.settings.sources import resolve
+    from training.run.plan import plan_run
 
-    named: dict[str, Any] = {
-        "model": model,
-        "recipe": recipe,
-        "scales": scales,
-        "epochs": epochs,
-        "batch": batch,
-    }
-    named |= {"accumulate": accumulate, "crop": crop, "lr": lr, "ngf": ngf, "seed": seed}
-    named |= {"precision": precision, "device": device}
-    given = {k: v for k, v in named.items() if v is not None} | assignments(settings or [])
-    saved = out / "config.json"
-    chosen = resolve(given, config, base=saved if resume and saved.exists() else None)
     pairs = open_dataset(dataset, he=he, ihc=ihc)
+    plan = plan_run(chosen, pairs, out, resume=resume)
     if dry_run:
-        planned = _plan(chosen, pairs)
-        typer.echo(json_text(planned) if as_json else _as_lines(planned))
+        typer.echo(json_text(_plan(plan, pairs)) if as_json else _as_lines(_plan(plan, pairs)))
         return
     with training_progress() as listener:
+        listener.note(outlook(plan))
         done = run(chosen, pairs, out, resume=resume, cache_parent=cache, listener=listener)
     typer.echo(_json(done) if as_json else _summary(done))
 
@@ -131,29 +121,34 @@ def export(
     typer.echo(f"{out}: {trained.describe()}")
 
 
-def _plan(config: TrainConfig, dataset: Dataset) -> dict[str, Any]:
-    """Return what a run would do, without decoding an image."""
-    from training.data.holdout import hold_out
-    from training.data.images import image_size
+def outlook(plan: RunPlan) -> str:
+    """Return device, steps, about how long they take, and what would take less."""
+    from pipeline.cli.train_progress import duration
+    from training.run.plan import shorter
 
-    parts = hold_out(dataset, config.val_fraction, config.seed, config.val_pairs)
-    count = len(parts.train) + len(parts.validation)
-    width, height = image_size(parts.train[0].he.path)
-    if parts.train[0].he.half:
-        width //= 2
-    batches = -(-len(parts.train) // config.batch)
-    steps = -(-batches // config.accumulate)
+    text = f"on {plan.device}: {plan.steps:,} steps, about {duration(plan.seconds)}"
+    if plan.seconds < LONG_S:
+        return text
+    ways = [f"{option} (about {duration(seconds)})" for option, seconds in shorter(plan)]
+    ways += ["a machine with a GPU"] if plan.device.startswith("the CPU") else ["--epochs"]
+    return f"{text}. Shorter: {', '.join(ways[:-1])} or {ways[-1]}"
+
+
+def _plan(plan: RunPlan, dataset: Dataset) -> dict[str, Any]:
+    """Return a plan as a person, or a program, reads it."""
     return {
+        "outlook": outlook(plan),
         "dataset": dataset.source,
         "layout": dataset.layout,
-        "pairs_to_train_on": len(parts.train),
-        "pairs_held_out": len(parts.validation),
-        "notes": [*dataset.notes, parts.note],
-        "image": f"{width} x {height} px",
-        "cache_gib": round(count * 6 * width * height / 2**30, 2),
-        "steps_per_epoch": steps,
-        "steps": steps * config.total_epochs,
-        "settings": config.as_dict(),
+        "pairs_to_train_on": plan.train,
+        "pairs_held_out": plan.held_out,
+        "notes": list(plan.notes),
+        "image": f"{plan.width} x {plan.height} px",
+        "cache_gib": round(plan.cache_bytes / 2**30, 2),
+        "steps_per_epoch": plan.steps_per_epoch,
+        "steps": plan.steps,
+        "seconds": round(plan.seconds),
+        "settings": plan.config.as_dict(),
     }
 
 

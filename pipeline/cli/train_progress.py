@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 if TYPE_CHECKING:
     from training.run.history import Listener, StepRecord, ValidationRecord
+
+SAY_EVERY_S = 60.0
 
 
 @contextmanager
@@ -26,6 +36,7 @@ def training_progress() -> Iterator[Listener]:
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
         TextColumn("{task.fields[state]}"),
     )
     with Progress(*columns, console=console) as bars:
@@ -38,6 +49,8 @@ class PlainProgress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._tenth = -1
+        self._first: tuple[int, float] | None = None
+        self._said_at = 0.0
 
     def note(self, text: str) -> None:
         """Print it, warnings in yellow."""
@@ -50,8 +63,22 @@ class PlainProgress:
             self._tenth = 10 * done // total
             self._console.print(f"decoding: {done}/{total}", soft_wrap=True)
 
+    def advanced(self, step: int, total: int) -> None:
+        """Print the time left soon after the start, and then about every minute."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = step, now
+            self._console.print(f"step {step}/{total}", soft_wrap=True)
+            return
+        first, begun = self._first
+        if step == first + 1 or now - self._said_at > SAY_EVERY_S:
+            left = duration((now - begun) / (step - first) * (total - step))
+            self._console.print(f"step {step}/{total}: {left} left", soft_wrap=True)
+            self._said_at = now
+
     def stepped(self, record: StepRecord) -> None:
         """Print losses, speed and the time left."""
+        self._said_at = time.monotonic()
         self._console.print(
             f"step {record.step}/{record.total_steps}: {state_of(record)}", soft_wrap=True
         )
@@ -73,16 +100,15 @@ class LiveProgress(PlainProgress):
         """Move the first bar."""
         self._bars.update(self._decoding, completed=done, total=total, visible=True)
 
-    def stepped(self, record: StepRecord) -> None:
+    def advanced(self, step: int, total: int) -> None:
         """Move the second bar."""
         if self._training == self._decoding:
             self._training = self._bars.add_task("training", state="")
-        self._bars.update(
-            self._training,
-            completed=record.step,
-            total=record.total_steps,
-            state=state_of(record),
-        )
+        self._bars.update(self._training, completed=step, total=total)
+
+    def stepped(self, record: StepRecord) -> None:
+        """Say beside the second bar how it goes."""
+        self._bars.update(self._training, state=state_of(record))
 
 
 def state_of(record: StepRecord) -> str:

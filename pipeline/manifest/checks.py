@@ -9,8 +9,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from registration.files.words import nearest_entry
-from registration.settings import Place
+from registration.settings import Place, problem
+from training.settings.config import TrainConfig
+from training.settings.sources import with_recipe
 
 Problem = tuple[Place, str]
 Cases = Mapping[int, Mapping[str, Any]]
@@ -124,21 +128,12 @@ def _names(value: object) -> list[str]:
 
 def _training(settings: Mapping[str, object]) -> Iterator[Problem]:
     """Yield the settings that `train` would refuse."""
-    from training.errors import TrainingError
-    from training.settings.sources import parse, resolve
-
-    sound = True
-    for name, value in settings.items():
-        try:
-            parse(name, value, "train")
-        except TrainingError as error:
-            sound = False
-            yield ("train", name), str(error).removeprefix("train: ").removeprefix(f"{name}: ")
-    if sound:
-        try:
-            resolve(settings, environment={})
-        except TrainingError as error:
-            yield ("train",), str(error).removeprefix("command line: ")
+    try:
+        TrainConfig.model_validate(with_recipe(settings))
+    except ValidationError as error:
+        for detail in error.errors():
+            where, message = problem(detail, TrainConfig)
+            yield ("train", *where), message
 
 
 def _relative(path: Path, base: Path) -> Path:

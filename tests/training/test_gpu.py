@@ -98,7 +98,7 @@ def test_trains_resumes_translates_and_evaluates(
     heard, again = Watching(), Watching()
 
     train(config, data, tmp_path / "run", listener=heard)
-    longer = replace(config, epochs=(3, 0))
+    longer = config.model_copy(update={"epochs": (3, 0)})
     outcome = train(longer, data, tmp_path / "run", resume=True, listener=again)
 
     assert outcome.steps == 9

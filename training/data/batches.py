@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -21,8 +20,7 @@ from torch import Tensor
 from training.data.cache import PixelCache
 from training.data.images import to_network
 from training.errors import DataError
-
-Augment = Literal["none", "flip", "dihedral"]
+from training.settings.config import Augment
 
 TURNS = {"none": (0,), "flip": (0, 1), "dihedral": tuple(range(8))}
 """Bit 0 mirrors left and right, bit 1 top and bottom, bit 2 swaps rows and columns."""
@@ -99,7 +97,8 @@ class Batches:
         self._rank = rank
         self._resident = _resident(cache, self.device)
         self._turns = _turns(cache.shapes[self._pairs], sampling)
-        _check_sizes(cache, self._pairs, sampling)
+        names = [cache.names[pair] for pair in self._pairs]
+        check_sizes(cache.shapes[self._pairs], names, sampling)
 
     def __len__(self) -> int:
         """Batches per epoch and process."""
@@ -247,9 +246,11 @@ def _turn_tensor(image: Tensor, turn: int) -> Tensor:
     return turned.transpose(0, 1) if turn & UPRIGHT else turned
 
 
-def _check_sizes(cache: PixelCache, pairs: NDArray[np.int64], sampling: Sampling) -> None:
-    """Refuse crops larger than an image, and whole images of several sizes in one batch."""
-    shapes = cache.shapes[pairs]
+def check_sizes(shapes: NDArray[np.int64], names: Sequence[str], sampling: Sampling) -> None:
+    """Refuse crops larger than an image, and whole images of several sizes in one batch.
+
+    ``shapes`` ``(N, 2)`` are height and width of each pair. Raises :class:`DataError`.
+    """
     if sampling.crop is not None:
         if sampling.crop % sampling.multiple:
             raise DataError(
@@ -260,7 +261,7 @@ def _check_sizes(cache: PixelCache, pairs: NDArray[np.int64], sampling: Sampling
         if shapes[small].min() < sampling.crop:
             height, width = shapes[small]
             raise DataError(
-                f"pair {cache.names[pairs[small]]} is {width} x {height} px, smaller than the crop "
+                f"pair {names[small]} is {width} x {height} px, smaller than the crop "
                 f"of {sampling.crop}; give a smaller --crop"
             )
         return

@@ -56,8 +56,12 @@ class Listener(Protocol):
         """Pairs decoded into the cache so far."""
         ...
 
+    def advanced(self, step: int, total: int) -> None:
+        """One more step is done; the device may still be at it."""
+        ...
+
     def stepped(self, record: StepRecord) -> None:
-        """Some more steps are done."""
+        """Some more steps are done, with these losses."""
         ...
 
     def validated(self, record: ValidationRecord) -> None:
@@ -72,6 +76,9 @@ class Silent:
         """Ignore it."""
 
     def decoding(self, done: int, total: int) -> None:
+        """Ignore it."""
+
+    def advanced(self, step: int, total: int) -> None:
         """Ignore it."""
 
     def stepped(self, record: StepRecord) -> None:

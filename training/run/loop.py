@@ -18,7 +18,7 @@ from registration.files.storage import write_json
 from training.data.batches import Batch
 from training.data.pairs import Dataset
 from training.devices import describe, make_fabric
-from training.errors import ConfigError, DivergedError
+from training.errors import DivergedError
 from training.inference.checkpoints import BEST, CHECKPOINT, LAST, TrainedGenerator, save_generator
 from training.memory import explained, remedies
 from training.models.pix2pix import Model, build_model
@@ -33,6 +33,7 @@ from training.run.history import (
     broken_losses,
 )
 from training.run.machine import check_memory, compiling_pays, fitted, half_precision
+from training.run.plan import check_free
 from training.run.preparation import Prepared, calibration_images, prepare
 from training.run.processes import Peers
 from training.run.report import ABOUT, CONFIG, SAMPLES, write_report
@@ -71,8 +72,7 @@ def train(
     ``KeyboardInterrupt``, after a checkpoint, when a signal asks it to stop.
     """
     check_folder(out, dataset.folders)
-    if not resume and (out / CONFIG).exists():
-        raise ConfigError(f"{out} holds a run already: add --resume, or give another folder")
+    check_free(out, resume=resume)
     said: list[str] = []
     fabric = make_fabric(config, said.append)
     listener = listener if listener is not None and fabric.is_global_zero else Silent()
@@ -98,7 +98,7 @@ def _built(
     """Draw the networks of a run."""
     compiled = config.compile and compiling_pays(fabric, data.batches.sizes, listener.note)
     torch.manual_seed(config.seed)
-    model = build_model(replace(config, compile=compiled), fabric)
+    model = build_model(config.model_copy(update={"compile": compiled}), fabric)
     averaged = None
     if config.ema:
         # A step of several processes sees as many images as that many steps of one.
@@ -150,6 +150,7 @@ def run_epochs(run: Run, position: Position, scribe: Scribe) -> Outcome:
                 if run.averaged is not None:
                     run.averaged.update(model.generator)
                 position = position.after_step()
+                run.listener.advanced(position.total, config.total_epochs * run.steps_per_epoch)
                 meter.add(losses, sum(len(batch.he) for batch in batches) * run.fabric.world_size)
                 if position.total % config.log_every == 0:
                     log(run, position, meter, scribe)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from lightning_fabric import Fabric
@@ -40,7 +39,7 @@ def fitted(config: TrainConfig, dataset: Dataset, note: Note) -> tuple[TrainConf
     multiple = generator_spec(config).multiple_px
     crop = max(smallest // multiple * multiple, multiple)
     note(f"{config.model}: crops of {crop} px, the smallest image, instead of {config.crop}")
-    return replace(config, crop=crop), crop
+    return config.model_copy(update={"crop": crop}), crop
 
 
 def check_memory(config: TrainConfig, side_px: int, fabric: Fabric, note: Note) -> None:

@@ -85,14 +85,7 @@ def prepare(
     batches = Batches(
         cache,
         train,
-        Sampling(
-            batch=config.batch,
-            crop=config.crop or None,
-            augment=config.augment,
-            seed=config.seed,
-            multiple=generator_spec(config).multiple_px,
-            paired=config.model != "cyclegan",
-        ),
+        sampling_of(config),
         weights=None if weights is None else _spread(weights, train, len(pairs)),
         device=fabric.device,
         rank=(fabric.global_rank, fabric.world_size),
@@ -109,6 +102,18 @@ def prepare(
         dataset.mpp(),
         dataset.source,
         notes,
+    )
+
+
+def sampling_of(config: TrainConfig) -> Sampling:
+    """Return how batches are drawn."""
+    return Sampling(
+        batch=config.batch,
+        crop=config.crop or None,
+        augment=config.augment,
+        seed=config.seed,
+        multiple=generator_spec(config).multiple_px,
+        paired=config.model != "cyclegan",
     )
 
 

@@ -49,6 +49,8 @@ def test_train_resume_and_export(data: Path) -> None:
 
     assert first.exit_code == 0, first.output
     assert json.loads(first.stdout)["steps"] == 4
+    assert "on the CPU" in first.stderr.splitlines()[0]
+    assert "step 1/4" in first.stderr
     assert "held out" in first.stderr
     assert "after epoch 2: PSNR" in first.stderr
     assert again.exit_code != 0
@@ -75,10 +77,51 @@ def test_dry_run_reads_no_pixels(data: Path) -> None:
     planned = run("train", data, "--out", data.parent / "run", *TINY, "--dry-run", "--json")
 
     values = json.loads(planned.stdout)
+    assert values["outlook"].startswith("on the CPU, ")
+    assert ": 4 steps, about " in values["outlook"]
     assert (values["pairs_to_train_on"], values["pairs_held_out"]) == (3, 1)
     assert (values["image"], values["steps"]) == ("40 x 32 px", 4)
     assert not (data.parent / "run").exists()
     assert not (data / ".bci-pipeline-cache").exists()
+
+
+def test_a_long_run_is_told_with_three_ways_to_make_it_shorter(data: Path) -> None:
+    words = ["train", data, "--out", data / "run", "--device", "cpu", "--dry-run"]
+    first = run(*words, "--epochs", "1000000+0", "--ngf", "64").stdout.splitlines()[0]
+    assert first.startswith("outlook: on the CPU, ")
+    assert "Shorter: --ngf 16 (about " in first
+    assert first.endswith("or a machine with a GPU")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--crop", "64"), "smaller than the crop of 64"),
+        (("--device", "cuda"), "no CUDA GPU is usable here"),
+        (("--precision", "fp16"), "fp16 needs a GPU"),
+        (("--set", "epochs=0"), "expected two numbers, such as 50+50"),
+        (("--set", "bacth=2"), "bacth: unknown key. Did you mean batch?"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_refuses(
+    data: Path, options: tuple[str, str], message: str
+) -> None:
+    if options[1] in ("cuda", "fp16") and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    for words in (("--dry-run",), ()):
+        refused = run("train", data, "--out", data / "run", *TINY, *options, *words)
+
+        assert message in str(refused.exception)
+        assert not (data / "run").exists()
+
+
+def test_a_dry_run_refuses_a_folder_that_is_taken(data: Path) -> None:
+    (data / "run").mkdir()
+    (data / "run" / "config.json").write_text("{}")
+
+    refused = run("train", data, "--out", data / "run", *TINY, "--dry-run")
+
+    assert "holds a run already" in str(refused.exception)
 
 
 def test_the_table_that_patch_writes_tells_how_well_pairs_are_aligned(data: Path) -> None:

@@ -150,9 +150,9 @@ def test_her2_is_understood_as_people_write_it(base: Path, written: str, level: 
         (CASE + "split: {test: 0.9, val: 0.2}\n", "7:8: split: a share of 0.9 for test and 0.2"),
         (
             CASE + "train: {epoch: 3}\n",
-            "7:9: train.epoch: unknown setting 'epoch'. Did you mean epochs?",
+            "7:9: train.epoch: unknown key. Did you mean epochs?",
         ),
-        (CASE + "train: {batch: two}\n", "7:16: train.batch: 'two' does not fit"),
+        (CASE + "train: {batch: two}\n", "7:16: train.batch: expected a whole number, found 'two'"),
         (CASE + "color: red\n", "7:1: color: unknown key; known here: name, out, cases"),
     ],
 )

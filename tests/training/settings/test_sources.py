@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from training.errors import ConfigError
+from registration.errors import SettingsError
 from training.settings.config import TrainConfig
 from training.settings.recipes import RECIPES
 from training.settings.sources import resolve
@@ -69,6 +69,14 @@ def test_command_line_before_environment_before_file_before_recipe(tmp_path: Pat
     assert config.ema == RECIPES["robust"]["ema"]
 
 
+@pytest.mark.parametrize(
+    ("written", "epochs"),
+    [("50+50", (50, 50)), ("5", (3, 2)), (4, (2, 2)), ([3, 4], (3, 4)), ("3,4", (3, 4))],
+)
+def test_epochs_as_people_write_them(written: object, epochs: tuple[int, int]) -> None:
+    assert resolve({"epochs": written}, environment={}).epochs == epochs
+
+
 def test_a_saved_configuration_resolves_to_itself(tmp_path: Path) -> None:
     config = resolve(
         {"recipe": "official", "scale_weights": "1,2,3", "confidence": "yes"}, environment={}
@@ -81,7 +89,7 @@ def test_a_saved_configuration_resolves_to_itself(tmp_path: Path) -> None:
 
 
 def test_weights_per_scale() -> None:
-    assert TrainConfig(scales=3, coarse_gain=2.0).pyramid_weights == (25, 25, 50, 100)
+    assert TrainConfig(scales=3).pyramid_weights == (25, 25, 25, 25)
     assert TrainConfig(scales=2, scale_weights=(5.0, 1.0)).pyramid_weights == (25, 5, 1)
     assert TrainConfig(model="pix2pix", scales=3).pyramid_weights == (25,)
 
@@ -89,21 +97,24 @@ def test_weights_per_scale() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"bacth": 3}, r"command line: unknown setting 'bacth'\. Did you mean batch\?"),
-        ({"batch": "many"}, "command line: batch: 'many' does not fit"),
-        ({"batch": 2.5}, "expected a whole number"),
-        ({"confidence": "perhaps"}, "expected true or false"),
-        ({"batch": 0}, "batch: 0 must be above 0"),
-        ({"ema": 1.0}, "ema: 1.0 must be at least 0 and below 1"),
-        ({"scales": -1}, "scales: -1 must not be negative"),
-        ({"epochs": "5"}, "must be two numbers, such as 50[+]50"),
-        ({"model": "pix3pix"}, "model: 'pix3pix' is none of pyramid-pix2pix"),
-        ({"recipe": "mine"}, "recipe: 'mine' is none of paper, official, robust"),
+        ({"bacth": 3}, r"command line: bacth: unknown key\. Did you mean batch\?"),
+        ({"foo": 3}, "command line: foo: unknown key; known here: recipe, model, ngf"),
+        ({"batch": "many"}, "command line: batch: expected a whole number, found 'many'"),
+        ({"batch": 2.5}, "expected a whole number, found 2.5"),
+        ({"batch": True}, "expected a number or a text, found True"),
+        ({"confidence": "perhaps"}, "expected true or false, found 'perhaps'"),
+        ({"batch": 0}, "batch: expected at least 1, found 0"),
+        ({"ema": 1.0}, "ema: expected at least 0 and less than 1, found 1.0"),
+        ({"scales": -1}, "scales: expected 0 to 8, found -1"),
+        ({"epochs": "5+5+5"}, "expected two numbers, such as 50[+]50"),
+        ({"epochs": "0"}, "expected two numbers, such as 50[+]50"),
+        ({"model": "pix3pix"}, "model: expected pyramid-pix2pix, pix2pix, .* found 'pix3pix'"),
+        ({"recipe": "mine"}, "recipe: expected robust, paper or official, found 'mine'"),
         ({"scale_weights": "1,2", "scales": 3}, "2 weights for 3 scales"),
     ],
 )
 def test_wrong_settings_are_named(given: dict[str, object], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(SettingsError, match=message):
         resolve(given, environment={})
 
 
@@ -112,13 +123,15 @@ def test_wrong_files_are_named_with_their_line(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text("batch: 3\ncrop: [1\n")
     (tmp_path / "list.yaml").write_text("- 1\n")
 
-    with pytest.raises(ConfigError, match=r"s\.json:2:9: Expecting ':'"):
+    with pytest.raises(SettingsError, match=r"s\.json:2:9: Expecting ':'"):
         resolve({}, tmp_path / "s.json", {})
-    with pytest.raises(ConfigError, match=r"s\.yaml:3:1: "):
+    with pytest.raises(SettingsError, match=r"s\.yaml:3:1: "):
         resolve({}, tmp_path / "s.yaml", {})
-    with pytest.raises(ConfigError, match="must hold `setting: value` lines"):
+    with pytest.raises(SettingsError, match="must hold `setting: value` lines"):
         resolve({}, tmp_path / "list.yaml", {})
-    with pytest.raises(ConfigError, match=r"cannot be read: .*none\.yaml"):
+    with pytest.raises(SettingsError, match=r"cannot be read: .*none\.yaml"):
         resolve({}, tmp_path / "none.yaml", {})
-    with pytest.raises(ConfigError, match="environment: batch: 'x' does not fit"):
+    with pytest.raises(
+        SettingsError, match="environment: batch: expected a whole number, found 'x'"
+    ):
         resolve({}, None, {"BCI_TRAIN_BATCH": "x"})
