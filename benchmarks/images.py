@@ -21,12 +21,17 @@ import numpy as np
 import psutil
 
 from registration.geometry import Box, Image, Size
-from registration.slides.pyramid import Format, PyramidSpec, encode_unit, unit_boxes, write_pyramid
+from registration.slides.formats import ImageFormat
+from registration.slides.pyramid import PyramidSpec, encode_unit, unit_boxes, write_pyramid
 from registration.slides.raster import TiffReader
 from registration.slides.reader import SlideReader
 from registration.slides.vendors import OpenSlideReader
 
-FORMATS: dict[Format, str] = {"tiff": "a.tif", "ome-tiff": "a.ome.tif", "ome-zarr": "a.ome.zarr"}
+FORMATS: dict[ImageFormat, str] = {
+    "tiff": "a.tif",
+    "ome-tiff": "a.ome.tif",
+    "ome-zarr": "a.ome.zarr",
+}
 MPP = 0.46
 TEXTURE = "texture.npy"
 READ_SIDE = 1024
@@ -77,7 +82,7 @@ def reads_per_second(reader: SlideReader, threads: int) -> float:
     return READS / (time.perf_counter() - start)
 
 
-def measure(format_: Format, side: int, folder: Path) -> dict[str, float]:
+def measure(format_: ImageFormat, side: int, folder: Path) -> dict[str, float]:
     """Write and read one format."""
     path = folder / FORMATS[format_]
     spec = PyramidSpec(Size(side, side - 300), MPP, format=format_)

@@ -11,10 +11,11 @@ from typing import Any, Literal, get_args, get_origin
 from pipeline.cli.train import NAMED
 from pipeline.patches.settings import PatchSettings
 from pipeline.split import SplitSettings
-from pipeline.stages.settings import RegisterSettings
+from pipeline.stages.settings import RegisterSettings, TranslateSettings
 from registration.files.storage import write_text
 from registration.settings import SettingInfo, Settings, setting_infos
 from training.settings.config import TrainConfig
+from training.settings.evaluate import EvaluateSettings
 from training.settings.recipes import RECIPES
 
 PAGE = Path("docs/settings.md")
@@ -74,6 +75,8 @@ SECTIONS = (
         TrainConfig,
         NAMED,
     ),
+    Section("evaluate", "Which pairs are scored, by what, and where.", EvaluateSettings),
+    Section("translate", "How a slide is translated, and what is written.", TranslateSettings),
 )
 
 

@@ -57,7 +57,7 @@ from registration.recipes import (
     fine_pass,
     settings_of_part,
 )
-from registration.registered_slide import SUFFIXES, ImageFormat, write_image
+from registration.registered_slide import write_image
 from registration.residual_map import ResidualMap
 from registration.result import (
     RECORD_NAME,
@@ -68,6 +68,7 @@ from registration.result import (
     SlideRecord,
     write_registration,
 )
+from registration.slides.formats import SUFFIXES, ImageFormat
 from registration.start.choose import InitialAlignment, choose_alignment
 from registration.tissue import TissueMap
 from registration.transforms import Chain, DisplacementField, Projective, SplicedField

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
 
 import numpy as np
 import openslide
@@ -19,6 +18,7 @@ from registration.execution import Progress, Workers
 from registration.geometry import Box, Image, Size
 from registration.nonrigid.paper import fill_gaps, leaves_block
 from registration.pair import Pair
+from registration.slides.formats import ImageFormat
 from registration.slides.pyramid import (
     UNIT_TILES,
     EncodedUnit,
@@ -33,9 +33,7 @@ from registration.stored_chain import load_chain, save_chain
 from registration.transforms import Chain, SplicedField
 from registration.warp import warp_box
 
-ImageFormat = Literal["tiff", "ome-tiff", "ome-zarr"]
 UNIT_PX = UNIT_TILES * PyramidSpec.tile
-SUFFIXES: dict[ImageFormat, str] = {"tiff": ".tif", "ome-tiff": ".ome.tif", "ome-zarr": ".ome.zarr"}
 
 
 class RegisteredSlide(openslide.AbstractSlide):

@@ -72,11 +72,11 @@ class TrainingReports:
         self._report("decoding", done, total)
 
     def advanced(self, step: int, total: int) -> None:
-        """Wait for the losses."""
+        """Report it."""
+        self._report("training", step, total)
 
     def stepped(self, record: StepRecord) -> None:
-        """Report it."""
-        self._report("training", record.step, record.total_steps)
+        """Leave the losses to the run's report."""
 
     def validated(self, record: ValidationRecord) -> None:
         """Log the scores."""

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from pipeline.api.dataset import PatchDataset
 from pipeline.api.reporting import ShowProgress, TrainingReports, in_notebook, reporting
 from pipeline.cli.train_progress import training_progress
-from pipeline.stages.translate import Translated, Translation, output_path, translate_slide
-from registration.registered_slide import ImageFormat
+from pipeline.stages.settings import TranslateSettings
+from pipeline.stages.translate import Translated, TranslateRequest, output_path, translate_slide
+from registration.slides.formats import ImageFormat
 from training.data.images import from_batch, to_batch
 from training.data.pairs import open_dataset
 from training.devices import device_named
@@ -27,6 +28,7 @@ from training.inference.checkpoints import TrainedGenerator
 from training.run.history import Listener
 from training.run.loop import Outcome
 from training.run.loop import train as run_training
+from training.settings.evaluate import EvaluateSettings
 from training.settings.sources import resolve
 
 DatasetLike = PatchDataset | str | Path
@@ -122,16 +124,15 @@ def evaluate(
 ) -> Scores:
     """Score a model on the test split of a dataset, beside controls.
 
-    ``options`` are those of :class:`training.evaluation.run.EvaluationRequest`: ``split``,
-    ``images``, ``protocol``, ``shift_px``, ``lpips``, ``features``, ``save_images``. Raises
-    :class:`training.errors.TrainingError`.
+    ``options`` are those of ``docs/settings.md``: ``split``, ``images``, ``protocol``,
+    ``shift_px``, ``lpips``, ``features``, ``save_images``. Raises
+    :class:`registration.errors.BciError` with the words of the command line.
     """
     request = EvaluationRequest(
         dataset=open_dataset(_folder(dataset)),
         out=Path(out),
         model=Path(model),
-        device=device_named(device),
-        **options,
+        settings=EvaluateSettings.of({"device": device, **options}),
     )
     with reporting(progress) as report:
         found = run_evaluation(request, lambda done, total: report("scoring images", done, total))
@@ -155,16 +156,10 @@ def translate(
     ``mpp`` and ``model_mpp`` are µm per pixel of the slide and of the training, where the files do
     not say. Raises :class:`registration.errors.BciError` with the words of the command line.
     """
-    request = Translation(
-        checkpoint=Path(model),
-        slide=Path(slide),
-        out=output_path(Path(out), format),
-        mpp=mpp,
-        model_mpp=model_mpp,
-        device=device_named(device),
-        format=format,
-        everywhere=everywhere,
-    )
+    given = {"mpp": mpp, "model_mpp": model_mpp, "device": device, "format": format}
+    settings = TranslateSettings.of({**given, "everywhere": everywhere})
+    target = output_path(Path(out), settings.format)
+    request = TranslateRequest(Path(model), Path(slide), target, settings)
     with reporting(progress) as report:
         return translate_slide(request, report)
 

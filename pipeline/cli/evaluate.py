@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.cli.help import add_command
-from pipeline.cli.options import AsJson
+from pipeline.cli.options import AsJson, with_settings
 from pipeline.cli.progress import progress_on_stderr
 from pipeline.errors import UsageError
 from registration.files.plain_json import json_text
+from training.settings.evaluate import EvaluateSettings
 
 if TYPE_CHECKING:
     from training.evaluation.run import EvaluationRequest
@@ -33,6 +34,7 @@ def add_to(app: typer.Typer) -> None:
     add_command(app, evaluate, EXAMPLES, NOTES)
 
 
+@with_settings(EvaluateSettings)
 def evaluate(
     paths: Annotated[
         list[Path] | None,
@@ -51,51 +53,14 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="Output folder. Default: evaluation-<name of the model>.")
     ] = None,
-    protocol: Annotated[
-        Literal["official", "full"],
-        typer.Option(help="'official': PSNR and SSIM only, as published. 'full': all metrics."),
-    ] = "full",
-    as_released: Annotated[
-        bool,
-        typer.Option(
-            "--as-released",
-            help="With --protocol official: run the model as the released test script does (320 px "
-            "wide, middle 256 px, batch statistics, dropout, values cut off).",
-        ),
-    ] = False,
-    split: Annotated[str, typer.Option(help="Which split to score.")] = "test",
-    images: Annotated[
-        int | None, typer.Option(min=1, help="Score only so many pairs, evenly spread.")
-    ] = None,
-    shift_px: Annotated[
-        int, typer.Option(min=0, max=64, help="Reach of the shift-tolerant scores.")
-    ] = 8,
-    lpips: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="torchvision's AlexNet or VGG-16 weights: adds LPIPS."),
-    ] = None,
-    features: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Inception as TorchScript (or weights): adds FID, KID."),
-    ] = None,
-    save_images: Annotated[
-        bool, typer.Option("--save-images", help="Keep the generated images, in OUT/generated.")
-    ] = False,
-    device: Annotated[
-        str, typer.Option(help="auto (a GPU where there is one), cuda or cpu.")
-    ] = "auto",
-    precision: Annotated[
-        Literal["auto", "32"],
-        typer.Option(help="auto: half precision on a GPU, within a grey level. 32: exact."),
-    ] = "auto",
+    settings: EvaluateSettings = EvaluateSettings(),
     as_json: AsJson = False,
 ) -> None:
     """Score generated IHC images against the real ones, per HER2 level and beside controls."""
     model, root = _told_apart(paths or [], generated, he, ihc)
-    if as_released and (protocol != "official" or generated is not None):
-        raise UsageError("--as-released goes with --protocol official and a model")
+    if settings.as_released and generated is not None:
+        raise UsageError("--as-released goes with a model, not with --generated")
     from training.data.pairs import open_dataset
-    from training.devices import device_named
     from training.evaluation.report import as_json as json_of
     from training.evaluation.run import EvaluationRequest, run_evaluation
 
@@ -105,16 +70,7 @@ def evaluate(
         out=out or Path(f"evaluation-{(generated or model or Path()).resolve().stem}"),
         model=model,
         generated=generated,
-        split=split,
-        protocol=protocol,
-        as_released=as_released,
-        images=images,
-        shift_px=shift_px,
-        device=device_named(device),
-        precision=precision,
-        lpips=lpips,
-        features=features,
-        save_images=save_images,
+        settings=settings,
     )
     for note in dataset.notes:
         typer.echo(f"note: {note}", err=True)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.cli.help import add_command
-from pipeline.cli.options import AsJson
+from pipeline.cli.options import AsJson, with_settings
 from pipeline.cli.progress import progress_on_stderr
+from pipeline.stages.settings import TranslateSettings
 from registration.files.plain_json import json_text
 
 if TYPE_CHECKING:
     from pipeline.stages.translate import Translated
-    from training.inference.checkpoints import TrainedGenerator
 
 EXAMPLES = (
     "bci-pipeline translate runs/robust slide_he.ndpi --out virtual_ihc.tif",
@@ -32,6 +32,7 @@ def add_to(app: typer.Typer) -> None:
     add_command(app, translate, EXAMPLES, NOTES)
 
 
+@with_settings(TranslateSettings)
 def translate(
     checkpoint: Annotated[
         Path, typer.Argument(help="Run folder, a generator (.pt), or official weights (.pth).")
@@ -41,50 +42,31 @@ def translate(
         Path | None,
         typer.Option(help="File (or folder) to write. Default: virtual_ihc/<name of the slide>."),
     ] = None,
-    mpp: Annotated[float | None, typer.Option(help="µm per pixel of the slide.")] = None,
-    model_mpp: Annotated[
-        float | None, typer.Option(help="µm per pixel the model was trained at.")
-    ] = None,
-    device: Annotated[
-        Literal["auto", "cpu", "cuda"], typer.Option(help="Where the generator runs.")
-    ] = "auto",
-    precision: Annotated[
-        Literal["auto", "32"],
-        typer.Option(help="auto: half precision on a GPU, within a grey level. 32: exact."),
-    ] = "auto",
-    image_format: Annotated[
-        Literal["tiff", "ome-tiff", "ome-zarr"], typer.Option("--format", help="Of the result.")
-    ] = "tiff",
-    everywhere: Annotated[
-        bool, typer.Option("--everywhere", help="Translate glass too, not tissue alone.")
-    ] = False,
+    settings: TranslateSettings = TranslateSettings(),
     as_json: AsJson = False,
 ) -> None:
     """Turn H&E into virtual IHC."""
-    from training.devices import device_named
-
-    where = device_named(device)
     if slide.is_dir():
-        from training.inference.checkpoints import load_generator
-
-        trained = load_generator(checkpoint, where, precision)
-        _folder(trained, slide, out or Path("virtual_ihc") / slide.name, as_json=as_json)
+        _folder(checkpoint, slide, out or Path("virtual_ihc") / slide.name, settings, as_json)
         return
-    from pipeline.stages.translate import Translation, output_path, translate_slide
+    from pipeline.stages.translate import TranslateRequest, output_path, translate_slide
 
-    target = output_path(out or Path("virtual_ihc") / slide.stem, image_format)
-    request = Translation(
-        checkpoint, slide, target, mpp, model_mpp, where, precision, image_format, everywhere
-    )
+    target = output_path(out or Path("virtual_ihc") / slide.stem, settings.format)
+    request = TranslateRequest(checkpoint, slide, target, settings)
     with progress_on_stderr({"translate": "virtual IHC"}) as progress:
         done = translate_slide(request, progress)
     typer.echo(_json(done) if as_json else _summary(done))
 
 
-def _folder(trained: TrainedGenerator, folder: Path, out: Path, *, as_json: bool) -> None:
+def _folder(
+    checkpoint: Path, folder: Path, out: Path, settings: TranslateSettings, as_json: bool
+) -> None:
     """Translate the images of a folder."""
+    from training.devices import device_named
+    from training.inference.checkpoints import load_generator
     from training.inference.folder import translate_folder
 
+    trained = load_generator(checkpoint, device_named(settings.device), settings.precision)
     with progress_on_stderr({"translate": "virtual IHC"}) as progress:
         written = translate_folder(
             trained, folder, out, lambda done, total: progress("translate", done, total)

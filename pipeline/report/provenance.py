@@ -12,7 +12,6 @@ from registration.errors import SlideError
 from registration.pages.page import number
 from registration.pair import Pair
 from registration.register import TIMINGS_NAME
-from registration.registered_slide import SUFFIXES
 from registration.result import (
     LANDMARKS_NAME,
     RECORD_NAME,
@@ -20,6 +19,7 @@ from registration.result import (
     SlideRecord,
     read_record,
 )
+from registration.slides.formats import SUFFIXES
 from registration.slides.slide import open_slide
 
 

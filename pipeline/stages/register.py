@@ -20,8 +20,8 @@ from registration.pair import Pair
 from registration.pieces.drawn import parse_drawn_argument
 from registration.recipes import fine_pass
 from registration.register import RunOptions, finished_key, register_pair, run_key
-from registration.registered_slide import SUFFIXES, ImageFormat
 from registration.result import LANDMARKS_NAME, RECORD_NAME, Registration, SlideRecord
+from registration.slides.formats import SUFFIXES, ImageFormat
 from registration.slides.slide import Slide, open_slide
 
 LOG = logging.getLogger(__name__)

@@ -9,9 +9,10 @@ from pydantic import AfterValidator
 
 from registration.landmarks.landmarks import Moving
 from registration.recipes import Recipe, RegistrationSettings
-from registration.registered_slide import ImageFormat
 from registration.settings import Settings, setting
+from registration.slides.formats import ImageFormat
 from registration.stain import Channel
+from training.settings.config import Device, InferencePrecision
 
 MOST_BLOCKS = 32
 PLAIN = RegistrationSettings()
@@ -48,3 +49,25 @@ class RegisterSettings(Settings):
         """The part of them that decides what the transform is."""
         rows, columns = (int(side) for side in self.blocks.split("x"))
         return RegistrationSettings(self.recipe, self.channel, rows, columns)
+
+
+class TranslateSettings(Settings):
+    """How a slide is translated, and what is written."""
+
+    mpp: float | None = setting(
+        None, "Pixel size of the slide.", unit="µm/px", unset="what the file says", gt=0, le=100
+    )
+    model_mpp: float | None = setting(
+        None,
+        "Pixel size that the model was trained at.",
+        unit="µm/px",
+        unset="what its checkpoint says",
+        gt=0,
+        le=100,
+    )
+    device: Device = setting("auto", "Where to compute; auto takes a GPU where there is one.")
+    precision: InferencePrecision = setting(
+        "auto", "Auto: half precision on a GPU, within a grey level; 32: exact."
+    )
+    format: ImageFormat = setting("tiff", "Format of the result.")
+    everywhere: bool = setting(False, "Translates glass too, not tissue alone.")

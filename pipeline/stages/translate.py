@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import UsageError
+from pipeline.stages.settings import TranslateSettings
 from registration.files.outputs import check_file, check_folder
 from registration.files.storage import (
     content_hash,
@@ -27,7 +28,7 @@ from registration.files.storage import (
 )
 from registration.files.text import read_json
 from registration.geometry import Box, Image, Size
-from registration.registered_slide import SUFFIXES, ImageFormat
+from registration.slides.formats import SUFFIXES, ImageFormat
 from registration.slides.pyramid import (
     EncodedUnit,
     PyramidSpec,
@@ -38,7 +39,8 @@ from registration.slides.pyramid import (
 from registration.slides.slide import Slide, open_slide
 from registration.tissue import TissueMap
 from training.data.images import Pixels, to_batch
-from training.inference.checkpoints import InferencePrecision, TrainedGenerator, load_generator
+from training.devices import device_named
+from training.inference.checkpoints import TrainedGenerator, load_generator
 from training.inference.tiling import (
     Prepared,
     Tiling,
@@ -60,21 +62,13 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Translation:
+class TranslateRequest:
     """What to translate, and how."""
 
     checkpoint: Path
     slide: Path
     out: Path
-    mpp: float | None = None
-    """µm/px of the slide, where the file is wrong or silent."""
-    model_mpp: float | None = None
-    """µm/px the model was trained at, where its checkpoint is silent."""
-    device: str = "cpu"
-    precision: InferencePrecision = "auto"
-    format: ImageFormat = "tiff"
-    everywhere: bool = False
-    """Translate glass too."""
+    settings: TranslateSettings = TranslateSettings()
 
 
 @dataclass(frozen=True)
@@ -89,21 +83,23 @@ class Translated:
     notes: tuple[str, ...]
 
 
-def translate_slide(request: Translation, progress: Progress) -> Translated:
+def translate_slide(request: TranslateRequest, progress: Progress) -> Translated:
     """Translate a whole slide.
 
     Raises :class:`training.errors.TilingError` for a model that cannot be applied tile by tile,
     and what opening slide and checkpoint raise.
     """
-    check = check_folder if request.format == "ome-zarr" else check_file
+    check = check_folder if request.settings.format == "ome-zarr" else check_file
     check(request.out, [request.slide])
-    trained = load_generator(request.checkpoint, request.device, request.precision)
+    trained = load_generator(
+        request.checkpoint, device_named(request.settings.device), request.settings.precision
+    )
     tiling = largest_tiling(trained)
-    with explained(lambda: TOO_LARGE), open_slide(request.slide, request.mpp) as slide:
-        downsample, notes = _scale(trained, slide, request.model_mpp)
+    with explained(lambda: TOO_LARGE), open_slide(request.slide, request.settings.mpp) as slide:
+        downsample, notes = _scale(trained, slide, request.settings.model_mpp)
         size = slide.size.downsampled(downsample)
-        spec = PyramidSpec(size=size, mpp=slide.mpp * downsample, format=request.format)
-        tissue = None if request.everywhere else _tissue(slide)
+        spec = PyramidSpec(size=size, mpp=slide.mpp * downsample, format=request.settings.format)
+        tissue = None if request.settings.everywhere else _tissue(slide)
         work = _settled(_Work(slide, trained, tiling, spec, downsample, tissue))
         key = _key(request, slide, work.trained, spec)
         if not _finished(request, key):
@@ -197,17 +193,19 @@ def _tissue(slide: Slide) -> TissueMap:
     return found.grown(MARGIN_UM / slide.mpp)
 
 
-def _key(request: Translation, slide: Slide, trained: TrainedGenerator, spec: PyramidSpec) -> str:
+def _key(
+    request: TranslateRequest, slide: Slide, trained: TrainedGenerator, spec: PyramidSpec
+) -> str:
     """Return a hash of all that the result depends on."""
     return settings_hash(
         content_hash(slide.path),
         content_hash(trained.source),
-        [slide.mpp, spec.mpp, spec.format, spec.tile, spec.quality, request.everywhere],
+        [slide.mpp, spec.mpp, spec.format, spec.tile, spec.quality, request.settings.everywhere],
         [trained.device.type, trained.arithmetic],
     )
 
 
-def _finished(request: Translation, key: str) -> bool:
+def _finished(request: TranslateRequest, key: str) -> bool:
     """Return whether the result is there already; otherwise record what will make it.
 
     Raises :class:`UsageError` where the file is there and something else made it. The record is
@@ -229,7 +227,7 @@ def _finished(request: Translation, key: str) -> bool:
     return False
 
 
-def _store(request: Translation, key: str) -> Path:
+def _store(request: TranslateRequest, key: str) -> Path:
     """Return the folder of finished units; one that belongs to other inputs is emptied."""
     folder = request.out.with_name(f".{request.out.name}.units")
     if folder.is_dir() and not (folder / key).exists():

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 import cv2
 import imagecodecs
@@ -30,13 +30,13 @@ import tifffile
 
 from registration.files.storage import folder_written_whole, written_whole
 from registration.geometry import Box, Image, Size
+from registration.slides.formats import ImageFormat
 from registration.slides.ngff import compress, create_store, write_chunk
 
 UNIT_TILES = 4
 UNIT_LEVELS = 3
 TOP_DOWNSAMPLE = 2**UNIT_LEVELS
 BIGTIFF_PIXELS = 2**31
-Format = Literal["tiff", "ome-tiff", "ome-zarr"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class PyramidSpec:
     """Side of a tile in pixels, a multiple of 16."""
     quality: int = 85
     """Of JPEG, without chroma subsampling: at equal file size this keeps stain colours best."""
-    format: Format = "tiff"
+    format: ImageFormat = "tiff"
 
     @property
     def sizes(self) -> tuple[Size, ...]:

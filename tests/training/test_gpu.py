@@ -37,6 +37,7 @@ from training.run.averaging import recalibrate
 from training.run.history import Silent, StepRecord
 from training.run.loop import train
 from training.settings.config import TrainConfig
+from training.settings.evaluate import EvaluateSettings
 
 pytestmark = [
     pytest.mark.gpu,
@@ -120,9 +121,7 @@ def test_trains_resumes_translates_and_evaluates(
             dataset=data,
             out=tmp_path / "scores",
             model=tmp_path / "run",
-            split="train",
-            images=2,
-            device=DEVICE,
+            settings=EvaluateSettings(split="train", images=2, device=DEVICE),
         )
         evaluation, _ = run_evaluation(request)
         assert np.isfinite(evaluation.values["model"]["psnr_shift"]).all()

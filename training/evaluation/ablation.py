@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from registration.errors import SettingsError
 from registration.files.outputs import check_folder
 from registration.files.storage import write_json, write_text
 from training.data.images import to_batch
 from training.data.pairs import Dataset, Pair
 from training.devices import device_named
-from training.errors import DataError, TrainingError
+from training.errors import DataError, DivergedError, TrainingError
 from training.evaluation.paper import PAPER_ROWS, PaperRow
 from training.inference.checkpoints import LAST, load_generator
 from training.metrics.intervals import Interval, mean_interval
@@ -87,19 +88,20 @@ def run_ablation(
             f"{dataset.source} has no test split: models are compared on images they never saw"
         )
     results: list[Result] = []
-    failed: dict[str, str] = {}
+    failed: dict[str, Exception] = {}
     for entry in TABLES[table]:
         listener, run = listeners(entry), out / entry.folder
         try:
             config = resolve({"recipe": "paper", **settings, **entry.settings})
             train(config, dataset, run, resume=True, cache_parent=cache_parent, listener=listener)
             results.append(_score(entry, run, tested, config.device))
-        except TrainingError as error:
-            failed[entry.folder] = str(error)
+        except (TrainingError, SettingsError) as error:
+            failed[entry.folder] = error
             listener.note(f"warning: {entry.paper.method} is missing from the table: {error}")
     if not results:
-        raise TrainingError(
-            f"no model of table {table} could be trained: {'; '.join(failed.values())}"
+        diverged = all(isinstance(error, DivergedError) for error in failed.values())
+        raise (DivergedError if diverged else TrainingError)(
+            f"no model of table {table} could be trained: {'; '.join(map(str, failed.values()))}"
         )
     rows = [*(_plain(result) for result in results), *_missing(failed)]
     write_json(out / f"table_{table}.json", rows)
@@ -107,9 +109,9 @@ def run_ablation(
     return results
 
 
-def _missing(failed: Mapping[str, str]) -> list[dict[str, str]]:
+def _missing(failed: Mapping[str, Exception]) -> list[dict[str, str]]:
     """Return the rows of models that could not be trained, as JSON knows them."""
-    return [{"name": name, "error": error} for name, error in failed.items()]
+    return [{"name": name, "error": str(error)} for name, error in failed.items()]
 
 
 def _score(entry: Entry, run: Path, pairs: Sequence[Pair], device: str) -> Result:

@@ -15,9 +15,10 @@ from registration.pages.page import Verdict, render
 from training.evaluation.cases import DIFFERENCE_RANGE, Case, case_metric
 from training.evaluation.charts import draw_chart
 from training.evaluation.paper import PAPER_ROWS
-from training.evaluation.scoring import ALL_LEVELS, MODEL, Evaluation, Metric, Protocol
+from training.evaluation.scoring import ALL_LEVELS, MODEL, Evaluation, Metric
 from training.metrics.intervals import CONFIDENCE, RESAMPLES, Interval
 from training.metrics.stain import DAB_MASK_DENSITY
+from training.settings.evaluate import Protocol
 
 FORMAT = "bci-pipeline evaluation"
 VERSION = 1

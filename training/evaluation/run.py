@@ -13,15 +13,17 @@ import torch
 from registration.files.outputs import check_folder
 from training.data.images import Pixels, write_png
 from training.data.pairs import Dataset, Pair
+from training.devices import device_named
 from training.errors import DataError
 from training.evaluation.cases import draw_cases
 from training.evaluation.controls import control_candidates
 from training.evaluation.report import About, write_evaluation
-from training.evaluation.scoring import Candidate, Evaluation, Protocol, Scoring, evaluate
+from training.evaluation.scoring import Candidate, Evaluation, Scoring, evaluate
 from training.evaluation.sources import folder_candidate, model_candidate, released_view
-from training.inference.checkpoints import InferencePrecision, load_generator
+from training.inference.checkpoints import load_generator
 from training.memory import explained
 from training.metrics.features import load_features, load_lpips
+from training.settings.evaluate import EvaluateSettings
 
 TOO_LARGE = "End other programs that use it (nvidia-smi lists them), or give --device cpu"
 _PACKAGES = ("bci-pipeline", "torch", "numpy", "scikit-image", "pillow")
@@ -35,16 +37,7 @@ class EvaluationRequest:
     out: Path
     model: Path | None = None
     generated: Path | None = None
-    split: str = "test"
-    protocol: Protocol = "full"
-    as_released: bool = False
-    images: int | None = None
-    shift_px: int = 8
-    device: str = "cpu"
-    precision: InferencePrecision = "auto"
-    lpips: Path | None = None
-    features: Path | None = None
-    save_images: bool = False
+    settings: EvaluateSettings = EvaluateSettings()
 
 
 def run_evaluation(
@@ -63,12 +56,16 @@ def run_evaluation(
     )
     pairs = _chosen_pairs(request)
     scoring = Scoring(
-        protocol=request.protocol,
-        shift_px=request.shift_px,
-        device=request.device,
-        lpips=load_lpips(request.lpips, request.device) if request.lpips else None,
-        features=load_features(request.features, request.device) if request.features else None,
-        view=released_view if request.as_released else lambda pixels: pixels,
+        protocol=request.settings.protocol,
+        shift_px=request.settings.shift_px,
+        device=_device(request),
+        lpips=load_lpips(request.settings.lpips, _device(request))
+        if request.settings.lpips
+        else None,
+        features=load_features(request.settings.features, _device(request))
+        if request.settings.features
+        else None,
+        view=released_view if request.settings.as_released else lambda pixels: pixels,
     )
     model = _model(request, pairs)
     controls = control_candidates(_training_pairs(request.dataset), pairs, scoring.view)
@@ -97,11 +94,13 @@ def pairs_of_split(dataset: Dataset, split: str) -> tuple[Pair, ...]:
 
 
 def _chosen_pairs(request: EvaluationRequest) -> tuple[Pair, ...]:
-    """Return the pairs of the split, thinned evenly to ``request.images`` of them."""
-    pairs = pairs_of_split(request.dataset, request.split)
-    if request.images is None or request.images >= len(pairs):
+    """Return the pairs of the split, thinned evenly to ``request.settings.images`` of them."""
+    pairs = pairs_of_split(request.dataset, request.settings.split)
+    if request.settings.images is None or request.settings.images >= len(pairs):
         return pairs
-    return tuple(pairs[len(pairs) * k // request.images] for k in range(request.images))
+    return tuple(
+        pairs[len(pairs) * k // request.settings.images] for k in range(request.settings.images)
+    )
 
 
 def _model(request: EvaluationRequest, pairs: tuple[Pair, ...]) -> Candidate:
@@ -111,10 +110,12 @@ def _model(request: EvaluationRequest, pairs: tuple[Pair, ...]) -> Candidate:
     if request.model is None:
         raise DataError("give a model, or a folder of generated images")
     candidate = model_candidate(
-        load_generator(request.model, request.device, request.precision),
-        as_released=request.as_released,
+        load_generator(request.model, _device(request), request.settings.precision),
+        as_released=request.settings.as_released,
     )
-    return _saving(candidate, request.out / "generated") if request.save_images else candidate
+    return (
+        _saving(candidate, request.out / "generated") if request.settings.save_images else candidate
+    )
 
 
 def _saving(candidate: Candidate, folder: Path) -> Candidate:
@@ -135,11 +136,11 @@ def _training_pairs(dataset: Dataset) -> tuple[Pair, ...]:
 
 def _about(request: EvaluationRequest, model: Candidate, pairs: tuple[Pair, ...]) -> About:
     """Return what the report says about itself."""
-    whole = len(request.dataset.select(request.split))
+    whole = len(request.dataset.select(request.settings.split))
     notes = list(request.dataset.notes)
     if len(pairs) < whole:
         notes.append(f"{len(pairs):,} of the {whole:,} pairs of the split, evenly spread")
-    if request.as_released:
+    if request.settings.as_released:
         notes.append(
             "run as the released test script does: images scaled to 320 px and cut to the middle "
             "256 x 256, batch normalisation on each image's own statistics, dropout active, 8-bit "
@@ -149,18 +150,20 @@ def _about(request: EvaluationRequest, model: Candidate, pairs: tuple[Pair, ...]
     return About(
         model=model.note,
         dataset=request.dataset.source,
-        split=f"{request.split} split" if has_splits else "no splits",
-        protocol=request.protocol,
+        split=f"{request.settings.split} split" if has_splits else "no splits",
+        protocol=request.settings.protocol,
         notes=tuple(notes),
         settings={
             "model": str(request.model or request.generated),
             "dataset layout": request.dataset.layout,
-            "shift_px": request.shift_px if request.protocol == "full" else "not measured",
-            "as_released": request.as_released,
-            "lpips": str(request.lpips or "not measured"),
-            "fid_kid": str(request.features or "not measured"),
-            "device": _device_name(request.device),
-            "precision": request.precision,
+            "shift_px": request.settings.shift_px
+            if request.settings.protocol == "full"
+            else "not measured",
+            "as_released": request.settings.as_released,
+            "lpips": str(request.settings.lpips or "not measured"),
+            "fid_kid": str(request.settings.features or "not measured"),
+            "device": _device_name(_device(request)),
+            "precision": request.settings.precision,
             "python": platform.python_version(),
             **{name: _version(name) for name in _PACKAGES},
         },
@@ -173,6 +176,10 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
+
+
+def _device(request: EvaluationRequest) -> str:
+    return device_named(request.settings.device)
 
 
 def _device_name(device: str) -> str:

@@ -31,8 +31,8 @@ from training.metrics.intervals import (
 from training.metrics.published import SSIM_WINDOW, psnr, ssim
 from training.metrics.shift import shift_scores
 from training.metrics.stain import stain_scores
+from training.settings.evaluate import Protocol
 
-Protocol = Literal["official", "full"]
 MODEL = "model"
 ALL_LEVELS = "all"
 

@@ -10,7 +10,7 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +20,13 @@ from training.errors import CheckpointError
 from training.inference.generate import generate
 from training.models.generators import GeneratorSpec, build_generator
 from training.models.official import load_official
+from training.settings.config import InferencePrecision
 
 GENERATOR = "bci-pipeline generator 1"
 STATE_KIND = "bci-pipeline training state"
 STATE = f"{STATE_KIND} 2"
 MOST_LEVELS = 1
 """Half precision may change 8-bit values by so much."""
-InferencePrecision = Literal["auto", "32"]
 BEST, LAST, CHECKPOINT = "best.pt", "last.pt", "checkpoint.pt"
 
 

@@ -13,6 +13,7 @@ RecipeName = Literal["robust", "paper", "official"]
 Augment = Literal["none", "flip", "dihedral"]
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "32", "bf16", "fp16"]
+InferencePrecision = Literal["auto", "32"]
 Schedule = Literal["linear", "released"]
 Statistics = Literal["running", "batch"]
 

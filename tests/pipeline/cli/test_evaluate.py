@@ -85,7 +85,7 @@ def test_two_folders_stand_for_a_dataset_and_the_table_is_readable(
         (["DATASET", "--generated", "GENERATED", "--he", "x"], "--he and --ihc go together"),
         (
             ["DATASET", "--generated", "GENERATED", "--protocol", "official", "--as-released"],
-            "--as-released goes with --protocol official and a model",
+            "--as-released goes with a model, not with --generated",
         ),
         (["DATASET", "--generated", "GENERATED", "--split", "train"], "its splits are test"),
         (["DATASET", "--generated", "GENERATED", "--lpips", "no.pth"], "LPIPS not found: no.pth"),

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from pipeline.cli.app import app
 from pipeline.errors import UsageError
-from pipeline.stages.translate import Translation, translate_slide
+from pipeline.stages.settings import TranslateSettings
+from pipeline.stages.translate import TranslateRequest, translate_slide
 from registration.errors import OutputError
 from registration.geometry import Box, Size
 from registration.slides.pyramid import PyramidSpec, encode_unit, unit_boxes, write_pyramid
@@ -89,7 +90,9 @@ def pixels(store: Path) -> np.ndarray:
 def test_every_pixel_equals_translating_the_whole_slide_at_once(
     tmp_path: Path, model: Path, slide: Path
 ) -> None:
-    request = Translation(model, slide, tmp_path / "virtual.ome.zarr", format="ome-zarr")
+    request = TranslateRequest(
+        model, slide, tmp_path / "virtual.ome.zarr", TranslateSettings(format="ome-zarr")
+    )
 
     done = translate_slide(request, quiet)
 
@@ -107,7 +110,7 @@ def test_every_pixel_equals_translating_the_whole_slide_at_once(
 
 
 def test_the_pyramid_opens_with_its_pixel_size(tmp_path: Path, model: Path, slide: Path) -> None:
-    done = translate_slide(Translation(model, slide, tmp_path / "virtual.tif"), quiet)
+    done = translate_slide(TranslateRequest(model, slide, tmp_path / "virtual.tif"), quiet)
 
     with open_slide(done.path) as opened:
         assert opened.size == SIZE
@@ -119,8 +122,8 @@ def test_the_pyramid_opens_with_its_pixel_size(tmp_path: Path, model: Path, slid
 def test_a_stopped_translation_goes_on_where_it_stopped(
     tmp_path: Path, model: Path, slide: Path
 ) -> None:
-    whole = translate_slide(Translation(model, slide, tmp_path / "whole.tif"), quiet)
-    request = Translation(model, slide, tmp_path / "parts.tif")
+    whole = translate_slide(TranslateRequest(model, slide, tmp_path / "whole.tif"), quiet)
+    request = TranslateRequest(model, slide, tmp_path / "parts.tif")
     with pytest.raises(KeyboardInterrupt):
         translate_slide(request, stops_before_the_last)
     assert not request.out.exists()
@@ -140,9 +143,14 @@ def test_other_inputs_do_not_reuse_kept_units(tmp_path: Path, model: Path, slide
     other = save(tmp_path / "other.pt", GeneratorSpec(width=5, blocks=1))
     out = tmp_path / "virtual.ome.zarr"
     with pytest.raises(KeyboardInterrupt):
-        translate_slide(Translation(model, slide, out, format="ome-zarr"), stops_before_the_last)
+        translate_slide(
+            TranslateRequest(model, slide, out, TranslateSettings(format="ome-zarr")),
+            stops_before_the_last,
+        )
 
-    translate_slide(Translation(other, slide, out, format="ome-zarr"), quiet)
+    translate_slide(
+        TranslateRequest(other, slide, out, TranslateSettings(format="ome-zarr")), quiet
+    )
 
     with open_slide(slide) as opened:
         whole = from_batch(load_generator(other)(to_batch(opened.read(Box.of(SIZE)))))
@@ -150,7 +158,7 @@ def test_other_inputs_do_not_reuse_kept_units(tmp_path: Path, model: Path, slide
 
 
 def test_another_pixel_size_is_resampled_and_said(tmp_path: Path, model: Path, slide: Path) -> None:
-    request = Translation(model, slide, tmp_path / "virtual.tif", mpp=0.4)
+    request = TranslateRequest(model, slide, tmp_path / "virtual.tif", TranslateSettings(mpp=0.4))
 
     done = translate_slide(request, quiet)
 
@@ -162,7 +170,7 @@ def test_another_pixel_size_is_resampled_and_said(tmp_path: Path, model: Path, s
 def test_a_model_without_pixel_size_says_so(tmp_path: Path, slide: Path) -> None:
     silent = save(tmp_path / "silent.pt", GeneratorSpec(width=4, blocks=1), mpp=None)
 
-    done = translate_slide(Translation(silent, slide, tmp_path / "virtual.tif"), quiet)
+    done = translate_slide(TranslateRequest(silent, slide, tmp_path / "virtual.tif"), quiet)
 
     assert done.mpp == pytest.approx(0.5)
     assert any("does not say at which µm/px" in note for note in done.notes)
@@ -175,13 +183,15 @@ def test_models_that_cannot_be_tiled_are_refused_before_any_work(
     model = save(tmp_path / "cycle.pt", spec)
 
     with pytest.raises(TilingError, match="InstanceNorm"):
-        translate_slide(Translation(model, slide, tmp_path / "virtual.tif"), quiet)
+        translate_slide(TranslateRequest(model, slide, tmp_path / "virtual.tif"), quiet)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cycle.pt"]
 
 
 def test_a_slide_without_tissue_says_what_to_do(tmp_path: Path, model: Path) -> None:
     Image.new("RGB", (1200, 900), (243, 243, 243)).save(tmp_path / "glass.png")
-    request = Translation(model, tmp_path / "glass.png", tmp_path / "virtual.tif", mpp=0.5)
+    request = TranslateRequest(
+        model, tmp_path / "glass.png", tmp_path / "virtual.tif", TranslateSettings(mpp=0.5)
+    )
 
     with pytest.raises(UsageError, match="add --everywhere"):
         translate_slide(request, quiet)
@@ -218,18 +228,18 @@ def test_a_slide_is_never_written_over_and_another_result_neither(
 ) -> None:
     before = slide.read_bytes()
     with pytest.raises(OutputError, match="is read by this command"):
-        translate_slide(Translation(model, slide, slide), quiet)
+        translate_slide(TranslateRequest(model, slide, slide), quiet)
     out = tmp_path / "virtual.tif"
     out.write_text("notes of mine")
     with pytest.raises(UsageError, match="is there already, made by something else"):
-        translate_slide(Translation(model, slide, out), quiet)
+        translate_slide(TranslateRequest(model, slide, out), quiet)
     assert (slide.read_bytes(), out.read_text()) == (before, "notes of mine")
 
 
 def test_a_finished_translation_is_seen_as_finished(
     tmp_path: Path, model: Path, slide: Path
 ) -> None:
-    request = Translation(model, slide, tmp_path / "virtual.tif")
+    request = TranslateRequest(model, slide, tmp_path / "virtual.tif")
     first = translate_slide(request, quiet)
     written = request.out.stat()
 
@@ -240,7 +250,7 @@ def test_a_finished_translation_is_seen_as_finished(
     assert request.out.stat() == written
     other = save(tmp_path / "other.pt", GeneratorSpec(width=2, blocks=1))
     with pytest.raises(UsageError, match="made by another model, of another slide or with other"):
-        translate_slide(Translation(other, slide, request.out), quiet)
+        translate_slide(TranslateRequest(other, slide, request.out), quiet)
 
 
 def test_a_folder_knows_what_made_its_images(tmp_path: Path, model: Path) -> None:

@@ -26,6 +26,7 @@ from training.evaluation.sources import (
 )
 from training.inference.checkpoints import TrainedGenerator, save_generator
 from training.models.generators import GeneratorSpec, build_generator
+from training.settings.evaluate import EvaluateSettings
 
 LEVELS = ("0", "1+", "2+", "3+", "1+", "3+")
 
@@ -225,7 +226,10 @@ def test_a_run_scores_evenly_spread_pairs_and_can_keep_the_images(
     dataset: Dataset, model: Path, tmp_path: Path
 ) -> None:
     request = EvaluationRequest(
-        dataset=dataset, out=tmp_path, model=model, images=2, shift_px=2, save_images=True
+        dataset=dataset,
+        out=tmp_path,
+        model=model,
+        settings=EvaluateSettings(images=2, shift_px=2, save_images=True),
     )
 
     evaluation, about = run_evaluation(request)
@@ -238,7 +242,9 @@ def test_a_run_scores_evenly_spread_pairs_and_can_keep_the_images(
 
 
 def test_an_unknown_split_is_named(dataset: Dataset, tmp_path: Path) -> None:
-    request = EvaluationRequest(dataset=dataset, out=tmp_path, generated=tmp_path, split="val")
+    request = EvaluationRequest(
+        dataset=dataset, out=tmp_path, generated=tmp_path, settings=EvaluateSettings(split="val")
+    )
 
     with pytest.raises(DataError, match="no pairs in split 'val'; its splits are test"):
         run_evaluation(request)
