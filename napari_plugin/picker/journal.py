@@ -48,6 +48,8 @@ class Journal:
         self._begin_with = begin_with
         self._written = Picks().pairs
         self._backed_up = False
+        self._seen: str | None = None
+        """Hash of the landmark file as this session left or found it; None before it looked."""
 
     @classmethod
     def of_argument(cls, text: str) -> Journal:
@@ -82,6 +84,7 @@ class Journal:
 
     def restore(self) -> Restored:
         """Return what was picked before. Raises :class:`LandmarkError` for an unusable file."""
+        self._seen = _hash(self.path)
         recovered = self._recovered()
         if recovered is not None:
             return recovered
@@ -94,16 +97,35 @@ class Journal:
         return Restored()
 
     def store(self, picks: Picks) -> str:
-        """Write both files; return what went wrong, in words, or nothing."""
+        """Write both files; return what a person must know of it, in words, or nothing.
+
+        A landmark file that somebody else changed meanwhile stays as it is: the pairs of this
+        session are kept in a file of their own from then on.
+        """
         if picks.pairs == self._written:
             return ""
+        message = ""
         try:
+            if self.path.exists() and self._seen not in (None, _hash(self.path)):
+                message = self._step_aside()
             self._back_up()
             self._write(picks)
         except OSError as error:
             return f"Not saved: {error}. Choose another file with “Save as”."
         self._written = picks.pairs
-        return ""
+        self._seen = _hash(self.path)
+        return message
+
+    def _step_aside(self) -> str:
+        """Keep the pairs in another file from now on; return what to tell."""
+        theirs, number = self.path, 2
+        while self.path.exists():
+            self.path = theirs.with_name(f"{theirs.stem}_{number}{theirs.suffix}")
+            number += 1
+        return (
+            f"{theirs} was changed by another program meanwhile and stays as it is; "
+            f"the pairs of this window are kept in {self.path} from now on."
+        )
 
     def close(self, picks: Picks) -> None:
         """Write what is left; without open ends the recovery file goes."""

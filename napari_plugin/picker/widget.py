@@ -28,6 +28,7 @@ from napari_plugin.picker.open_panel import OpenPanel
 from napari_plugin.picker.pairs_panel import PairsPanel
 from napari_plugin.picker.run_panel import RunPanel
 from napari_plugin.picker.session import PairRequest, Session
+from napari_plugin.review.widget import ReviewWidget
 from napari_plugin.widgets import button
 from registration.errors import RegistrationError
 
@@ -38,9 +39,9 @@ WIDTH_PX = 410
 class PickerWidget(QWidget):
     """Pick landmarks on two slides, see at once whether they are good, and register."""
 
-    def __init__(self, viewer: Viewer, request: PairRequest | None = None) -> None:
+    def __init__(self, napari_viewer: Viewer, request: PairRequest | None = None) -> None:
         super().__init__()
-        self._viewer = viewer
+        viewer = self._viewer = napari_viewer
         self.session: Session | None = None
         self.panel: SessionPanel | None = None
         self.open_panel = OpenPanel(viewer, self.open)
@@ -166,8 +167,6 @@ class SessionPanel(QWidget):
             self.session.picker.save_as(Journal(Path(chosen)))
 
     def _review(self, folder: Path) -> None:
-        from napari_plugin.review.widget import ReviewWidget
-
         widget = ReviewWidget(self._viewer, folder)
         self._viewer.window.add_dock_widget(widget, name="Registration review", area="right")
 

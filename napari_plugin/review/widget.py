@@ -22,8 +22,8 @@ from qtpy.QtWidgets import (
 from napari_plugin.closing import Watcher
 from napari_plugin.convert import center_napari
 from napari_plugin.levels import pyramid
+from napari_plugin.look_control import SHARE_STEPS, LookControl
 from napari_plugin.overlay import Look, Mode, Overlay
-from napari_plugin.picker.compare_panel import SHARE_STEPS, LookControl
 from napari_plugin.review.layers import FIRST_LOOK, image_layer, map_layers, patch_layer
 from napari_plugin.review.model import JUDGEMENTS, Flag, Judgement, Review
 from napari_plugin.widgets import PathField, button
@@ -37,9 +37,9 @@ FLAG_VIEW = 1.6
 class ReviewWidget(QWidget):
     """Look at a finished registration and judge it."""
 
-    def __init__(self, viewer: Viewer, folder: Path | None = None) -> None:
+    def __init__(self, napari_viewer: Viewer, folder: Path | None = None) -> None:
         super().__init__()
-        self._viewer = viewer
+        viewer = self._viewer = napari_viewer
         self.review: Review | None = None
         self.look = FIRST_LOOK
         self.image: Image | None = None

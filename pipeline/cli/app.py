@@ -24,6 +24,7 @@ class Commands(LazyGroup):
         "doctor": Entry("pipeline.cli.doctor", FIRST, "What of this machine will work."),
         "register": Entry("pipeline.cli.register", PAIR, "Align an H&E and an IHC slide."),
         "pick": Entry("pipeline.cli.pick", PAIR, "Pick landmarks in a window."),
+        "review": Entry("pipeline.cli.pick", PAIR, "Judge a registration in a window."),
         "warp-points": Entry(
             "pipeline.cli.warp_points", PAIR, "Carry points and annotations to the other slide."
         ),

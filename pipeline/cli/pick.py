@@ -1,4 +1,4 @@
-"""``bci-pipeline pick``: the landmark picker in a window of its own."""
+"""``bci-pipeline pick`` and ``bci-pipeline review``: a napari window of our own."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,9 +23,13 @@ EXAMPLES = (
 )
 
 
+REVIEW_EXAMPLES = ("bci-pipeline review registered/p012",)
+
+
 def add_to(app: typer.Typer) -> None:
-    """Add the command to the application."""
+    """Add the commands to the application."""
     add_command(app, pick, EXAMPLES)
+    add_command(app, review, REVIEW_EXAMPLES)
 
 
 def pick(
@@ -47,6 +52,19 @@ def pick(
     for name, value in (("--mpp-he", mpp_he), ("--mpp-ihc", mpp_ihc)):
         if value is not None:
             words += [name, str(value)]
+    _open_window(words)
+
+
+def review(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `register` wrote.")],
+) -> None:
+    """Look at a registration in a napari window, place by place, and accept or reject it."""
+    _check_window()
+    _open_window(["review", str(run)])
+
+
+def _open_window(words: list[str]) -> None:
+    """Open a window in a process of its own, and end as it ends."""
     ended = subprocess.run(python("-m", "napari_plugin", *words), check=False, env=environment())
     if ended.returncode:
         raise typer.Exit(ended.returncode if ended.returncode > 0 else 1)

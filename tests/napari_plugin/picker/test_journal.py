@@ -85,6 +85,36 @@ def test_a_file_that_somebody_else_changed_wins(tmp_path: Path) -> None:
     assert [pair.name for pair in again.picks.pairs] == ["new"]
 
 
+@pytest.mark.parametrize("change", ["appended", "replaced"])
+def test_a_file_changed_while_the_window_is_open_is_not_overwritten(
+    tmp_path: Path, change: str
+) -> None:
+    picker = picked(tmp_path / "pairs.csv")
+    theirs = tmp_path / "pairs.csv"
+    text = theirs.read_text() + "theirs,1,2,3,4,true\n" if change == "appended" else "id\n"
+    theirs.write_text(text)
+
+    picker.click("he", (500.0, 600.0))
+    told = picker.message
+    picker.click("ihc", (510.0, 610.0))
+    picker.click("he", (700.0, 600.0))
+    picker.click("ihc", (710.0, 610.0))
+
+    assert theirs.read_text() == text
+    assert "pairs_2.csv" in told
+    assert len(read_landmarks(tmp_path / "pairs_2.csv", minimum=0)) == 4
+
+
+def test_a_landmark_file_that_was_deleted_is_written_again(tmp_path: Path) -> None:
+    picker = picked(tmp_path / "pairs.csv")
+    (tmp_path / "pairs.csv").unlink()
+
+    picker.click("he", (500.0, 600.0))
+    picker.click("ihc", (510.0, 610.0))
+
+    assert len(read_landmarks(tmp_path / "pairs.csv", minimum=0)) == 3
+
+
 def test_a_closed_session_leaves_one_file_and_the_former_one(tmp_path: Path) -> None:
     path = tmp_path / "pairs.csv"
     picked(path, 2).close()
