@@ -92,6 +92,10 @@ def _of_the_system(error: OSError) -> str:
     name = "a file" if which is None else str(which)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full: {name} was not written. Free some space and repeat the command."
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return (
+            "too many open files for this machine: raise the limit (ulimit -n 1024), or --workers 1"
+        )
     return f"{name}: {(error.strerror or 'unusable').lower()}"
 
 

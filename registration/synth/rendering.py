@@ -62,7 +62,13 @@ def render_slides(
 def _render_in_processes(jobs: Sequence[SlideJob], workers: int, report: Progress) -> None:
     """Write slides in fresh processes; an interrupt or an error stops them at their next band."""
     with spawning() as context:
-        reports, stop = context.Queue(), context.Event()
+        try:
+            reports, stop = context.Queue(), context.Event()
+        except OSError as error:  # they need semaphores, which some containers have no place for
+            raise SynthError(
+                f"processes cannot be started here ({error.strerror}, most likely in /dev/shm): "
+                "give --workers 1"
+            ) from error
         pool = ProcessPoolExecutor(
             min(workers, len(jobs)), context, initializer=_start_worker, initargs=(reports, stop)
         )
