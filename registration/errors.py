@@ -10,7 +10,8 @@
             ├── SettingsError (also ValueError)  a setting is unknown, or its value cannot be used
             ├── SynthError (also ValueError)     a synthetic slide cannot be made as asked for
             ├── OutputError (also ValueError)    an output cannot be written, or would harm an input
-            └── RunError                         a run folder is missing, foreign or incomplete
+            ├── RunError                         a run folder is missing, foreign or incomplete
+            └── InUseError                       another process is at work on the same result
 
 Each message says what is wrong, in which file, and what to do about it.
 """
@@ -50,3 +51,7 @@ class OutputError(RegistrationError, ValueError):
 
 class RunError(RegistrationError):
     """A run folder is missing, incomplete, or was written by something else."""
+
+
+class InUseError(RegistrationError):
+    """Another process is at work on the same result."""

@@ -33,6 +33,7 @@ from pipeline.patches.case import cut_case, is_failure
 from pipeline.stages.register import run_request
 from registration.errors import RegistrationError
 from registration.execution import Progress, usable_cores, workers
+from registration.files.alone import one_at_a_time
 from registration.files.outputs import check_folder
 
 Say = Callable[[str], None]
@@ -73,6 +74,7 @@ class Outcome:
     """What was made, by case or stage."""
 
 
+@one_at_a_time(lambda request, *_: request.cohort.manifest.out)
 def run_cohort(request: RunRequest, say: Say, progress: Progress) -> Outcome:
     """Run what is asked for and not done yet. Failures of cases are collected, never raised."""
     cohort = request.cohort
@@ -90,6 +92,7 @@ def run_cohort(request: RunRequest, say: Say, progress: Progress) -> Outcome:
     return outcome
 
 
+@one_at_a_time(lambda request, *_: request.cohort.folder(request.cohort.select(request.only)[0]))
 def run_single(request: RunRequest, progress: Progress) -> None:
     """Run the stages of one case in this process; its failure is noted on disk and raised."""
     cohort = request.cohort

@@ -23,6 +23,7 @@ from pipeline.patches.settings import PatchSettings
 from pipeline.split import Labelled, SplitSettings, assign_splits, check_leakage, oddities
 from registration.errors import RegistrationError, RunError
 from registration.execution import Progress, prefixed, usable_cores, workers
+from registration.files.alone import one_at_a_time
 from registration.files.outputs import check_folder
 from registration.result import Registration
 from registration.tissue import TissueMap
@@ -76,6 +77,7 @@ class PatchOutcome:
     notes: tuple[str, ...] = ()
 
 
+@one_at_a_time(lambda request, *_: request.out)
 def run_patch(
     request: PatchRequest, count: int | None, scheduler: str | None, progress: Progress
 ) -> PatchOutcome:

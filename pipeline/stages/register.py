@@ -13,6 +13,7 @@ from pipeline.errors import UsageError
 from pipeline.stages.settings import RegisterSettings
 from registration.errors import RunError, SlideError, StartError
 from registration.execution import Progress, usable_cores, workers
+from registration.files.alone import one_at_a_time
 from registration.files.commands import typed
 from registration.files.outputs import check_folder
 from registration.landmarks.landmarks import Landmarks, Moving, parse_landmark_argument
@@ -51,6 +52,7 @@ class RegisterRequest:
         return None if self.settings.image == "none" else self.settings.image
 
 
+@one_at_a_time(lambda request, *_: request.out)
 def run_request(
     request: RegisterRequest, count: int | None, scheduler: str | None, progress: Progress
 ) -> Registration:

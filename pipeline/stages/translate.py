@@ -18,6 +18,7 @@ import numpy as np
 
 from pipeline.errors import UsageError
 from pipeline.stages.settings import TranslateSettings
+from registration.files.alone import one_at_a_time
 from registration.files.outputs import check_file, check_folder
 from registration.files.storage import (
     content_hash,
@@ -83,6 +84,7 @@ class Translated:
     notes: tuple[str, ...]
 
 
+@one_at_a_time(lambda request, *_: request.out)
 def translate_slide(request: TranslateRequest, progress: Progress) -> Translated:
     """Translate a whole slide.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from registration.errors import SynthError
+from registration.files.alone import one_at_a_time
 from registration.files.her2 import HER2_LEVELS, Her2
 from registration.files.outputs import check_folder
 from registration.files.storage import write_json, write_text
@@ -46,6 +47,7 @@ class CohortPlan:
         return plan
 
 
+@one_at_a_time(lambda folder, *_, **__: folder)
 def write_cohort(
     folder: Path,
     plan: CohortPlan,

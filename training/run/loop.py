@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -13,6 +14,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from registration.files.alone import one_at_a_time
 from registration.files.outputs import check_folder
 from registration.files.storage import write_json
 from training.data.batches import Batch
@@ -56,6 +58,9 @@ class Outcome:
     best_psnr: float | None
 
 
+@one_at_a_time(
+    lambda config, dataset, out, **_: None if os.environ.get("RANK", "0") != "0" else out
+)
 def train(
     config: TrainConfig,
     dataset: Dataset,
