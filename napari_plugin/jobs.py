@@ -167,6 +167,8 @@ class Job:
             with stream:
                 for line in stream:
                     take(line)  # type: ignore[operator]
+            if stream is self._process.stderr and self._process.stdin is not None:
+                self._process.stdin.close()  # it was there to tell the command that we live
 
         thread = threading.Thread(target=read, daemon=True)
         thread.start()
