@@ -80,7 +80,9 @@ def from_network(images: Tensor) -> Tensor:
 
 def to_batch(pixels: Pixels) -> Tensor:
     """Return one ``(H, W, 3)`` uint8 image as a ``(1, 3, H, W)`` uint8 tensor."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+    # torch warns of arrays that cannot be written to, such as those that a file is mapped into
+    whole = np.require(pixels, requirements=["C", "W"])
+    return torch.from_numpy(whole).permute(2, 0, 1)[None]
 
 
 def from_batch(images: Tensor) -> Pixels:

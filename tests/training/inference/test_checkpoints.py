@@ -6,10 +6,12 @@ from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from training.data.images import from_batch, to_batch
 from training.errors import CheckpointError
 from training.inference.checkpoints import (
     TrainedGenerator,
@@ -181,3 +183,13 @@ def test_any_image_size_is_generated(size: tuple[int, int]) -> None:
     trained = TrainedGenerator(drawn(spec), spec, Path("x"))
 
     assert trained(torch.zeros(1, 3, *size, dtype=torch.uint8)).shape == (1, 3, *size)
+
+
+def test_pixels_that_cannot_be_written_to_are_taken_without_a_warning() -> None:
+    pixels = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
+    pixels.flags.writeable = False
+
+    images = to_batch(pixels)
+
+    assert tuple(images.shape) == (1, 3, 4, 5)
+    assert np.array_equal(from_batch(images), pixels)
