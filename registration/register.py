@@ -49,7 +49,7 @@ from registration.pieces.join import (
 from registration.pieces.plan import choose_starts
 from registration.pieces.planned import PiecePlan, PlannedPiece
 from registration.quality.quality import Stages, measure
-from registration.quality.verdict import verdict_of
+from registration.quality.verdict import verdict_of, with_doubt
 from registration.recipes import (
     PassSettings,
     RegistrationSettings,
@@ -69,6 +69,7 @@ from registration.result import (
     write_registration,
 )
 from registration.slides.formats import SUFFIXES, ImageFormat
+from registration.stains import pair_doubt
 from registration.start.choose import InitialAlignment, choose_alignment
 from registration.tissue import TissueMap
 from registration.transforms import Chain, DisplacementField, Projective, SplicedField
@@ -208,7 +209,9 @@ def _start(job: _Job, tissue: TissueMap) -> InitialAlignment | PiecePlan:
 def _whole(job: _Job, start: InitialAlignment, tissue: TissueMap) -> Registration:
     """Register the slide as one piece."""
     chain, records, quality, places = _measured(job, start.transform, tissue, job.options.truth)
-    verdict, reasons = verdict_of(quality, records, start.record.verified)
+    verdict, reasons = with_doubt(
+        verdict_of(quality, records, start.record.verified), pair_doubt(job.pair)
+    )
     registration = Registration(
         **_inputs(job),
         start=start.record,
@@ -230,7 +233,7 @@ def _in_pieces(job: _Job, plan: PiecePlan) -> Registration:
     results = [_piece(job, plan, piece) for piece in plan.planned]
     chain = map_of(plan, results, pair)
     results = scored(results, chain, pair, truth)
-    verdict, reasons = verdict_of_pieces(results, plan.lone)
+    verdict, reasons = with_doubt(verdict_of_pieces(results, plan.lone), pair_doubt(pair))
     registration = Registration(
         **_inputs(job),
         start=start_of(results),

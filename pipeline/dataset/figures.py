@@ -144,20 +144,24 @@ def heat_map(patches: CasePatches, max_shift_um: float) -> Image:
     return shown
 
 
-def mean_density(folder: Path, rows: Sequence[PatchRow]) -> tuple[float, ...] | None:
-    """Return the mean optical density of tissue, red, green, blue of H&E and then of IHC.
+def sampled(folder: Path, rows: Sequence[PatchRow]) -> tuple[Image, Image] | None:
+    """Return small H&E and IHC images of at most :data:`COLOUR_SAMPLES` pairs spread over a case.
 
-    From at most :data:`COLOUR_SAMPLES` pairs spread over a case; ``None`` without any.
+    Each ``(h, w, 3)``, the pairs below each other; ``None`` without any.
     """
     kept = [row for row in rows if row.kept]
     if not kept:
         return None
     spread = {round(i) for i in np.linspace(0, len(kept) - 1, COLOUR_SAMPLES)}
-    pictures = [pair_picture(folder, kept[number]).image for number in sorted(spread)]
+    column = np.vstack([pair_picture(folder, kept[number]).image for number in sorted(spread)])
+    return column[:, :PAIR_PX], column[:, PAIR_PX:]
+
+
+def mean_density(images: tuple[Image, Image]) -> tuple[float, ...]:
+    """Return the mean optical density of tissue, red, green, blue of H&E and then of IHC."""
     stains = []
-    for columns in (slice(0, PAIR_PX), slice(PAIR_PX, None)):
-        pixels = np.concatenate([picture[:, columns].reshape(-1, 3) for picture in pictures])
-        density = -np.log(np.maximum(pixels, 1) / 255.0)
+    for image in images:
+        density = -np.log(np.maximum(image.reshape(-1, 3), 1) / 255.0)
         tissue = density[density.mean(axis=1) > TISSUE_DENSITY]
         stains.append(tissue.mean(axis=0) if len(tissue) else np.zeros(3))
     return tuple(round(float(value), 4) for value in np.concatenate(stains))

@@ -16,6 +16,7 @@ from pipeline.dataset.figures import (
     mean_density,
     pair_picture,
     rejected_pictures,
+    sampled,
 )
 from pipeline.dataset.layouts import UNKNOWN_HER2
 from pipeline.dataset.plan import FIGURES, REPORT_NAME, Dataset
@@ -31,6 +32,7 @@ from registration.geometry import Image
 from registration.pages.page import Finding, Tile, Verdict, number, render
 from registration.pages.plots import Limit, histogram, shift_edges
 from registration.result import versions
+from registration.stains import stain_doubt, stain_of
 
 SHEET_TITLES = {
     "best": "Best aligned",
@@ -77,7 +79,9 @@ def write_report(dataset: Dataset) -> None:
     summary = dataset.summary
     sheets = _sheets(dataset)
     maps = _maps(dataset)
-    odd_colours, odd_pixels = _odd_colours(dataset), odd_mpp(summary.cases)
+    samples = _samples(dataset)
+    odd_colours, odd_pixels = _odd_colours(samples), odd_mpp(summary.cases)
+    odd_stains = _odd_stains(samples)
     findings = (_funnel_finding(summary), _split_finding(dataset))
     limit = dataset.plan.settings.max_shift_um
     page = render(
@@ -86,7 +90,12 @@ def write_report(dataset: Dataset) -> None:
         title=dataset.plan.name,
         tiles=_tiles(summary),
         funnel=_funnel_bars(summary),
-        verdict=_verdict(dataset, findings, len(odd_colours) + len(odd_pixels)),
+        verdict=_verdict(
+            dataset,
+            [*findings, *(Finding("look", f"{n}: {text}.") for n, text in odd_stains.items())],
+            len(odd_colours) + len(odd_pixels),
+        ),
+        odd_stains=odd_stains,
         funnel_finding=findings[0],
         level_name=level_name,
         summary=summary,
@@ -132,7 +141,7 @@ def _verdict(dataset: Dataset, findings: Sequence[Finding], outliers: int) -> Ve
     if left_out:
         doubts.append(f"Left out: {', '.join(left_out)}.")
     if outliers:
-        doubts.append(f"{outliers} findings under Outliers.")
+        doubts.append(f"Cases that look unlike the others: {outliers} (see Outliers).")
     kept = f"{dataset.summary.kept} pairs in {', '.join(dataset.summary.splits)}."
     if doubts:
         advice = "Look at what is named here before you train on it."
@@ -280,11 +289,23 @@ def _kept(dataset: Dataset, file: str, image: Image) -> str:
     return jpeg_uri(image)
 
 
-def _odd_colours(dataset: Dataset) -> dict[str, float]:
-    """Return the cases whose stains look unlike those of the others."""
-    densities = {
-        case.name: mean_density(dataset.folder, [r for r in dataset.rows if r.case == case.name])
+def _samples(dataset: Dataset) -> dict[str, tuple[Image, Image]]:
+    """Return, per case with kept pairs, small images of some of them."""
+    found = {
+        case.name: sampled(dataset.folder, [r for r in dataset.rows if r.case == case.name])
         for case in dataset.plan.cases
     }
-    known = {name: value for name, value in densities.items() if value is not None}
-    return odd_ones(known, SMALLEST_ODD_DENSITY)
+    return {name: images for name, images in found.items() if images is not None}
+
+
+def _odd_colours(samples: dict[str, tuple[Image, Image]]) -> dict[str, float]:
+    """Return the cases whose stains look unlike those of the others."""
+    return odd_ones(
+        {name: mean_density(images) for name, images in samples.items()}, SMALLEST_ODD_DENSITY
+    )
+
+
+def _odd_stains(samples: dict[str, tuple[Image, Image]]) -> dict[str, str]:
+    """Return the cases that look exchanged, or of one stain."""
+    doubts = {name: stain_doubt(*map(stain_of, images)) for name, images in samples.items()}
+    return {name: doubt for name, doubt in doubts.items() if doubt is not None}

@@ -49,6 +49,16 @@ def verdict_of(
     return ("review", doubts) if doubts else ("pass", ["all checks passed"])
 
 
+def with_doubt(found: tuple[Verdict, list[str]], doubt: str | None) -> tuple[Verdict, list[str]]:
+    """Return a verdict after one more doubt, ``None`` for none."""
+    verdict, reasons = found
+    if doubt is None:
+        return found
+    if verdict == "pass":
+        return "review", [doubt]
+    return verdict, [*reasons, doubt]
+
+
 def _weigh_blocks(blocks: list[BlockRecord], failures: list[str], doubts: list[str]) -> None:
     """Weigh the blocks that fell back by the tissue in them."""
     tissue = {block.name: block.tissue * block.width * block.height for block in blocks}
