@@ -49,7 +49,7 @@ from registration.pieces.join import (
 from registration.pieces.plan import choose_starts
 from registration.pieces.planned import PiecePlan, PlannedPiece
 from registration.quality.quality import Stages, measure
-from registration.quality.verdict import verdict_of, with_doubt
+from registration.quality.verdict import verdict_of, with_confirmed, with_doubt
 from registration.recipes import (
     PassSettings,
     RegistrationSettings,
@@ -76,7 +76,7 @@ from registration.transforms import Chain, DisplacementField, Projective, Splice
 
 TIMINGS_NAME = "timings.json"
 TRANSFORMS_FOLDER = "transforms"
-KEY_VERSION = 5
+KEY_VERSION = 6
 """Raised when the algorithm changes, so that results of an older one are not taken up again."""
 
 
@@ -284,7 +284,7 @@ def _measured(
         grid = _grid(pair, fine_pass(job.settings, pair.fixed_slide.size, pair.fixed_slide.mpp))
         stages = Stages(pair, start, chain, grid, tissue)
         quality, places = measure(stages, truth, job.workers, job.progress)
-    return chain, records, quality, places
+    return chain, with_confirmed(records, places), quality, places
 
 
 def _image(job: _Job, chain: Chain) -> str | None:

@@ -27,6 +27,8 @@ class ResidualMap:
     """``(N,)`` correlation of the best place."""
     chance: NDArray[np.float64]
     """``(N,)`` correlation of the best place where nothing corresponds."""
+    reach_um: NDArray[np.float64]
+    """``(N,)`` how far matches were looked for along each axis."""
 
     @classmethod
     def joined(cls, parts: list[ResidualMap]) -> ResidualMap:
@@ -36,6 +38,7 @@ class ResidualMap:
             np.concatenate([np.zeros((0, 2)), *(part.shift_um for part in parts)]),
             np.concatenate([np.zeros(0), *(part.score for part in parts)]),
             np.concatenate([np.zeros(0), *(part.chance for part in parts)]),
+            np.concatenate([np.zeros(0), *(part.reach_um for part in parts)]),
         )
 
     def arrays(self) -> dict[str, NDArray[np.float64]]:
@@ -48,11 +51,13 @@ class ResidualMap:
         arrays = read_arrays(path)
         points = checked(path, arrays, "points", (None, 2))
         count = len(points)
+        shift_um = checked(path, arrays, "shift_um", (count, 2))
         return cls(
             points,
-            checked(path, arrays, "shift_um", (count, 2)),
+            shift_um,
             checked(path, arrays, "score", (count,)),
             checked(path, arrays, "chance", (count,)),
+            checked(path, {"reach_um": _reach(shift_um), **arrays}, "reach_um", (count,)),
         )
 
     @property
@@ -61,3 +66,8 @@ class ResidualMap:
         if not len(self.score):
             return np.zeros(0, bool)
         return np.asarray(self.score > np.percentile(self.chance, CHANCE))
+
+
+def _reach(shift_um: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the reach of matches that were stored without it: that of the farthest."""
+    return np.full(len(shift_um), np.abs(shift_um).max(initial=0.0))

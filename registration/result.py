@@ -118,6 +118,8 @@ class BlockRecord:
     similarity_after: float | None = None
     jacobian_min: float | None = None
     shift_max_um: float | None = None
+    confirmed: float | None = None
+    """Share of its tissue that the residual shift confirms; ``None`` where none was measured."""
     piece: int = 1
     """The piece of tissue that the block belongs to."""
 
@@ -160,6 +162,20 @@ class Seams:
 
 
 @dataclass(frozen=True, slots=True)
+class Gap:
+    """Tissue lying together that nothing confirms, or that lies elsewhere."""
+
+    fraction: Number
+    """Share of all places."""
+    area_mm2: Number
+    x: Number
+    y: Number
+    """A place in its middle, in level-0 pixels of the fixed slide."""
+    shift_um: Number
+    """By how much it is off where its matches agree on that; "not a number" where they do not."""
+
+
+@dataclass(frozen=True, slots=True)
 class Residual:
     """Local shift that is left, measured by matching patches on a grid over the tissue."""
 
@@ -168,18 +184,14 @@ class Residual:
     """Share of points whose patches match better than patches of other places do."""
     median_um: Number
     p90_um: Number
-
-
-@dataclass(frozen=True, slots=True)
-class LostArea:
-    """A connected area of tissue that matches nothing, while the rest does."""
-
-    share: Number
-    """Of the places that were looked at."""
-    x: Number
-    y: Number
-    """Its middle in level-0 pixels of the fixed slide."""
-    matched_fraction: Number
+    confirmed_fraction: Number = float("nan")
+    """Share of points whose surroundings match near by far more often than chance does."""
+    gap_fraction: Number = float("nan")
+    """Share of points in connected areas that nothing confirms."""
+    lost_fraction: Number = float("nan")
+    """Share of points whose surroundings match near by no more often than chance does."""
+    largest_gap: Gap | None = None
+    largest_loss: Gap | None = None
 
 
 @dataclass(frozen=True)
@@ -193,8 +205,6 @@ class Quality:
     """Share of the fixed slide's tissue that has no source on the moving slide."""
     tre: dict[str, ErrorSummary]
     """Landmark errors ``before``, ``after_projective`` and ``after_all``, where truth was given."""
-    lost: LostArea | None = None
-    """The largest area without evidence, where there is one to speak of."""
 
 
 Ring = tuple[tuple[Number, Number], ...]

@@ -175,6 +175,8 @@ def _background(image: Image, ignored: Mask) -> NDArray[np.float32]:
     size = (min(width, BACKGROUND_SIDE), min(height, BACKGROUND_SIDE))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float64)
     used = cv2.resize(ignored.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) == 0
+    if not used.any():  # what was scanned is too thin for the small picture
+        used[:] = True
     basis = quadratic_basis((size[1], size[0]))
     log_light = np.log(np.maximum(small, 1.0))
     inside = basis[used.ravel()]

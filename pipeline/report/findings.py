@@ -11,7 +11,12 @@ from registration.landmarks.projective import leave_one_out
 from registration.pages.page import Finding, Mark, Tile, number, significant
 from registration.pages.plots import range_plot
 from registration.quality.seams import VISIBLE_JUMP_PX
-from registration.quality.verdict import FEW_MATCHED, FEWEST_MATCHED, LARGE_RESIDUAL_UM, MUCH_FILLED
+from registration.quality.verdict import (
+    LARGE_RESIDUAL_UM,
+    MUCH_FILLED,
+    MUCH_UNCONFIRMED,
+    confirmation,
+)
 from registration.result import BlockRecord, ErrorSummary, Registration
 
 TRE_STAGES = {
@@ -22,6 +27,7 @@ TRE_STAGES = {
 MOST_CELLS_WITH_WORDS = 36
 STATUS_MARKS: dict[str, Mark] = {"registered": "ok", "blank": "none", "fallback": "look"}
 STATUS_WORDS = {"registered": "registered", "blank": "no tissue", "fallback": "fell back"}
+CONFIRMATION_MARKS: dict[str, Mark] = {"pass": "ok", "review": "look", "fail": "bad"}
 SHOWN_LANDMARKS = 12
 FEWEST_FOR_RESIDUALS = 5
 MOST_FOR_LEFT_OUT = 500
@@ -104,9 +110,7 @@ def _error_tiles(registration: Registration) -> list[Tile]:
             Tile("Landmark error", f"{significant(tre.median_um)} µm", note, "none", "tre")
         )
     if residual is not None:
-        share = residual.matched_fraction
         shift: Mark = "look" if residual.median_um > LARGE_RESIDUAL_UM else "ok"
-        matched: Mark = "bad" if share < FEWEST_MATCHED else "look" if share < FEW_MATCHED else "ok"
         found += [
             Tile(
                 "Remaining shift",
@@ -116,10 +120,10 @@ def _error_tiles(registration: Registration) -> list[Tile]:
                 "residual",
             ),
             Tile(
-                "Points that match",
-                f"{100 * share:.0f} %",
-                f"of {residual.points}, better than chance; limit {100 * FEW_MATCHED:.0f} %",
-                matched,
+                "Tissue confirmed",
+                f"{100 * residual.confirmed_fraction:.0f} %",
+                f"of {residual.points} places; limit {100 * (1 - MUCH_UNCONFIRMED):g} %",
+                CONFIRMATION_MARKS[confirmation(residual)],
                 "residual",
             ),
         ]
@@ -163,12 +167,13 @@ def residual_finding(registration: Registration) -> Finding:
     text = (
         f"{significant(residual.median_um)} µm (median), 90 % of matched points within "
         f"{significant(residual.p90_um)} µm; {matched:.0f} % of {residual.points} points match "
-        "better than chance."
+        f"better than chance, {100 * residual.confirmed_fraction:.0f} % are confirmed by those around "
+        "them."
     )
-    if residual.matched_fraction < FEWEST_MATCHED:
-        return Finding("bad", text)
-    doubtful = residual.matched_fraction < FEW_MATCHED or residual.median_um > LARGE_RESIDUAL_UM
-    return Finding("look" if doubtful else "ok", text)
+    mark = CONFIRMATION_MARKS[confirmation(residual)]
+    if mark == "ok" and residual.median_um > LARGE_RESIDUAL_UM:
+        mark = "look"
+    return Finding(mark, text)
 
 
 def seams_finding(registration: Registration) -> Finding:

@@ -34,6 +34,9 @@ NODES_PER_GRID_STEP = 4
 LEAST_TISSUE = 0.01
 """A block with a smaller share of tissue is blank and is not registered."""
 
+SMALLEST_BLOCK_PX = 16
+"""A block of fewer working pixels along a side has no structure to register."""
+
 MASK_MARGIN_GRID_STEPS = 0.5
 """Samples are also drawn this far around the tissue: its outline tells where it lies, and without
 the glass beyond it the spline is free to drift at the edge."""
@@ -43,6 +46,8 @@ REFUSED_BELOW = 0.2
 
 COMPARED_EVERY_PX = 3
 """A block is compared on every third pixel of every third row."""
+
+_COMPARED = (slice(None, None, COMPARED_EVERY_PX),) * 2
 
 WORSE_BY = 0.005
 """A block whose similarity falls by more than this got worse."""
@@ -85,11 +90,16 @@ def register_block(task: BlockTask) -> BlockResult:
     share = float(mask.mean())
     if share < LEAST_TISSUE:
         return _without(task.block, "blank", "no tissue", share)
+    if min(mask.shape) < SMALLEST_BLOCK_PX:
+        return _without(task.block, "fallback", f"it is only {box.width} x {box.height} px", share)
     warped = warp_box(task.moving, task.chain, box, downsample)
     fixed = extract_channel(fixed_image, task.channel)
     moving = extract_channel(warped.image, task.channel)
     del fixed_image
     mask &= warped.has_source
+    if not mask[_COMPARED].any():
+        reason = "its tissue has no counterpart on the moving slide"
+        return _without(task.block, "fallback", reason, share)
     settings = _elastix_settings(task.settings, task.fixed.mpp * downsample)
     try:
         found = register_bspline(fixed, moving, settings, mask.astype(np.uint8))
@@ -157,14 +167,13 @@ def _accepted(
 ) -> BlockResult:
     """Accept a block's spline, or fall back and say why."""
     downsample = max(1.0, task.settings.mpp / task.fixed.mpp)
-    every = slice(None, None, COMPARED_EVERY_PX)
-    ys, xs = (spaced(n, 1.0)[every] for n in seen.fixed.shape)
-    fixed, mask = seen.fixed[every, every], seen.mask[every, every]
+    ys, xs = (spaced(n, 1.0)[_COMPARED[0]] for n in seen.fixed.shape)
+    fixed, mask = seen.fixed[_COMPARED], seen.mask[_COMPARED]
     shift = spline.on_grid(xs, ys)
     jacobian = float(jacobian_determinant(shift, COMPARED_EVERY_PX)[mask].min())
     where = (shift + np.stack(np.meshgrid(xs, ys), axis=-1)).astype(np.float32)
     aligned = cv2.remap(seen.moving, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    before = correlation(fixed, seen.moving[every, every], mask)
+    before = correlation(fixed, seen.moving[_COMPARED], mask)
     after = correlation(fixed, aligned, mask)
     reason = ""
     if jacobian < REFUSED_BELOW:

@@ -21,10 +21,10 @@ from registration.residual_map import ResidualMap
 from registration.result import (
     BlockRecord,
     Folding,
-    LostArea,
     PieceRecord,
     PieceStatus,
     Quality,
+    Residual,
     Seams,
     StartRecord,
     Verdict,
@@ -70,7 +70,7 @@ def result_on_slides(
             replace(block, x=block.x + fixed.x, y=block.y + fixed.y, piece=planned.number)
             for block in blocks
         ),
-        replace(quality, lost=_lost_on_slide(quality.lost, fixed)),
+        replace(quality, residual=_residual_on_slide(quality.residual, fixed)),
         replace(places, points=places.points + corner(fixed)),
         judged[0],
         tuple(judged[1]),
@@ -139,7 +139,9 @@ def quality_of(
             float(weights @ [q.folding.folded_fraction for q in own]),
         ),
         seams=_worst_seams([q.seams for q in own if q.seams is not None]),
-        residual=residual_summary(ResidualMap.joined([result.places for result in results])),
+        residual=residual_summary(
+            ResidualMap.joined([result.places for result in results]), pair.fixed_slide.mpp
+        ),
         filled_fraction=float(weights @ [q.filled_fraction for q in own]),
         tre={} if mapped is None else landmark_errors(pair, initial_of(chain), chain, mapped),
     )
@@ -232,8 +234,15 @@ def _step_on_slides(step: Transform, fixed: Box, moving: Box) -> Transform:
     return DisplacementField((x + fixed.x, y + fixed.y), step.spacing, step.coefficients)
 
 
-def _lost_on_slide(lost: LostArea | None, fixed: Box) -> LostArea | None:
-    return lost and replace(lost, x=lost.x + fixed.x, y=lost.y + fixed.y)
+def _residual_on_slide(residual: Residual | None, fixed: Box) -> Residual | None:
+    """Return a part's figures with their areas in the slide's pixels."""
+    if residual is None:
+        return None
+    gap, loss = (
+        area and replace(area, x=area.x + fixed.x, y=area.y + fixed.y)
+        for area in (residual.largest_gap, residual.largest_loss)
+    )
+    return replace(residual, largest_gap=gap, largest_loss=loss)
 
 
 def _outlines(pieces: Pieces, part: PiecePart, reach_um: float) -> tuple[np.ndarray, ...]:

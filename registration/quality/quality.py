@@ -18,9 +18,9 @@ from registration.geometry import Box, Points, Size, mesh
 from registration.landmarks.landmarks import Landmarks
 from registration.nonrigid.grid import BlockGrid
 from registration.pair import Pair
-from registration.quality.areas import lost_area
 from registration.quality.residual import ResidualTask, measure_residual
 from registration.quality.seams import seams
+from registration.quality.support import gap_of, support_of
 from registration.residual_map import ResidualMap
 from registration.result import ErrorSummary, Folding, Quality, Residual
 from registration.slides.slide import Slide
@@ -110,12 +110,11 @@ def measure(
     quality = Quality(
         folding=folding(field, fixed.size),
         seams=seams(field, stages.grid),
-        residual=residual_summary(places),
+        residual=residual_summary(places, fixed.mpp),
         filled_fraction=_without_source(stages),
         tre={}
-        if truth is None
+        if truth is None or not truth.enabled.any()
         else landmark_errors(stages.pair, stages.start, stages.chain, truth),
-        lost=lost_area(places),
     )
     return quality, places
 
@@ -134,14 +133,25 @@ def _residual_map(stages: Stages, workers: Workers, progress: Progress) -> Resid
     return ResidualMap.joined(parts)
 
 
-def residual_summary(places: ResidualMap) -> Residual | None:
-    """Summarise the places that match better than chance; ``None`` with too few to tell."""
+def residual_summary(places: ResidualMap, mpp: float) -> Residual | None:
+    """Summarise the places, at ``mpp`` of the fixed slide; ``None`` with too few to tell."""
     matched = places.matched
     if len(matched) < FEWEST_PLACES:
         return None
     shift = np.hypot(*places.shift_um[matched].T) if matched.any() else np.array([np.nan])
     median, p90 = np.percentile(shift, [50, 90])
-    return Residual(len(matched), float(matched.mean()), float(median), float(p90))
+    support = support_of(places)
+    return Residual(
+        points=len(matched),
+        matched_fraction=float(matched.mean()),
+        median_um=float(median),
+        p90_um=float(p90),
+        confirmed_fraction=float(support.confirmed.mean()),
+        gap_fraction=float((support.gaps >= 0).mean()),
+        lost_fraction=float(support.lost.mean()),
+        largest_gap=gap_of(places, support.gaps == 0, mpp),
+        largest_loss=gap_of(places, support.losses == 0, mpp),
+    )
 
 
 def landmark_errors(

@@ -70,4 +70,5 @@ def measure_residual(task: ResidualTask) -> ResidualMap:
         found.shifts * downsample * task.fixed.mpp,
         found.score,
         by_chance.score,
+        np.full(len(points), SEARCH_PX * downsample * task.fixed.mpp),
     )

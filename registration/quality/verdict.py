@@ -1,52 +1,67 @@
-"""What the figures of a registration amount to: pass, review or fail, and why."""
+"""What the figures of a registration amount to: pass, review or fail, and why.
+
+The limits on what is confirmed were chosen on drawn pairs whose error is known (``benchmarks.verdict``).
+"""
 
 from __future__ import annotations
 
-from registration.quality.seams import VISIBLE_JUMP_PX
-from registration.result import BlockRecord, Quality, Residual, Verdict
+from collections.abc import Sequence
+from dataclasses import replace
 
-FEWEST_MATCHED = 0.10
-FEW_MATCHED = 0.35
+import numpy as np
+
+from registration.geometry import Box
+from registration.quality.seams import VISIBLE_JUMP_PX
+from registration.quality.support import support_of
+from registration.residual_map import ResidualMap
+from registration.result import BlockRecord, Gap, Quality, Residual, Verdict
+
+MOST_LOST = 0.5
+"""A registration fails where more of the tissue than this matches no better than chance ..."""
+
+MOST_LOST_TOGETHER = 0.2
+"""... or this much that lies together ..."""
+
+MOST_LOST_UNVERIFIED = 0.25
+"""... or, where the initial alignment is not confirmed either, this much."""
+
+MUCH_UNCONFIRMED = 0.05
+"""A person should look where areas that nothing confirms hold more than this share of the tissue."""
+
 LARGE_RESIDUAL_UM = 15.0
+"""A person should look where half of the places that match are farther off than this."""
+
 MUCH_FILLED = 0.05
+"""A person should look where more of the tissue than this has no counterpart."""
+
+UNVERIFIED = "the initial alignment from the picked landmarks could not be confirmed"
+
 FEW_FALLEN = 0.02
-MOST_FALLEN = 0.5
-"""Beyond these a registration fails (:data:`FEWEST_MATCHED`, :data:`MOST_FALLEN`) or needs a look."""
+"""A person should look where blocks with more of the tissue than this fell back unconfirmed ..."""
+
+BLOCK_CONFIRMED = 0.8
+"""... that is, with less of their tissue than this confirmed: one that needed no more is a remark."""
 
 
 def verdict_of(
     quality: Quality, blocks: list[BlockRecord], start_verified: bool
 ) -> tuple[Verdict, list[str]]:
     """Return the verdict and its reasons; ``review`` means that a person should look."""
-    failures: list[str] = []
-    doubts: list[str] = []
-    if not start_verified:
-        doubts.append("the initial alignment from the picked landmarks could not be confirmed")
+    failures, doubts = _weigh_residual(quality.residual, start_verified)
     if quality.folding.folded_fraction > 0:
-        share = 100 * quality.folding.folded_fraction
-        doubts.append(f"the field folds on {share:.2g} % of the slide")
+        folded = 100 * quality.folding.folded_fraction
+        doubts.append(f"the field folds on {folded:.2g} % of the slide (limit 0 %)")
     if quality.seams is not None and quality.seams.jump_p95_px > VISIBLE_JUMP_PX:
-        doubts.append(
-            f"the field jumps by {quality.seams.jump_p95_px:.1f} px at block borders (p95)"
-        )
-    _weigh_blocks(blocks, failures, doubts)
-    residual = quality.residual
-    if residual is None:
-        doubts.append("too little tissue to measure the residual shift")
-    else:
-        _weigh_residual(residual, failures, doubts)
-    if quality.lost is not None:
-        lost = quality.lost
-        doubts.append(
-            f"a connected area of {100 * lost.share:.0f} % of the tissue, around x = {lost.x:.0f}, "
-            f"y = {lost.y:.0f} px, matches nothing while the rest does"
-        )
+        jump = against(quality.seams.jump_p95_px, VISIBLE_JUMP_PX, "px")
+        doubts.append(f"the field jumps by {jump} at block borders (95th percentile)")
     if quality.filled_fraction > MUCH_FILLED:
-        share = 100 * quality.filled_fraction
-        doubts.append(f"{share:.0f} % of the tissue has no counterpart on the moving slide")
+        share = against(100 * quality.filled_fraction, 100 * MUCH_FILLED, "%")
+        doubts.append(f"{share} of the tissue has no counterpart on the moving slide")
+    fallen, remarks = _weigh_blocks(blocks)
+    doubts += fallen
     if failures:
         return "fail", failures + doubts
-    return ("review", doubts) if doubts else ("pass", ["all checks passed"])
+    return ("review", doubts) if doubts else ("pass", ["all checks passed", *remarks])
 
 
 def with_doubt(found: tuple[Verdict, list[str]], doubt: str | None) -> tuple[Verdict, list[str]]:
@@ -59,25 +74,100 @@ def with_doubt(found: tuple[Verdict, list[str]], doubt: str | None) -> tuple[Ver
     return verdict, [*reasons, doubt]
 
 
-def _weigh_blocks(blocks: list[BlockRecord], failures: list[str], doubts: list[str]) -> None:
-    """Weigh the blocks that fell back by the tissue in them."""
-    tissue = {block.name: block.tissue * block.width * block.height for block in blocks}
-    fallen = [block.name for block in blocks if block.status == "fallback"]
-    share = sum(tissue[name] for name in fallen) / max(sum(tissue.values()), 1e-9)
-    if share > MOST_FALLEN:
-        failures.append(f"{100 * share:.0f} % of the tissue fell back to the coarse alignment")
-    elif share > FEW_FALLEN:
+def against(value: float, limit: float, unit: str) -> str:
+    """Return a value and its limit in one unit, precise enough to tell them apart."""
+    decimals = 1
+    while decimals < 6 and float(f"{value:.{decimals}f}") == limit and value != limit:
+        decimals += 1
+    return f"{value:.{decimals}f} {unit} (limit {limit:g} {unit})"
+
+
+def _weigh_residual(residual: Residual | None, start_verified: bool) -> tuple[list[str], list[str]]:
+    """Return failures and doubts from what the local matches say."""
+    doubts = [] if start_verified else [UNVERIFIED]
+    if residual is None:
+        return [], [*doubts, "too little tissue to measure the residual shift"]
+    failure = _lost_reason(residual, start_verified)
+    gap = residual.largest_gap
+    if not failure and gap is not None and residual.gap_fraction > MUCH_UNCONFIRMED:
+        share = against(100 * residual.gap_fraction, 100 * MUCH_UNCONFIRMED, "%")
         doubts.append(
-            f"blocks {', '.join(fallen)} ({100 * share:.0f} % of the tissue) fell back to the "
-            "coarse alignment"
+            f"areas with {share} of the tissue are not confirmed; the largest {_how(gap)}"
         )
-
-
-def _weigh_residual(residual: Residual, failures: list[str], doubts: list[str]) -> None:
-    matched = 100 * residual.matched_fraction
-    if residual.matched_fraction < FEWEST_MATCHED:
-        failures.append(f"only {matched:.0f} % of the tissue matches better than chance")
-    elif residual.matched_fraction < FEW_MATCHED:
-        doubts.append(f"only {matched:.0f} % of the tissue matches better than chance")
     if residual.median_um > LARGE_RESIDUAL_UM:
-        doubts.append(f"a residual shift of {residual.median_um:.1f} µm is left (median)")
+        shift = against(residual.median_um, LARGE_RESIDUAL_UM, "µm")
+        doubts.append(f"a residual shift of {shift} is left (median)")
+    return ([failure] if failure else []), doubts
+
+
+def confirmation(residual: Residual, start_verified: bool = True) -> Verdict:
+    """Return what the tissue that nothing confirms amounts to."""
+    if _lost_reason(residual, start_verified):
+        return "fail"
+    return "review" if residual.gap_fraction > MUCH_UNCONFIRMED else "pass"
+
+
+def _lost_reason(residual: Residual, start_verified: bool) -> str:
+    """Return why so much tissue is lost that the registration fails; empty where it is not."""
+    lost, loss = residual.lost_fraction, residual.largest_loss
+    most = MOST_LOST if start_verified else MOST_LOST_UNVERIFIED
+    if loss is not None and np.isfinite(loss.shift_um) and loss.fraction > MOST_LOST_TOGETHER:
+        share = against(100 * loss.fraction, 100 * MOST_LOST_TOGETHER, "%")
+        return f"an area with {share} of the tissue {_how(loss)}"
+    if lost > most:
+        beside = "" if start_verified else f", and {UNVERIFIED}"
+        share = against(100 * lost, 100 * most, "%")
+        return f"{share} of the tissue matches no better than chance{beside}"
+    if loss is not None and loss.fraction > MOST_LOST_TOGETHER:
+        share = against(100 * loss.fraction, 100 * MOST_LOST_TOGETHER, "%")
+        return f"an area with {share} of the tissue {_how(loss)}"
+    return ""
+
+
+def _how(gap: Gap) -> str:
+    """Say what is wrong with an area, and where it lies."""
+    where = f"around ({gap.x:.0f}, {gap.y:.0f}) px, {gap.area_mm2:.2g} mm²"
+    if np.isfinite(gap.shift_um):
+        return f"lies {gap.shift_um:.0f} µm off its place ({where})"
+    return f"has no match that most agree on ({where})"
+
+
+def _weigh_blocks(blocks: list[BlockRecord]) -> tuple[list[str], list[str]]:
+    """Return doubts about, and remarks on, the blocks that fell back, weighed by their tissue."""
+    tissue = {block.name: block.tissue * block.width * block.height for block in blocks}
+    doubtful, remarks = [], []
+    for block in (block for block in blocks if block.status == "fallback"):
+        confirmed = block.confirmed or 0.0
+        if confirmed >= BLOCK_CONFIRMED:
+            remarks.append(
+                f"the block in {place_of(block)} kept the coarse alignment, which fits: "
+                f"{100 * confirmed:.0f} % of its tissue is confirmed"
+            )
+        else:
+            doubtful.append(block)
+    share = sum(tissue[block.name] for block in doubtful) / max(sum(tissue.values()), 1e-9)
+    if share <= FEW_FALLEN:
+        return [], remarks
+    which = ", ".join(place_of(block) for block in doubtful)
+    blocks_in = "block" if len(doubtful) == 1 else "blocks"
+    held = against(100 * share, 100 * FEW_FALLEN, "%")
+    return [
+        f"the {blocks_in} in {which} fell back to the coarse alignment, {held} of the tissue"
+    ], remarks
+
+
+def with_confirmed(blocks: Sequence[BlockRecord], places: ResidualMap) -> list[BlockRecord]:
+    """Add to each block how much of its tissue the places of the same frame confirm."""
+    confirmed = support_of(places).confirmed
+    found = []
+    for block in blocks:
+        inside = Box(block.x, block.y, block.width, block.height).contains(places.points)
+        share = float(confirmed[inside].mean()) if inside.any() else None
+        found.append(replace(block, confirmed=share))
+    return found
+
+
+def place_of(block: BlockRecord) -> str:
+    """Return where a block lies in the grid, in words."""
+    row, column = block.name.split("-")
+    return f"row {row}, column {column}"

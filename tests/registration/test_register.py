@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -197,3 +198,33 @@ def test_the_paper_recipe_writes_a_transform_file_per_block(
     truth: Landmarks = options.truth
     fixed, _ = truth.oriented("he")
     np.testing.assert_allclose(loaded.chain(fixed), registered.chain(fixed), atol=1e-9)
+
+
+def test_two_sections_that_changed_places_do_not_end_the_run(tmp_path: Path) -> None:
+    """Landmarks of one section alone: the other has no counterpart where they say."""
+    rng = np.random.default_rng(3)
+    pieces = [_section(rng), _section(rng)]
+    glass = np.full((420, 60, 3), 246, np.uint8)
+    for name, (left, right) in {"he": (0, 1), "ihc": (1, 0)}.items():
+        slide = np.hstack([glass, pieces[left], glass, pieces[right], glass])
+        cv2.imwrite(str(tmp_path / f"{name}.png"), slide[..., ::-1])
+    pair = Pair(*(open_slide(tmp_path / f"{name}.png", mpp=2.0) for name in ("he", "ihc")))
+    on_ihc = np.array([[130.0, 110.0], [390.0, 90.0], [370.0, 310.0], [120.0, 330.0]])
+    picked = Landmarks.of(on_ihc + np.array([480.0, 0.0]), on_ihc)
+    assert pair.fixed_slide.size.width == 1020
+
+    found = register_pair(pair, tmp_path / "run", SETTINGS, RunOptions(picked, image=None))
+
+    assert found.verdict != "pass"
+    assert {block.reason for block in found.blocks if block.status == "fallback"}
+    assert Registration.load(tmp_path / "run").blocks == found.blocks
+
+
+def _section(rng: np.random.Generator) -> np.ndarray:
+    """A stained disc with dark nuclei, ``(420, 420, 3)``."""
+    image = np.full((420, 420, 3), 246, np.uint8)
+    cv2.circle(image, (210, 210), 190, (214, 150, 190), -1)
+    for x, y in rng.uniform(40, 380, (900, 2)).astype(int).tolist():
+        if np.hypot(x - 210, y - 210) < 180:
+            cv2.circle(image, (x, y), int(rng.integers(2, 5)), (96, 66, 150), -1)
+    return image

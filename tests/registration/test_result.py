@@ -67,7 +67,7 @@ def run(tmp_path: Path) -> Path:
     )
     write_registration(registration, Landmarks.of(none, none))
     points = rng.uniform(0, 100, (6, 2))
-    residual = ResidualMap(points, points / 50, np.full(6, 0.5), np.full(6, 0.1))
+    residual = ResidualMap(points, points / 50, np.full(6, 0.5), np.full(6, 0.1), np.full(6, 40.0))
     write_npz(folder / RESIDUAL_NAME, **residual.arrays())
     return folder
 
@@ -223,7 +223,7 @@ def test_a_damaged_field_is_one_sentence(run: Path, kind: str) -> None:
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("name", ["points", "shift_um", "score", "chance"])
+@pytest.mark.parametrize("name", ["points", "shift_um", "score", "chance", "reach_um"])
 def test_a_residual_map_whose_arrays_do_not_fit_each_other_is_damaged(run: Path, name: str) -> None:
     path = run / RESIDUAL_NAME
     with np.load(path) as stored:

@@ -140,6 +140,14 @@ def test_empty_slide_has_no_tissue(image: NDArray[np.uint8]) -> None:
     assert not tissue_mask(image, MPP).any()
 
 
+def test_a_slide_scanned_in_thin_strips_has_no_tissue() -> None:
+    image = np.full((400, 400, 3), 255, np.uint8)
+    image[[2, 6, 10, 14, 18, 22, 30, 34, 38, 42, 46, 55]] = (
+        231  # none of the rows of a small picture
+    )
+    assert not tissue_mask(image, 8.0).any()
+
+
 def test_real_tissue_fills_what_it_should(real_data: Path) -> None:
     folder = real_data / "landmarks" / "rat-kidney_7pc"
 

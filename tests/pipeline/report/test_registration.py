@@ -152,7 +152,7 @@ def test_the_worst_place_is_where_the_shift_is_large(hand_made, tissue, tmp_path
     shift = np.where(points[:, :1] > 900, [[3.0, 4.0]], [[0.1, 0.0]])
     lost = points[:, 0] < 450
     score = np.where(lost, 0.1, 0.8)
-    found = ResidualMap(points, shift, score, np.full(len(points), 0.2))
+    found = ResidualMap(points, shift, score, np.full(len(points), 0.2), np.full(len(points), 40.0))
     registration = replace(hand_made.registration, folder=tmp_path)
     write_npz(tmp_path / RESIDUAL_NAME, **found.arrays())
 

@@ -160,6 +160,29 @@ def test_glass_is_blank(moved: tuple[Slide, Slide, DisplacementField], tmp_path:
     assert (found.record.status, found.spline) == ("blank", None)
 
 
+@pytest.mark.parametrize("away", [640.0, 626.0, -626.0])
+def test_a_block_without_counterpart_falls_back(
+    moved: tuple[Slide, Slide, DisplacementField], away: float
+) -> None:
+    off = replace(task(moved[0], moved[1]), chain=Chain((Projective.translation(away, 0.0),)))
+
+    found = register_block(off)
+
+    assert (found.record.status, found.spline) == ("fallback", None)
+    assert found.record.reason == "its tissue has no counterpart on the moving slide"
+    assert found.record.tissue > 0.3
+
+
+def test_a_block_of_a_few_pixels_falls_back(
+    moved: tuple[Slide, Slide, DisplacementField],
+) -> None:
+    whole = task(moved[0], moved[1])
+    corner = Box(320, 300, 9, 60)
+    tiny = replace(whole, block=Block(0, 0, corner, corner))
+
+    assert register_block(tiny).record.reason == "it is only 9 x 60 px"
+
+
 def test_a_block_that_gets_worse_falls_back_with_the_reason(
     moved: tuple[Slide, Slide, DisplacementField], monkeypatch: pytest.MonkeyPatch
 ) -> None:

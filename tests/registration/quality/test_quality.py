@@ -1,9 +1,6 @@
-"""Folding, seams and verdicts, against fields whose figures follow from their formulas."""
+"""Folding, seams and errors, against fields whose figures follow from their formulas."""
 
 from __future__ import annotations
-
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +11,6 @@ from registration.nonrigid.grid import BlockGrid
 from registration.quality.quality import folding
 from registration.quality.quality import target_errors as errors_of
 from registration.quality.seams import seams
-from registration.quality.verdict import verdict_of
-from registration.result import BlockRecord, Folding, Quality, Residual, Seams
 from registration.transforms import DisplacementField, Projective, SplicedField
 
 SIZE = Size(1400, 900)
@@ -35,20 +30,6 @@ def shifted(dx: float, dy: float) -> BSpline:
     coefficients = np.empty((12, 16, 2))
     coefficients[:] = dx, dy
     return BSpline((-300.0, -300.0), (150.0, 150.0), coefficients)
-
-
-def block(name: str, status: str = "registered", tissue: float = 0.5) -> BlockRecord:
-    return BlockRecord(name, 0, 0, 100, 100, status, "", tissue)
-
-
-GOOD = Quality(
-    folding=Folding(0.8, 0.9, 1.1, 1.2, 0.0),
-    seams=Seams(0.0, 0.01, 0.1),
-    residual=Residual(200, 0.9, 0.5, 1.5),
-    filled_fraction=0.0,
-    tre={},
-)
-BLOCKS = [block("1-1"), block("1-2"), block("1-3", "blank", 0.0)]
 
 
 def test_jacobian_of_a_linear_field() -> None:
@@ -93,47 +74,3 @@ def test_errors_are_distances_on_the_moving_slide() -> None:
     )
 
     assert errors == pytest.approx([5.0, 0.0])
-
-
-def test_a_good_registration_passes() -> None:
-    assert verdict_of(GOOD, BLOCKS, start_verified=True) == ("pass", ["all checks passed"])
-
-
-@pytest.mark.parametrize(
-    ("change", "verdict", "words"),
-    [
-        ({"folding": replace(GOOD.folding, folded_fraction=0.02)}, "review", "folds on 2 %"),
-        ({"seams": Seams(0.1, 0.9, 4.0)}, "review", "jumps by 0.9 px"),
-        ({"seams": None}, "pass", "all checks passed"),
-        ({"residual": None}, "review", "too little tissue"),
-        ({"residual": Residual(200, 0.05, 1.0, 2.0)}, "fail", "only 5 %"),
-        ({"residual": Residual(200, 0.2, 1.0, 2.0)}, "review", "only 20 %"),
-        ({"residual": Residual(200, 0.9, 21.0, 40.0)}, "review", "21.0 µm"),
-        ({"filled_fraction": 0.3}, "review", "30 % of the tissue has no counterpart"),
-    ],
-)
-def test_what_leads_to_which_verdict(change: dict[str, Any], verdict: str, words: str) -> None:
-    found, reasons = verdict_of(replace(GOOD, **change), BLOCKS, start_verified=True)
-
-    assert found == verdict
-    assert words in " ".join(reasons)
-
-
-def test_an_unconfirmed_start_is_for_a_person_to_see() -> None:
-    verdict, reasons = verdict_of(GOOD, BLOCKS, start_verified=False)
-
-    assert verdict == "review"
-    assert "could not be confirmed" in reasons[0]
-
-
-@pytest.mark.parametrize(
-    ("tissue", "verdict"),
-    [(0.005, "pass"), (0.2, "review"), (0.9, "fail")],
-)
-def test_blocks_that_fell_back_count_by_their_tissue(tissue: float, verdict: str) -> None:
-    blocks = [*BLOCKS, block("2-1", "fallback", tissue)]
-
-    found, reasons = verdict_of(GOOD, blocks[1:], start_verified=True)
-
-    assert found == verdict
-    assert verdict == "pass" or "fell back" in reasons[0]
