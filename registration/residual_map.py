@@ -14,6 +14,8 @@ from registration.geometry import Points
 CHANCE = 95.0
 """A match counts when its score lies above this percentile of the scores by chance."""
 
+USUAL_REACH_UM = 40.0
+
 
 @dataclass(frozen=True, eq=False)
 class ResidualMap:
@@ -69,5 +71,5 @@ class ResidualMap:
 
 
 def _reach(shift_um: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the reach of matches that were stored without it: that of the farthest."""
-    return np.full(len(shift_um), np.abs(shift_um).max(initial=0.0))
+    """Return the reach of matches that were stored without it: whole slides', or the farthest."""
+    return np.full(len(shift_um), np.abs(shift_um).max(initial=USUAL_REACH_UM))

@@ -98,7 +98,7 @@ def test_an_area_says_where_it_lies_and_by_how_much_it_is_off() -> None:
     half = residual.points[:, 1] > 12 * STEP_PX
     moved = spoiled(residual, half, 25.0)
 
-    gap = gap_of(moved, support_of(moved).losses == 0, MPP)
+    gap = gap_of(moved, support_of(moved).gaps == 0, MPP)
 
     assert gap is not None
     assert gap.fraction == pytest.approx(half.mean(), abs=0.04)
