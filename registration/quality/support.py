@@ -4,10 +4,9 @@ A share of the whole can hide a whole: a section cut in two, of which one half l
 over half of its tissue. So each place is weighed with its neighbours, and places without support are
 gathered into connected areas.
 
-Under a right alignment the best place of a patch is near by; under a wrong one it is anywhere in the
-search window, near by no more often than chance has it (:data:`NEAR_SHARE` of the window's reach: one
-in thirteen). That tells more than the height of the best correlation, which depends on stain and
-structure, and it does not ask for a single place to be sure.
+Under a right alignment the best match of a patch is near by; under a wrong one it is anywhere in the
+search window, near by as often as that part of the window is large. That tells more than the height
+of the best correlation, which depends on stain and structure, and no single place has to be sure.
 """
 
 from __future__ import annotations
@@ -34,15 +33,18 @@ NEIGHBOURHOOD_SHARE = 0.1
 FEWEST_NEIGHBOURS, MOST_NEIGHBOURS = 6, 16
 """A place is weighed with a tenth of all places, those nearest to it, but no fewer and no more."""
 
-SUPPORTED_SHARE = 0.375
-"""A place is confirmed where this share of its neighbourhood is near. Chance does so for one place in
-1,200 among 16, in 130 among 6."""
+SUPPORTED_TIMES = 4.8
+"""A place is confirmed where so many times more of its neighbourhood is near than chance gives: 6 of
+16 on whole slides, which chance reaches for one place in 1,200 ..."""
 
-LOST_SHARE = 0.19
-"""A place is lost where no more of its neighbourhood is near: what chance gives."""
+LOST_TIMES = 2.5
+"""... and lost where no more than this many times is: what chance gives for nine places of ten."""
 
 FEWEST_TOGETHER = 4
 """Fewer connected places are the noise of the measure."""
+
+AGREEING_SHARE = 0.35
+"""An area is off by the shift that this share of its places agree on."""
 
 ADJACENT_STEPS = 1.6
 """Places are connected up to this many steps of the grid: along its sides and diagonals."""
@@ -67,12 +69,14 @@ def support_of(residual: ResidualMap) -> Support:
     count = len(residual.points)
     if not count:
         return Support(np.zeros(0), *(np.zeros(0, bool),) * 2, *(np.zeros(0, np.intp),) * 2)
-    near = np.hypot(*residual.shift_um.T) <= near_um(residual)
+    limit = near_um(residual)
+    near = np.hypot(*residual.shift_um.T) <= limit
+    chance = np.pi / 4 * (limit / residual.reach_um) ** 2
     tree = cKDTree(residual.points)
     wanted = int(np.clip(NEIGHBOURHOOD_SHARE * count, FEWEST_NEIGHBOURS, MOST_NEIGHBOURS))
     _, around = tree.query(residual.points, k=min(wanted, count))
     near_share = near[np.reshape(around, (count, -1))].mean(axis=1)
-    confirmed, lost = near_share >= SUPPORTED_SHARE, near_share <= LOST_SHARE
+    confirmed, lost = near_share >= SUPPORTED_TIMES * chance, near_share <= LOST_TIMES * chance
     return Support(near_share, confirmed, lost, _areas(tree, ~confirmed), _areas(tree, lost))
 
 
@@ -104,7 +108,7 @@ def _common_shift(shift_um: NDArray[np.float64], near_um: float) -> float:
     tree = cKDTree(shift_um)
     counts = tree.query_ball_point(shift_um, near_um, return_length=True)
     best = int(np.argmax(counts))
-    if counts[best] < SUPPORTED_SHARE * len(shift_um):
+    if counts[best] < AGREEING_SHARE * len(shift_um):
         return float("nan")
     together = shift_um[tree.query_ball_point(shift_um[best], near_um)]
     return float(np.hypot(*np.median(together, axis=0)))

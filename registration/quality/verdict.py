@@ -84,10 +84,11 @@ def against(value: float, limit: float, unit: str) -> str:
 
 def _weigh_residual(residual: Residual | None, start_verified: bool) -> tuple[list[str], list[str]]:
     """Return failures and doubts from what the local matches say."""
-    doubts = [] if start_verified else [UNVERIFIED]
     if residual is None:
-        return [], [*doubts, "too little tissue to measure the residual shift"]
+        little = "too little tissue to measure the residual shift"
+        return [], [little] if start_verified else [UNVERIFIED, little]
     failure = _lost_reason(residual, start_verified)
+    doubts = [] if start_verified or UNVERIFIED in failure else [UNVERIFIED]
     gap = residual.largest_gap
     if not failure and gap is not None and residual.gap_fraction > MUCH_UNCONFIRMED:
         share = against(100 * residual.gap_fraction, 100 * MUCH_UNCONFIRMED, "%")
