@@ -32,7 +32,8 @@ NODES_PER_GRID_STEP = 4
 """Nodes of the stored field per B-spline control point: the blend is met to a few thousandths px."""
 
 LEAST_TISSUE = 0.01
-"""A block with a smaller share of tissue is blank and is not registered."""
+"""A block with a smaller share of tissue is blank, with a smaller share that has a counterpart it
+falls back; neither is registered."""
 
 SMALLEST_BLOCK_PX = 16
 """A block of fewer working pixels along a side has no structure to register."""
@@ -97,7 +98,7 @@ def register_block(task: BlockTask) -> BlockResult:
     moving = extract_channel(warped.image, task.channel)
     del fixed_image
     mask &= warped.has_source
-    if not mask[_COMPARED].any():
+    if mask.mean() < LEAST_TISSUE or not mask[_COMPARED].any():
         reason = "its tissue has no counterpart on the moving slide"
         return _without(task.block, "fallback", reason, share)
     settings = _elastix_settings(task.settings, task.fixed.mpp * downsample)
