@@ -54,7 +54,7 @@ def choose_places(
         ranked = _ranked_by_match(residual, pair)
     else:
         ranked = _ranked_by_block(registration, tissue)
-    return _three(ranked, field_box(pair, (0, 0), FIELD_UM).width / 4)
+    return three_of(ranked, field_box(pair, (0, 0), FIELD_UM).width / 4)
 
 
 def residual_of(registration: Registration) -> ResidualMap | None:
@@ -133,17 +133,18 @@ def _in_the_middle(points: Points, why: str) -> Place:
     return Place(middle, middle, why)
 
 
-def _three(ranked: Sequence[Place], apart: float) -> list[tuple[str, Place]]:
-    """Return the first, the middle and the last of a ranking, unless they are the same place."""
-    chosen: list[tuple[str, Place]] = []
+def three_of(ranked: Sequence[Place], apart: float) -> list[tuple[str, Place]]:
+    """Return the first, the middle and the last of a ranking, unless they are the same place.
+
+    On a small slide the middle one gives way, never the worst.
+    """
     if not ranked:
-        return chosen
-    for key, index in zip(TITLES, (0, len(ranked) // 2, len(ranked) - 1), strict=True):
-        place = ranked[index]
-        distances = [math.dist(place.field, other.field) for _, other in chosen]
-        if min(distances, default=math.inf) > apart:
-            chosen.append((key, place))
-    return chosen
+        return []
+    chosen = {"best": ranked[0]}
+    for key, place in (("worst", ranked[-1]), ("typical", ranked[len(ranked) // 2])):
+        if min(math.dist(place.field, other.field) for other in chosen.values()) > apart:
+            chosen[key] = place
+    return [(key, chosen[key]) for key in TITLES if key in chosen]
 
 
 def _xy(point: Points) -> XY:

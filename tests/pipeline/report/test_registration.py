@@ -19,7 +19,7 @@ from benchmarks.pictures import SECTIONS, photographed
 from pipeline.report.drawing import colour_of, coloured
 from pipeline.report.findings import landmark_rows
 from pipeline.report.maps import FOLD_COLOUR, Ground, SampledField, displacement_map, folding_map
-from pipeline.report.places import choose_places, field_box
+from pipeline.report.places import Place, choose_places, field_box, three_of
 from pipeline.report.provenance import command_of
 from pipeline.report.registration import write_report
 from pipeline.report.seams import seam_figure
@@ -164,6 +164,22 @@ def test_the_worst_place_is_where_the_shift_is_large(hand_made, tissue, tmp_path
     assert places["worst"].field[0] < 450
     assert int(places["worst"].why.split()[0]) < int(places["best"].why.split()[0])
     assert places["worst"].detail[0] < 450
+
+
+@pytest.mark.parametrize(
+    ("xs", "shown"),
+    [
+        ([0, 500, 1000], ["best", "typical", "worst"]),
+        ([0, 150, 300], ["best", "worst"]),
+        ([0, 900, 1000], ["best", "worst"]),
+        ([0, 50, 100], ["best"]),
+        ([], []),
+    ],
+)
+def test_the_worst_place_never_gives_way_to_a_typical_one(xs: list[int], shown: list[str]) -> None:
+    ranked = [Place((float(x), 0.0), (float(x), 0.0), "") for x in xs]
+
+    assert [key for key, _ in three_of(ranked, apart=200)] == shown
 
 
 def test_arrows_run_from_where_tissue_lay_to_where_it_lies(hand_made, tissue: TissueMap) -> None:
