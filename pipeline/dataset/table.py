@@ -78,7 +78,7 @@ class PatchRow:
         int | None,
         pa.int32(),
         "piece of tissue that the patch shows, 1 where the slide is one; null where it shows several, "
-        "or one whose registration failed",
+        "none that was registered, or one that failed",
     ]
     kept: Annotated[bool, "whether the pair is in the dataset"]
     reason: Annotated[str, f"why not: the first of {_REASON_WORDS} that holds; empty when kept"]

@@ -191,7 +191,12 @@ def seams_finding(registration: Registration) -> Finding:
 def blocks_finding(registration: Registration) -> Finding:
     """Say how many blocks were registered."""
     with_tissue = [block for block in registration.blocks if block.status != "blank"]
-    fallen = [block_place(block.name) for block in with_tissue if block.status == "fallback"]
+    several = bool(registration.pieces)
+    fallen = [
+        (f"piece {block.piece}, " if several else "") + block_place(block.name)
+        for block in with_tissue
+        if block.status == "fallback"
+    ]
     if not fallen:
         return Finding("ok", f"Yes: all {len(with_tissue)} blocks with tissue were registered.")
     text = f"{len(fallen)} of {len(with_tissue)} blocks with tissue fell back: {'; '.join(fallen)}."

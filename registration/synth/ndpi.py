@@ -114,8 +114,10 @@ def _write_levels(file: BinaryIO, spec: NdpiSpec, bands: Iterable[Image]) -> lis
         rows = band
         for level in levels:
             rows = level.add(rows)
+    rest: list[Image] = []
     for level in levels:
-        level.finish()
+        made = [level.add(rows) for rows in rest if len(rows)]
+        rest = [*made, level.finish()]
         if level.spool is not file:
             level.move_to(file)
     return levels
@@ -161,18 +163,24 @@ class _Level:
         self.pending = [block[whole:].copy()] if whole < waiting else []
         for top in range(0, whole, BAND_ROWS):
             self._encode(block[top : top + BAND_ROWS])
-        smaller = (self.size.width // LEVEL_STEP, whole // LEVEL_STEP)
-        return np.asarray(
-            cv2.resize(block[:whole], smaller, interpolation=cv2.INTER_AREA), np.uint8
-        )
+        return self._smaller(block[:whole])
 
-    def finish(self) -> None:
-        """Encode what is left and close the JPEG."""
-        if self.pending:
-            self._encode(np.concatenate(self.pending))
+    def _smaller(self, rows: Image) -> Image:
+        """Return rows as the next level has them."""
+        size = (self.size.width // LEVEL_STEP, len(rows) // LEVEL_STEP)
+        if not size[1]:
+            return np.empty((0, size[0], 3), np.uint8)
+        return np.asarray(cv2.resize(rows, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+    def finish(self) -> Image:
+        """Encode what is left, close the JPEG, and return the last rows of the next level."""
+        left = np.concatenate(self.pending) if self.pending else np.empty((0, 1, 3), np.uint8)
+        if len(left):
+            self._encode(left)
         if self.rows_done != self.size.height:
             raise SynthError(f"bands held {self.rows_done} rows, expected {self.size.height}")
         self._put(b"\xff\xd9")
+        return self._smaller(left)
 
     def _encode(self, band: Image) -> None:
         """Append one band's entropy-coded data, joined by a restart marker."""

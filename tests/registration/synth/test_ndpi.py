@@ -11,7 +11,8 @@ import pytest
 import tifffile
 
 from registration.errors import SynthError
-from registration.geometry import Image, Size
+from registration.geometry import Box, Image, Size
+from registration.slides.slide import open_slide
 from registration.synth.ndpi import NdpiSpec, write_ndpi
 
 SIZE = Size(1536, 832)
@@ -84,6 +85,19 @@ def test_smaller_levels_are_averages(tmp_path: Path) -> None:
         level = opened.level_downsamples.index(4.0)
         small = np.asarray(opened.read_region((0, 0), level, (128, 64)).convert("RGB"))
     assert np.abs(small.astype(int) - 127).max() <= 2
+
+
+def test_the_last_rows_reach_the_smallest_level(tmp_path: Path) -> None:
+    size = Size(4352, 384)
+    ramp = np.linspace(20, 230, size.height, dtype=np.float32).astype(np.uint8)
+    picture = np.broadcast_to(ramp[:, None, None], (*size.shape, 3)).copy()
+
+    write_ndpi(tmp_path / "wide.ndpi", NdpiSpec(size, 0.46), [picture])
+
+    slide = open_slide(tmp_path / "wide.ndpi")
+    level = [level.size.height for level in slide.levels].index(24)
+    smallest = slide.read(Box(0, 0, 272, 24), level)[:, 100, 0].astype(float)
+    assert np.abs(smallest - ramp.reshape(24, 16).mean(axis=1)).max() < 4
 
 
 @pytest.mark.parametrize("rows", [7, 64, 832])

@@ -1,0 +1,50 @@
+"""Two cores that changed places and a piece of control tissue, registered from end to end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from registration.landmarks.landmarks import read_landmarks
+from registration.pair import Pair
+from registration.piece_map import PieceMap, piece_numbers
+from registration.recipes import RegistrationSettings
+from registration.register import RunOptions, register_pair
+from registration.result import Registration
+from registration.slides.slide import open_slide
+from registration.synth import GlassSettings, SynthSettings, write_case
+
+SETTINGS = SynthSettings(
+    size=704,
+    seed=7,
+    her2="0",
+    mpp_he=2.0,
+    mpp_ihc=2.0,
+    outline="core",
+    mirrored=True,
+    truth_points=100,
+    glass=GlassSettings(2, "permuted", control=True),
+)
+
+
+@pytest.mark.slow
+def test_each_core_finds_its_own_and_control_tissue_none(tmp_path: Path) -> None:
+    case = write_case(tmp_path / "cores", SETTINGS)
+    pair = Pair(open_slide(case.he), open_slide(case.ihc))
+    options = RunOptions(truth=read_landmarks(case.truth, minimum=1), image=None)
+
+    register_pair(pair, tmp_path / "run", RegistrationSettings(rows=2, columns=2), options)
+
+    found = Registration.load(tmp_path / "run")
+    assert [piece.status for piece in found.pieces] == ["registered", "registered", "only on IHC"]
+    assert [piece.verdict for piece in found.pieces[:2]] == ["pass", "pass"]
+    assert found.verdict == "pass"
+    assert found.start.mirrored
+    assert found.quality.tre["after_all"].p90_px <= 2.0
+    assert isinstance(found.chain, PieceMap)
+    truth = read_landmarks(case.truth, minimum=1)
+    assert np.isin(piece_numbers(found.chain, truth.ihc), (1, 2)).all()
+    assert {block.piece for block in found.blocks} == {1, 2}
+    assert set(found.landmarks.pieces or ()) == {"1", "2"}
