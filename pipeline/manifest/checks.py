@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from registration.files.words import nearest_entry
+from registration.files.words import nearest_entry, split_files
 from registration.settings import Place, problem
 from training.settings.config import TrainConfig
 from training.settings.sources import with_recipe
@@ -19,6 +19,7 @@ from training.settings.sources import with_recipe
 Problem = tuple[Place, str]
 Cases = Mapping[int, Mapping[str, Any]]
 
+SLIDES = ("he", "ihc")
 FILES = {
     "he": "H&E slide",
     "ihc": "IHC slide",
@@ -105,7 +106,7 @@ def _missing_files(
 ) -> Iterator[Problem]:
     """Yield the files of a case that are not there; those yet to be drawn may be missing."""
     for key, what in FILES.items():
-        for name in _names(case.get(key)):
+        for name in _names(key, case.get(key), base):
             path = base / name
             if path.exists() or (drawn is not None and path.is_relative_to(drawn)):
                 continue
@@ -119,10 +120,11 @@ def _id(cases: Cases, number: int) -> object:
     return cases[number].get("id")
 
 
-def _names(value: object) -> list[str]:
-    """Return the file names in a value: one, two joined by a comma, or a list."""
+def _names(key: str, value: object, base: Path) -> list[str]:
+    """Return the file names in a value: one, two joined by a comma (but for slides), or a list."""
     if isinstance(value, str):
-        return [name.strip() for name in value.split(",")]
+        names = [value] if key in SLIDES else split_files(value, base)
+        return [name for name in names if name]
     return [name for name in value if isinstance(name, str)] if isinstance(value, list) else []
 
 

@@ -19,6 +19,7 @@ from pipeline.patches.settings import PatchSettings
 from pipeline.split import Split, SplitSettings
 from pipeline.stages.settings import RegisterSettings
 from registration.files.her2 import Her2, parse_her2
+from registration.files.words import split_files
 from registration.settings import Place, Settings, problem
 
 ABOUT_KEYS = ("unknown", "given twice")
@@ -166,7 +167,7 @@ def _absolute(manifest: Manifest, base: Path) -> Manifest:
     def files(text: str | None) -> str | None:
         if text is None:
             return None
-        return ",".join(str(base / part) if part else "" for part in text.split(","))
+        return ",".join(str(base / part) if part else "" for part in split_files(text, base))
 
     cases = [
         case.model_copy(

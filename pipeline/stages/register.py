@@ -16,6 +16,7 @@ from registration.execution import Progress, usable_cores, workers
 from registration.files.alone import one_at_a_time
 from registration.files.commands import typed
 from registration.files.outputs import check_folder
+from registration.files.words import split_files
 from registration.landmarks.landmarks import Landmarks, Moving, parse_landmark_argument
 from registration.pair import Pair
 from registration.pieces.drawn import parse_drawn_argument
@@ -253,7 +254,7 @@ def _landmark_files(request: RegisterRequest) -> set[Path]:
     """Return the files that the options may name, however it is written."""
     inputs = (request.landmarks, request.truth, request.pieces)
     given = [text for text in inputs if text is not None]
-    return {Path(part.strip()).resolve() for text in given for part in (text, *text.split(","))}
+    return {Path(part.strip()).resolve() for text in given for part in split_files(text)}
 
 
 def _clear(folder: Path, kept: set[Path]) -> None:

@@ -35,6 +35,28 @@ def listed(problems: Sequence[str]) -> str:
     return "\n".join([*problems[:MOST_PROBLEMS], *([f"... and {more} more"] if more > 0 else [])])
 
 
+def split_files(text: str, base: Path = Path()) -> list[str]:
+    """Return one file's name, or those of two joined by a comma, which may hold commas themselves.
+
+    One of two names may be empty. What is there tells which comma joins.
+    """
+    if "," not in text or _exists(base / text):
+        return [text.strip()]
+    parts = text.split(",")
+    for cut in range(1, len(parts)):
+        names = [",".join(half).strip() for half in (parts[:cut], parts[cut:])]
+        if any(names) and all(not name or _exists(base / name) for name in names):
+            return names
+    return [part.strip() for part in parts]
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def excerpt(value: object) -> str:
     """Return a value as Python shows it, cut short: messages must not quote a whole file back."""
     if value is None:

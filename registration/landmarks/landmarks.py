@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from registration.errors import LandmarkError
 from registration.files.storage import write_text
 from registration.files.tables import Row, Table, read_table
-from registration.files.words import excerpt
+from registration.files.words import excerpt, split_files
 from registration.geometry import Box, Points, Size
 from registration.landmarks.geojson import Origin, read_named_points
 
@@ -112,9 +112,9 @@ def parse_landmark_argument(
     origins: tuple[Origin, Origin] = ((0, 0), (0, 0)),
 ) -> Landmarks:
     """Read what a user gives for ``--landmarks``: one file, or ``HE.csv,IHC.csv``."""
-    names = [part.strip() for part in text.split(",")]
-    if Path(text).exists() or len(names) == 1:
-        return read_landmarks(Path(text), minimum=minimum)
+    names = split_files(text)
+    if len(names) == 1:
+        return read_landmarks(Path(names[0]), minimum=minimum)
     if len(names) != 2 or not all(names):
         raise LandmarkError(f"{text}: expected one file, or two as HE.csv,IHC.csv")
     return read_landmarks(Path(names[0]), Path(names[1]), minimum, origins)

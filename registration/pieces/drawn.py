@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from registration.errors import LandmarkError
+from registration.files.words import split_files
 from registration.geometry import Size
 from registration.landmarks.geojson import PIXEL_CENTER, Origin, features, read_geojson
 from registration.pair import Pair
@@ -57,9 +58,9 @@ def parse_drawn_argument(text: str, pair: Pair) -> DrawnPair:
     One side may be empty; a single file belongs to the slide whose tissue it lies on. Raises
     :class:`LandmarkError` for unreadable files, unknown classes, and where that cannot be told.
     """
-    if "," in text and not Path(text).exists():
-        he, ihc = (part.strip() for part in text.split(",", 1))
-        sides = (he, pair.he), (ihc, pair.ihc)
+    names = split_files(text)
+    if len(names) == 2:
+        sides = (names[0], pair.he), (names[1], pair.ihc)
         return DrawnPair(
             *(read_drawn(Path(part), slide.origin) if part else None for part, slide in sides)
         )

@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from registration.errors import SettingsError
+from registration.files.text import read_json, read_text
+from registration.files.words import excerpt
 from training.settings.config import TrainConfig
 from training.settings.recipes import MODEL_SETTINGS, RECIPES
 
@@ -61,22 +62,13 @@ def with_recipe(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_settings(path: Path) -> dict[str, Any]:
     """Return the settings in a JSON or YAML file; raises :class:`SettingsError`."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise SettingsError(f"settings file cannot be read: {path} ({why})") from error
-    values = _from_json(text, path) if path.suffix == ".json" else _from_yaml(text, path)
+    if path.suffix == ".json":
+        values = read_json(path, SettingsError)
+    else:
+        values = _from_yaml(read_text(path, SettingsError), path)
     if not isinstance(values, dict):
         raise SettingsError(f"{path} must hold `setting: value` lines")
     return {str(name): value for name, value in values.items()}
-
-
-def _from_json(text: str, path: Path) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise SettingsError(f"{path}:{error.lineno}:{error.colno}: {error.msg}") from error
 
 
 def _from_yaml(text: str, path: Path) -> Any:
@@ -87,4 +79,6 @@ def _from_yaml(text: str, path: Path) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        raise SettingsError(f"{path}{place}: {error.problem}") from error
+        raise SettingsError(f"{path}{place}: {error.problem}") from None
+    except (RecursionError, yaml.YAMLError, ValueError) as error:
+        raise SettingsError(f"{path} is no usable YAML: {excerpt(str(error))}") from None

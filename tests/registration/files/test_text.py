@@ -7,7 +7,7 @@ import pytest
 
 from registration.files.plain_json import json_text
 from registration.files.text import read_json, read_text
-from registration.files.words import did_you_mean, excerpt, listed, nearest_entry
+from registration.files.words import did_you_mean, excerpt, listed, nearest_entry, split_files
 
 
 class OddFileError(Exception):
@@ -82,3 +82,17 @@ def test_words(tmp_path: Path) -> None:
     assert len(excerpt("x" * 10**7)) == len(excerpt(list(range(10**5)))) == 60
     assert listed([str(k) for k in range(10)]).splitlines()[-1] == "... and 2 more"
     assert listed(["a", "b"]) == "a\nb"
+
+
+def test_commas_in_names_are_told_from_the_comma_that_joins_two(tmp_path: Path) -> None:
+    folder = tmp_path / "Smith, J"
+    folder.mkdir()
+    for name in ("he, 2.csv", "ihc.csv"):
+        (folder / name).touch()
+    he, ihc = "Smith, J/he, 2.csv", "Smith, J/ihc.csv"
+    assert split_files(he, tmp_path) == [he]
+    assert split_files(f"{he},{ihc}", tmp_path) == [he, ihc]
+    assert split_files(f"{he}, {ihc}", tmp_path) == [he, ihc]
+    assert split_files(f",{ihc}", tmp_path) == ["", ihc]
+    assert split_files("none.csv,other.csv", tmp_path) == ["none.csv", "other.csv"]
+    assert split_files("n" * 300 + ",x", tmp_path) == ["n" * 300, "x"]
