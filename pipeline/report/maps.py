@@ -168,7 +168,7 @@ def displacement_map(registration: Registration, field: SampledField, ground: Gr
     )
 
 
-def folding_map(field: SampledField, ground: Ground, in_pieces: bool) -> MapFigure:
+def folding_map(field: SampledField, ground: Ground, in_pieces: bool = False) -> MapFigure:
     """Draw by how much the non-rigid step changes areas, and where it folds."""
     jacobian = field.on(jacobian_determinant(field.shift_px, field.step), ground)
     if in_pieces:  # between pieces the field jumps, where there is nothing but glass
