@@ -80,7 +80,7 @@ def launched(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "first_stepped"),
-    [("pix2pixhd", ["discriminator"]), ("cyclegan", ["generator", "generator_back"])],
+    [("pix2pixhd", ["discriminators"]), ("cyclegan", ["generators"])],
 )
 def test_two_processes_take_the_steps_of_one_with_twice_the_batch(
     tmp_path: Path,
