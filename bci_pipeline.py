@@ -71,8 +71,7 @@ def main() -> None:
 
 def _check(home: str) -> None:
     """Raise :class:`ImportError` where a file of the user's is found instead of a package of ours."""
-    with_training = home == "pipeline.api.stain"
-    for package in ("pipeline", "registration", *(("training",) if with_training else ())):
+    for package in ("pipeline", "registration", "training"):
         spec = find_spec(package)
         origin = Path(spec.origin or "") if spec else Path()
         if origin.parent.parent != Path(__file__).parent:
@@ -80,5 +79,5 @@ def _check(home: str) -> None:
                 f"{origin} is found instead of the package {package!r} of bci-pipeline: rename it, "
                 "or take its folder out of PYTHONPATH"
             )
-    if with_training:
+    if home == "pipeline.api.stain":
         import_module("pipeline.extras").needs_training()

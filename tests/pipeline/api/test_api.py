@@ -125,10 +125,12 @@ def test_errors_are_the_words_of_the_command_line(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no finished dataset"):
         bci.open_dataset(folder)
 
+    with pytest.raises(bci.Error) as refused:
+        bci.patch([folder], out=tmp_path / "out", progress=False)
     done = run_python("-m", "pipeline.cli", "patch", str(folder), "--out", str(tmp_path / "out"))
 
     assert done.returncode == 2
-    assert done.stderr == f"error: {caught.value}\n"
+    assert done.stderr == f"error: {refused.value}\n"
 
 
 def test_without_the_training_packages_the_first_half_works(hand_made, tmp_path: Path) -> None:
@@ -166,9 +168,8 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
         "PYTHONPATH"
     )
 
-    done = run_python("-c", program + "print('first half'); bci.train")
+    done = run_python("-c", program)
 
-    assert done.stdout == "first half\n"
     said = f"{tmp_path / 'training.py'} {message.format('training')}"
     assert done.stderr.splitlines()[-1] == f"ImportError: {said}"
 
