@@ -86,7 +86,7 @@ def test_dry_run_reads_no_pixels(data: Path) -> None:
 
 
 def test_a_long_run_is_told_with_three_ways_to_make_it_shorter(data: Path) -> None:
-    words = ["train", data, "--out", data / "run", "--device", "cpu", "--dry-run"]
+    words = ["train", data, "--out", data.parent / "run", "--device", "cpu", "--dry-run"]
     first = run(*words, "--epochs", "1000000+0", "--ngf", "64").stdout.splitlines()[0]
     assert first.startswith("outlook: on the CPU, ")
     assert "Shorter: --ngf 16 (about " in first
@@ -109,17 +109,17 @@ def test_a_dry_run_refuses_what_the_run_refuses(
     if options[1] in ("cuda", "fp16") and torch.cuda.is_available():
         pytest.skip("there is a GPU")
     for words in (("--dry-run",), ()):
-        refused = run("train", data, "--out", data / "run", *TINY, *options, *words)
+        refused = run("train", data, "--out", data.parent / "run", *TINY, *options, *words)
 
         assert message in str(refused.exception)
-        assert not (data / "run").exists()
+        assert not (data.parent / "run").exists()
 
 
 def test_a_dry_run_refuses_a_folder_that_is_taken(data: Path) -> None:
-    (data / "run").mkdir()
-    (data / "run" / "config.json").write_text("{}")
+    (data.parent / "run").mkdir()
+    (data.parent / "run" / "config.json").write_text("{}")
 
-    refused = run("train", data, "--out", data / "run", *TINY, "--dry-run")
+    refused = run("train", data, "--out", data.parent / "run", *TINY, "--dry-run")
 
     assert "holds a run already" in str(refused.exception)
 

@@ -243,7 +243,10 @@ def test_a_run_scores_evenly_spread_pairs_and_can_keep_the_images(
 
 def test_an_unknown_split_is_named(dataset: Dataset, tmp_path: Path) -> None:
     request = EvaluationRequest(
-        dataset=dataset, out=tmp_path, generated=tmp_path, settings=EvaluateSettings(split="val")
+        dataset=dataset,
+        out=tmp_path / "out",
+        generated=tmp_path / "images",
+        settings=EvaluateSettings(split="val"),
     )
 
     with pytest.raises(DataError, match="no pairs in split 'val'; its splits are test"):
