@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from pipeline.cli.help import add_command
-from pipeline.cli.options import AsJson, Assigned, HeFolder, IhcFolder, assignments, with_settings
+from pipeline.cli.options import (
+    AsJson,
+    Assigned,
+    DryRun,
+    HeFolder,
+    IhcFolder,
+    assignments,
+    with_settings,
+)
 from registration.files.plain_json import json_text
 from training.settings.config import TrainConfig
 
@@ -17,7 +26,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from training.evaluation.ablation import Entry, Result
+    from training.metrics.intervals import Interval
     from training.run.history import Listener
+    from training.run.plan import RunPlan
 
 EXAMPLES = (
     "bci-pipeline ablate BCI_dataset --table 1 --out runs/table1",
@@ -54,6 +65,7 @@ def ablate(
     ihc: IhcFolder = None,
     cache: Annotated[Path | None, typer.Option(help="Folder for decoded pixels.")] = None,
     assigned: Assigned = None,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Train the paper's models on a dataset and print its table beside ours."""
@@ -61,10 +73,14 @@ def ablate(
 
     from pipeline.cli.train_progress import training_progress
     from training.data.pairs import open_dataset
-    from training.evaluation.ablation import run_ablation
+    from training.evaluation.ablation import plan_ablation, run_ablation
 
     given |= assignments(assigned or [])
     pairs = open_dataset(dataset, he=he, ihc=ihc)
+    if dry_run:
+        plans = plan_ablation(pairs, out, table, given)
+        typer.echo(json_text(_plan(plans)) if as_json else _plan_text(plans))
+        return
     with training_progress() as listener:
 
         def announced(entry: Entry) -> Listener:
@@ -76,6 +92,38 @@ def ablate(
         typer.echo(json_text(json.loads((out / f"table_{table}.json").read_text())))
         return
     Console(width=TABLE_WIDTH, highlight=False).print(_drawn(results, table))
+
+
+def _plan(plans: Mapping[str, RunPlan | str]) -> dict[str, Any]:
+    """Return steps and seconds of each model, or why it cannot be trained."""
+    return {
+        name: {"problem": plan}
+        if isinstance(plan, str)
+        else {"steps": plan.steps, "seconds": round(plan.seconds)}
+        for name, plan in plans.items()
+    }
+
+
+def _plan_text(plans: Mapping[str, RunPlan | str]) -> str:
+    """Return one line per model, and the sum."""
+    from pipeline.cli.train_progress import duration
+
+    sound = [plan for plan in plans.values() if not isinstance(plan, str)]
+    width = max(map(len, plans))
+    lines = [
+        f"{name:<{width}}  "
+        + (
+            plan
+            if isinstance(plan, str)
+            else f"{plan.steps:,} steps, about {duration(plan.seconds)}"
+        )
+        for name, plan in plans.items()
+    ]
+    steps, seconds = sum(plan.steps for plan in sound), sum(plan.seconds for plan in sound)
+    where = f" on {sound[0].device}" if sound else ""
+    return "\n".join(
+        [*lines, f"{'all':<{width}}  {steps:,} steps, about {duration(seconds)}{where}"]
+    )
 
 
 def _drawn(results: list[Result], table: str) -> Table:
@@ -90,9 +138,15 @@ def _drawn(results: list[Result], table: str) -> Table:
         a, b, paper = result.psnr, result.ssim, result.entry.paper
         drawn.add_row(
             paper.method,
-            f"{a.mean:.2f} ({a.low:.2f} to {a.high:.2f})",
-            f"{b.mean:.3f} ({b.low:.3f} to {b.high:.3f})",
+            _interval(a, 2),
+            _interval(b, 3),
             f"{paper.bci_psnr:.3f} / {paper.bci_ssim:.3f}",
             f"{paper.llvip_psnr:.3f} / {paper.llvip_ssim:.3f}",
         )
     return drawn
+
+
+def _interval(found: Interval, digits: int) -> str:
+    """Return a mean with its bounds, which one patient alone does not give."""
+    bounds = f"{found.low:.{digits}f} to {found.high:.{digits}f}" if found.low == found.low else "–"
+    return f"{found.mean:.{digits}f} ({bounds})"

@@ -11,6 +11,7 @@ import typer
 from pipeline.cli.help import add_command
 from pipeline.cli.options import AsJson
 from pipeline.cli.progress import progress_on_stderr
+from registration.files.commands import typed
 from registration.files.plain_json import json_text
 
 if TYPE_CHECKING:
@@ -76,8 +77,8 @@ def _print(work: Demo, seconds: float) -> None:
         console.print(line)
     case = work.cases[0]
     console.print(f"\ndone in {seconds:.0f} s. Open {_report(work)} in a browser, then try")
-    console.print(f"  bci-pipeline register {case.he} {case.ihc} --out mine")
-    console.print(f"  bci-pipeline train {work.out / DATASET} --out trained --dry-run")
+    console.print(f"  {typed('register', case.he, case.ihc, '--out', 'mine')}")
+    console.print(f"  {typed('train', work.out / DATASET, '--out', 'trained', '--dry-run')}")
 
 
 def _cells(registration: Registration) -> list[str]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.help import add_command
-from pipeline.cli.options import AsJson, with_settings
+from pipeline.cli.options import AsJson, DryRun, with_settings
 from pipeline.cli.progress import progress_on_stderr
+from pipeline.errors import UsageError
 from pipeline.stages.settings import TranslateSettings
 from registration.files.plain_json import json_text
 
@@ -43,19 +44,41 @@ def translate(
         typer.Option(help="File (or folder) to write. Default: virtual_ihc/<name of the slide>."),
     ] = None,
     settings: TranslateSettings = TranslateSettings(),
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Turn H&E into virtual IHC."""
     if slide.is_dir():
+        if dry_run:
+            raise UsageError("--dry-run is for a slide; the images of a folder are few and small")
         _folder(checkpoint, slide, out or Path("virtual_ihc") / slide.name, settings, as_json)
         return
-    from pipeline.stages.translate import TranslateRequest, output_path, translate_slide
+    from pipeline.stages.translate import (
+        TranslateRequest,
+        output_path,
+        plan_translation,
+        translate_slide,
+    )
 
     target = output_path(out or Path("virtual_ihc") / slide.stem, settings.format)
     request = TranslateRequest(checkpoint, slide, target, settings)
+    if dry_run:
+        _print_plan(plan_translation(request), as_json)
+        return
     with progress_on_stderr({"translate": "virtual IHC"}) as progress:
         done = translate_slide(request, progress)
     typer.echo(_json(done) if as_json else _summary(done))
+
+
+def _print_plan(planned: dict[str, object], as_json: bool) -> None:
+    """Print what would be done."""
+    if as_json:
+        typer.echo(json_text(planned))
+        return
+    words = {True: "yes", False: "no"}
+    for name, value in planned.items():
+        shown = "; ".join(value) if isinstance(value, list) else value
+        typer.echo(f"{name:<13} {words[shown] if isinstance(shown, bool) else shown}")
 
 
 def _folder(

@@ -91,18 +91,9 @@ def translate_slide(request: TranslateRequest, progress: Progress) -> Translated
     Raises :class:`training.errors.TilingError` for a model that cannot be applied tile by tile,
     and what opening slide and checkpoint raise.
     """
-    check = check_folder if request.settings.format == "ome-zarr" else check_file
-    check(request.out, [request.slide])
-    trained = load_generator(
-        request.checkpoint, device_named(request.settings.device), request.settings.precision
-    )
-    tiling = largest_tiling(trained)
     with explained(lambda: TOO_LARGE), open_slide(request.slide, request.settings.mpp) as slide:
-        downsample, notes = _scale(trained, slide, request.settings.model_mpp)
-        size = slide.size.downsampled(downsample)
-        spec = PyramidSpec(size=size, mpp=slide.mpp * downsample, format=request.settings.format)
-        tissue = None if request.settings.everywhere else _tissue(slide)
-        work = _settled(_Work(slide, trained, tiling, spec, downsample, tissue))
+        work, notes = _prepared(request, slide)
+        spec, size = work.spec, work.spec.size
         key = _key(request, slide, work.trained, spec)
         if not _finished(request, key):
             store = _store(request, key)
@@ -112,6 +103,42 @@ def translate_slide(request: TranslateRequest, progress: Progress) -> Translated
         pixels = sum(tile.width * tile.height for box in boxes for tile in work.tiles(box))
     share = pixels / (size.width * size.height)
     return Translated(request.out, size, spec.mpp, share, (*slide.warnings, *notes))
+
+
+def plan_translation(request: TranslateRequest) -> dict[str, object]:
+    """Return what :func:`translate_slide` would do; raises what it would refuse."""
+    with open_slide(request.slide, request.settings.mpp) as slide:
+        work, notes = _prepared(request, slide)
+        trained, tiling, spec = work.trained, work.tiling, work.spec
+        size = spec.size
+        done = request.out.exists() and _finished(request, _key(request, slide, trained, spec))
+        tiles = [tile for box in unit_boxes(spec) for tile in work.tiles(box)]
+        pixels = sum(tile.width * tile.height for tile in tiles)
+        return {
+            "model": trained.describe(),
+            "slide": str(slide.path),
+            "out": str(request.out),
+            "size": f"{size.width} x {size.height} px at {spec.mpp:g} µm/px",
+            "tiles": f"{len(tiles)} of {tiling.tile_px} px, "
+            f"{pixels / (size.width * size.height):.0%} of the slide",
+            "device": str(trained.device),
+            "done already": done,
+            "notes": [*slide.warnings, *notes],
+        }
+
+
+def _prepared(request: TranslateRequest, slide: Slide) -> tuple[_Work, tuple[str, ...]]:
+    """Load the generator and lay out the tiles; return what is to be known about it, too."""
+    settings = request.settings
+    check = check_folder if settings.format == "ome-zarr" else check_file
+    check(request.out, [request.slide])
+    trained = load_generator(request.checkpoint, device_named(settings.device), settings.precision)
+    downsample, notes = _scale(trained, slide, settings.model_mpp)
+    size = slide.size.downsampled(downsample)
+    spec = PyramidSpec(size=size, mpp=slide.mpp * downsample, format=settings.format)
+    tissue = None if settings.everywhere else _tissue(slide)
+    work = _Work(slide, trained, largest_tiling(trained), spec, downsample, tissue)
+    return _settled(work), notes
 
 
 @dataclass(frozen=True, eq=False)

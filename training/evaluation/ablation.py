@@ -22,6 +22,8 @@ from training.metrics.intervals import Interval, mean_interval
 from training.metrics.published import psnr, ssim
 from training.run.history import Listener
 from training.run.loop import train
+from training.run.plan import RunPlan, plan_run
+from training.settings.config import TrainConfig
 from training.settings.sources import resolve
 
 Table = Literal["1", "3"]
@@ -64,6 +66,24 @@ class Result:
     images: int
 
 
+def plan_ablation(
+    dataset: Dataset, out: Path, table: Table, settings: Mapping[str, Any]
+) -> dict[str, RunPlan | str]:
+    """Return what each model of a table would take, or why it cannot be trained, by its name.
+
+    Raises :class:`DataError` where the dataset has no test split.
+    """
+    _tested(dataset)
+    plans: dict[str, RunPlan | str] = {}
+    for entry in TABLES[table]:
+        config = _config(entry, settings)
+        try:
+            plans[entry.paper.method] = plan_run(config, dataset, out / entry.folder, resume=True)
+        except TrainingError as error:
+            plans[entry.paper.method] = str(error)
+    return plans
+
+
 def run_ablation(
     dataset: Dataset,
     out: Path,
@@ -82,17 +102,13 @@ def run_ablation(
     is left.
     """
     check_folder(out, dataset.folders)
-    tested = tuple(pair for pair in dataset.pairs if pair.split == "test")
-    if not tested:
-        raise DataError(
-            f"{dataset.source} has no test split: models are compared on images they never saw"
-        )
+    tested = _tested(dataset)
     results: list[Result] = []
     failed: dict[str, Exception] = {}
     for entry in TABLES[table]:
         listener, run = listeners(entry), out / entry.folder
         try:
-            config = resolve({"recipe": "paper", **settings, **entry.settings})
+            config = _config(entry, settings)
             train(config, dataset, run, resume=True, cache_parent=cache_parent, listener=listener)
             results.append(_score(entry, run, tested, config.device))
         except (TrainingError, SettingsError) as error:
@@ -107,6 +123,21 @@ def run_ablation(
     write_json(out / f"table_{table}.json", rows)
     write_text(out / f"table_{table}.csv", _csv(results))
     return results
+
+
+def _tested(dataset: Dataset) -> tuple[Pair, ...]:
+    """Return the pairs of the test split."""
+    tested = tuple(pair for pair in dataset.pairs if pair.split == "test")
+    if not tested:
+        raise DataError(
+            f"{dataset.source} has no test split: models are compared on images they never saw"
+        )
+    return tested
+
+
+def _config(entry: Entry, settings: Mapping[str, Any]) -> TrainConfig:
+    """Return the settings of a model of a table."""
+    return resolve({"recipe": "paper", **settings, **entry.settings})
 
 
 def _missing(failed: Mapping[str, Exception]) -> list[dict[str, str]]:

@@ -280,3 +280,17 @@ def test_a_folder_knows_what_made_its_images(tmp_path: Path, model: Path) -> Non
     Image.new("RGB", (64, 64)).save(patches / "0.jpg")
     with pytest.raises(DataError, match=r"0\.jpg and .*0\.png would both be written as 0\.png"):
         translate_folder(trained, patches, tmp_path / "new")
+
+
+def test_a_dry_run_says_what_would_be_done_and_refuses_what_the_run_refuses(
+    tmp_path: Path, model: Path, slide: Path
+) -> None:
+    out = tmp_path / "virtual.tif"
+    words = ["translate", str(model), str(slide), "--out", str(out), "--dry-run"]
+
+    planned = CliRunner().invoke(app, [*words, "--json"])
+
+    assert json.loads(planned.stdout)["done already"] is False
+    assert list(tmp_path.iterdir()) == []
+    out.write_bytes(b"of somebody else")
+    assert "is there already" in str(CliRunner().invoke(app, words).exception)
