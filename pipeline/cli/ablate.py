@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from training.run.plan import RunPlan
 
 EXAMPLES = (
-    "bci-pipeline ablate BCI_dataset --table 1 --out runs/table1",
-    "bci-pipeline ablate dataset --table 3 --epochs 10+10 --crop 512 --batch 8",
+    "bci-pipeline ablate BCI --table 1 --out runs/table1 --dry-run",
+    "bci-pipeline ablate dataset --table 3 --epochs 5+5 --crop 256 --batch 8",
 )
 NOTES = """
 The same command goes on where a killed one stopped. Exit codes: 0 done, 1 training diverged, 2 bad

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pipeline.dataset.external import PairScore
 
 EXAMPLES = (
-    "bci-pipeline dataset demo/cohort/dataset",
-    "bci-pipeline dataset BCI_dataset --scores bci_alignment.csv",
+    "bci-pipeline dataset dataset",
+    "bci-pipeline dataset BCI --scores BCI/patches.csv",
     "bci-pipeline dataset --he LLVIP/visible --ihc LLVIP/infrared",
 )
 NOTES = """

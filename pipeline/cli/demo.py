@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "bci-pipeline demo",
-    "bci-pipeline demo --out /data/demo --size 2048",
+    "bci-pipeline demo --out small-demo --size 2048",
 )
 NOTES = """
 Running it again goes on where it stopped, and does nothing that is done.

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from training.evaluation.scoring import Evaluation
 
 EXAMPLES = (
-    "bci-pipeline evaluate runs/pyramid datasets/BCI",
-    "bci-pipeline evaluate latest_net_G.pth datasets/BCI --protocol official --images 50",
-    "bci-pipeline evaluate datasets/BCI --generated results/images --lpips vgg16-397923af.pth",
-    "bci-pipeline evaluate runs/llvip --he visible/ --ihc infrared/",
+    "bci-pipeline evaluate runs/robust dataset",
+    "bci-pipeline evaluate latest_net_G.pth BCI --protocol official --images 50",
+    "bci-pipeline evaluate dataset --generated generated",
+    "bci-pipeline evaluate runs/llvip --he LLVIP/visible --ihc LLVIP/infrared --images 4",
 )
 NOTES = """
 Writes evaluation.html (read this), evaluation.json and evaluation.csv (one row per image).

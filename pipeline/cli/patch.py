@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from pipeline.stages.patch import PatchRequest
 
 EXAMPLES = (
-    "bci-pipeline patch registered/p012 --out dataset",
-    "bci-pipeline patch registered/* --out dataset --labels cases.csv --test 0.25",
-    "bci-pipeline patch registered/* --out small --size 512 --stride 256 --layout hf",
+    "bci-pipeline patch registered/p012 --out p012-patches --size 512",
+    "bci-pipeline patch registered/* --out dataset --size 512 --labels cases.csv --test 0.25",
+    "bci-pipeline patch registered/* --out small --size 256 --stride 128 --layout hf",
 )
 NOTES = """
 The labels are a CSV with the columns case (name of the run folder), patient, her2 and split; without

@@ -17,9 +17,9 @@ from pipeline.errors import UsageError
 from registration.children import environment, python
 
 EXAMPLES = (
-    "bci-pipeline pick slide_he.ndpi slide_ihc.ndpi",
-    "bci-pipeline pick he.svs ihc.svs --landmarks registered/p012/landmarks.csv",
-    "bci-pipeline register slide_he.ndpi slide_ihc.ndpi --landmarks slide_he_landmarks.csv",
+    "bci-pipeline pick he.ndpi ihc.ndpi",
+    "bci-pipeline pick he.ndpi ihc.ndpi --landmarks registered/he/landmarks.csv",
+    "bci-pipeline register he.ndpi ihc.ndpi --landmarks registered/he/landmarks.csv --overwrite",
 )
 
 

@@ -38,8 +38,8 @@ STAGES = {
 
 EXAMPLES = (
     "bci-pipeline register he.ndpi ihc.ndpi",
-    "bci-pipeline register he.ndpi ihc.ndpi --out registered/p012 --landmarks picked.csv",
-    "bci-pipeline register he.png ihc.png --mpp-he 0.46 --mpp-ihc 0.46 --no-image",
+    "bci-pipeline register p012_he.ndpi p012_ihc.ndpi --out registered/p012 --landmarks picked.csv",
+    "bci-pipeline register he.png ihc.png --mpp-he 0.46 --mpp-ihc 0.46 --out registered/p014",
 )
 NOTES = """
 Exit codes: 0 done (pass or review), 1 ran but failed its check, 2 bad input or usage, 130

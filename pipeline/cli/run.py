@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pipeline.cohort.state import Cohort
 
 EXAMPLES = (
-    "bci-pipeline run data_manifest.yaml",
     "bci-pipeline run cohort.yaml --dry-run",
+    "bci-pipeline run cohort.yaml",
     "bci-pipeline run cohort.yaml --only p012 --only p013",
     "bci-pipeline run cohort.yaml --stage dataset --stage train",
     "bci-pipeline run cohort.yaml --print-slurm array > submit.sh",

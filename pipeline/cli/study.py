@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from training.study.scores import Agreement
 
 CREATE_EXAMPLES = (
-    "bci-pipeline study create datasets/BCI --generated runs/pyramid --out study",
-    "bci-pipeline study create datasets/BCI --generated evaluation/generated --n 20",
+    "bci-pipeline study create dataset --generated runs/robust --n 4",
+    "bci-pipeline study create dataset --generated generated --n 4 --out second-study",
 )
 CREATE_NOTES = """
 Send readers the folder STUDY/readers, or study.html alone; keep STUDY/key.csv to yourself.

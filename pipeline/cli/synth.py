@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 MIRROR = "mirror"
 STAGE = "synth"
 EXAMPLES = (
-    "bci-pipeline synth slides --cases 4 --her2 0,1+,2+,3+",
-    "bci-pipeline synth hard --rotation 140 --damage tear,pen,mirror",
-    "bci-pipeline synth cores --pieces 4 --shape cores --arrangement permuted --control",
-    "bci-pipeline synth large --size 20480 --cases 1 --rotation 17",
+    "bci-pipeline synth slides --cases 2 --her2 0,3+",
+    "bci-pipeline synth hard --cases 1 --rotation 140 --damage tear,pen,mirror",
+    "bci-pipeline synth cores --cases 1 --pieces 4 --shape cores --arrangement permuted --control",
+    "bci-pipeline synth wide --cases 1 --size 4096x2048",
 )
 
 

@@ -36,13 +36,15 @@ NAMED = (
 """Settings with an option of their own; all others are given with --set."""
 
 EXAMPLES = (
+    "bci-pipeline train dataset --out runs/robust --dry-run",
     "bci-pipeline train dataset --out runs/robust",
-    "bci-pipeline train BCI_dataset --out runs/paper --recipe paper",
-    "bci-pipeline train --he LLVIP/visible --ihc LLVIP/infrared --out runs/llvip --crop 512 --batch 8",
     "bci-pipeline train dataset --out runs/robust --resume",
-    "torchrun --no-python --nproc-per-node 4 bci-pipeline train dataset --out runs/four-gpus",
+    "bci-pipeline train BCI --out runs/paper --recipe paper",
+    "bci-pipeline train --he LLVIP/visible --ihc LLVIP/infrared --out runs/llvip --crop 256 --batch 8",
 )
 NOTES = """
+On four GPUs: torchrun --no-python --nproc-per-node 4 bci-pipeline train dataset --out runs/four
+
 Every setting of config.json can be given with --set NAME=VALUE, in a file with --config, or as an
 environment variable BCI_TRAIN_NAME; the command line goes before the environment, the environment
 before the file, the file before the recipe.

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pipeline.stages.translate import Translated
 
 EXAMPLES = (
-    "bci-pipeline translate runs/robust slide_he.ndpi --out virtual_ihc.tif",
-    "bci-pipeline translate latest_net_G.pth slide_he.svs --model-mpp 0.46 --device cuda",
+    "bci-pipeline translate runs/robust he.ndpi --out virtual_ihc.tif",
+    "bci-pipeline translate latest_net_G.pth he.ndpi --model-mpp 0.46 --out second.tif",
     "bci-pipeline translate runs/robust dataset/HE/test --out generated",
 )
 NOTES = """
