@@ -189,7 +189,7 @@ def test_durations(seconds: float, text: str) -> None:
 def test_a_dry_run_of_the_ablation_counts_the_steps_of_every_model(data: Path) -> None:
     for domain in ("HE", "IHC"):
         shutil.copytree(data / domain / "train", data / domain / "test")
-    words = ["ablate", data, "--out", data / "runs", "--epochs", "2+2", "--crop", "32"]
+    words = ["ablate", data, "--out", data.parent / "runs", "--epochs", "2+2", "--crop", "32"]
     words += ["--set", "ngf=2", "--set", "device=cpu", "--dry-run"]
 
     planned = json.loads(run(*words, "--json").stdout)
@@ -199,4 +199,4 @@ def test_a_dry_run_of_the_ablation_counts_the_steps_of_every_model(data: Path) -
     assert all(plan["steps"] == 8 and plan["seconds"] >= 0 for plan in planned.values())
     assert lines[-1].startswith("all ")
     assert f"{8 * len(planned)} steps, about" in lines[-1]
-    assert not (data / "runs").exists()
+    assert not (data.parent / "runs").exists()
