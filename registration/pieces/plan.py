@@ -327,11 +327,8 @@ class _Scene:
             for parts, own in zip((self.fixed_parts, self.moving_parts), taken, strict=True)
         ]
         levels = other_levels(planned, matching)
-        spare = [
-            [part for part in parts if (side, part.numbers[0]) not in levels]
-            for side, parts in enumerate(lone)
-        ]
-        both = bool(spare[0]) and bool(spare[1])
+        # Another level excuses nobody: what lies in a lone piece's place may be its wrong partner.
+        both = bool(lone[0]) and bool(lone[1])
         names = ("IHC", "H&E") if self.pair.moving == "he" else ("H&E", "IHC")
         found = []
         for side, parts in enumerate(lone):
