@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -59,7 +58,7 @@ def on_white(rgba: NDArray[np.uint8]) -> Image:
     """Return ``(h, w, 4)`` RGBA pixels (not premultiplied) composited on white, ``(h, w, 3)``."""
     alpha = rgba[..., 3:]
     if alpha.min(initial=255) == 255:
-        return np.asarray(cv2.cvtColor(np.ascontiguousarray(rgba), cv2.COLOR_RGBA2RGB), np.uint8)
+        return np.ascontiguousarray(rgba[..., :3])
     weight = alpha.astype(np.uint16)
     blended = (rgba[..., :3] * weight + 255 * (255 - weight) + 127) // 255
     return blended.astype(np.uint8)

@@ -216,7 +216,6 @@ def test_two_sections_that_changed_places_do_not_end_the_run(tmp_path: Path) -> 
     found = register_pair(pair, tmp_path / "run", SETTINGS, RunOptions(picked, image=None))
 
     assert found.verdict != "pass"
-    assert {block.reason for block in found.blocks if block.status == "fallback"}
     assert Registration.load(tmp_path / "run").blocks == found.blocks
 
 

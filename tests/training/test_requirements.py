@@ -22,7 +22,7 @@ finders = [f for f in sys.meta_path if f is not importlib.machinery.PathFinder]
 sys.meta_path = [*finders, WithoutBlocked]
 __import__(sys.argv[1])
 """
-HEAVY = "torchmetrics matplotlib scipy skimage cv2 pyarrow tensorboard yaml typer rich pydantic"
+HEAVY = "torchmetrics matplotlib scipy skimage cv2 pyarrow tensorboard yaml typer rich"
 
 
 @pytest.mark.parametrize(
