@@ -17,18 +17,18 @@ from registration.synth import SynthCase
 npe2 = pytest.importorskip("npe2", reason="napari is not installed")
 
 NEITHER_QT_NOR_NAPARI = (
-    "assessment",
+    "picker.assessment",
     "convert",
     "jobs",
-    "journal",
+    "picker.journal",
     "levels",
-    "model",
+    "picker.model",
     "overlay",
-    "picks",
-    "proposing",
+    "picker.picks",
+    "picker.proposals",
     "reader",
     "review_layers",
-    "reviewing",
+    "review.model",
     "sample",
     "views",
 )
