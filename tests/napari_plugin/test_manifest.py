@@ -27,7 +27,7 @@ NEITHER_QT_NOR_NAPARI = (
     "picker.picks",
     "picker.proposals",
     "reader",
-    "review_layers",
+    "review.layers",
     "review.model",
     "sample",
     "views",
