@@ -144,10 +144,12 @@ def test_without_a_pair_the_scores_are_kept_and_the_end_is_1(
 
 
 def test_a_dry_run_refuses_what_the_run_refuses(runs: tuple[Path, Path], tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").write_text("years of work")
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "thesis.txt").write_text("years of work")
 
     for words in ((), ("--dry-run",)):
-        assert "something else" in str(patch(runs[0], "--out", tmp_path, *words).exception)
+        assert "something else" in str(patch(runs[0], "--out", taken, *words).exception)
         missing = patch(tmp_path / "none", "--out", tmp_path / "d", *words).exception
         assert "there is no folder" in str(missing)
 
