@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow check lint types contract clean
+.PHONY: demo test test-slow test-long check lint types contract clean
 
 demo: $(VENV)/.base
 	$(BIN)/bci-pipeline demo
@@ -14,7 +14,10 @@ test: $(VENV)/.dev
 	.ci/with-display $(BIN)/python -m pytest
 
 test-slow: $(VENV)/.dev
-	.ci/with-display $(BIN)/python -m pytest -m "slow and not gpu"
+	.ci/with-display $(BIN)/python -m pytest -m "slow and not long and not gpu"
+
+test-long: $(VENV)/.dev
+	.ci/with-display $(BIN)/python -m pytest -m long
 
 check: lint types contract
 

@@ -14,7 +14,7 @@ from registration.children import environment
 from registration.synth.case import write_case
 from registration.synth.settings import SynthSettings
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 NAMES = ("pipeline", "training", "registration", "napari_plugin", "distributed", "random", "queue")
 SCRIPT = Path(sys.executable).with_name("bci-pipeline")

@@ -133,6 +133,7 @@ def test_the_story_has_all_commands() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_every_example_runs(folder: Path) -> None:
     for command in STORY:
