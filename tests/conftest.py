@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from benchmarks.browser import Browser
 
+ENDED = pytest.StashKey[int]()
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -95,3 +98,22 @@ def _write_scn(
 def write_scn() -> Callable[..., Path]:
     """Writer of Leica SCN files whose image is larger than what was scanned of the glass."""
     return _write_scn
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Remember how the session ended, for :func:`pytest_unconfigure`."""
+    session.config.stash[ENDED] = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End without taking the interpreter apart, once everything is said and cleaned up.
+
+    A process that has loaded Qt, torch, elastix and dask together now and then crashes while Python
+    3.11 destroys its modules (a C extension asks for an object of a type that is gone), which would
+    turn a session of passed tests into a failed one.
+    """
+    if ENDED in config.stash:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(config.stash[ENDED])
