@@ -30,6 +30,9 @@ class Commands(LazyGroup):
         ),
         "patch": Entry("pipeline.cli.patch", DATASET, "Cut registered slides into image pairs."),
         "dataset": Entry("pipeline.cli.dataset", DATASET, "Check a dataset, whoever made it."),
+        "manifest": Entry(
+            "pipeline.cli.manifest", COHORT, "From a folder of slides to a manifest."
+        ),
         "run": Entry("pipeline.cli.run", COHORT, "From a manifest of slides to a dataset."),
         "status": Entry("pipeline.cli.status", COHORT, "How far each case has come."),
         "train": Entry("pipeline.cli.train", STAIN, "Train a generator of IHC from H&E."),

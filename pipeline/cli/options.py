@@ -25,6 +25,12 @@ Scheduler = Annotated[
     str | None,
     typer.Option(metavar="<text>", help="Address or scheduler file of an existing dask cluster."),
 ]
+ManifestFile = Annotated[
+    Path, typer.Argument(metavar="MANIFEST", help="Cohort in YAML, or a table of cases.")
+]
+ManifestConfig = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Settings (YAML) where MANIFEST is a table.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 

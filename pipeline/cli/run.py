@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from pipeline.cli.help import add_command
-from pipeline.cli.options import AsJson, DryRun, Scheduler, WorkerCount
+from pipeline.cli.options import (
+    AsJson,
+    DryRun,
+    ManifestConfig,
+    ManifestFile,
+    Scheduler,
+    WorkerCount,
+)
 from pipeline.cli.progress import progress_on_stderr
 from registration.files.plain_json import json_text
 
@@ -24,6 +30,7 @@ EXAMPLES = (
     "bci-pipeline run cohort.yaml --only p012 --only p013",
     "bci-pipeline run cohort.yaml --stage dataset --stage train",
     "bci-pipeline run cohort.yaml --print-slurm array > submit.sh",
+    "bci-pipeline run slides.csv --config settings.yaml --dry-run",
 )
 NOTES = """
 Started again it goes on; changed settings redo exactly what depends on them. One bad slide never
@@ -49,7 +56,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def run(
-    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Cohort in YAML.")],
+    manifest: ManifestFile,
     only: Annotated[
         list[str] | None, typer.Option(metavar="CASE", help="Only this case; may be repeated.")
     ] = None,
@@ -61,6 +68,7 @@ def run(
     ] = None,
     workers: WorkerCount = None,
     scheduler: Scheduler = None,
+    config: ManifestConfig = None,
     dry_run: DryRun = False,
     print_slurm: Annotated[
         Literal["array", "dask"] | None,
@@ -74,7 +82,7 @@ def run(
     from pipeline.cohort.run import RunRequest, run_cohort, run_single
     from pipeline.cohort.state import STAGES, Cohort
 
-    cohort = Cohort.load(manifest)
+    cohort = Cohort.load(manifest, config)
     stages = tuple(name for name in STAGES if name in (stage or ()))
     request = RunRequest(cohort, tuple(only or ()), stages, workers, scheduler)
     cohort.select(request.only)
@@ -100,10 +108,14 @@ def run(
 
 
 def _slurm(cohort: Cohort, request: RunRequest, way: Literal["array", "dask"]) -> str:
+    from dataclasses import replace
+
     from pipeline.cohort.slurm import SlurmPlan, slurm_script
 
     names = tuple(case.id for case in cohort.select(request.only))
-    return slurm_script(SlurmPlan(cohort.path.resolve(), cohort.manifest.out, names), way)
+    config = None if cohort.config is None else cohort.config.resolve()
+    there = replace(cohort, path=cohort.path.resolve(), config=config)
+    return slurm_script(SlurmPlan(tuple(there.named), cohort.manifest.out, names), way)
 
 
 def _print_plan(request: RunRequest, as_json: bool) -> None:

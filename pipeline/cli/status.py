@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from pipeline.cli.help import add_command
+from pipeline.cli.options import ManifestConfig, ManifestFile
 from registration.files.plain_json import json_text
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ def add_to(app: typer.Typer) -> None:
 
 
 def status(
-    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Cohort in YAML.")],
+    manifest: ManifestFile,
+    config: ManifestConfig = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the states as JSON.")] = False,
 ) -> None:
     """Show a table of the cases and stages of a cohort.
@@ -43,7 +44,7 @@ def status(
     """
     from pipeline.cohort.state import Cohort
 
-    cohort = Cohort.load(manifest)
+    cohort = Cohort.load(manifest, config)
     cases = {case.id: _states(cohort, case) for case in cohort.manifest.cases}
     results = {case.id: cohort.result(case) for case in cohort.manifest.cases}
     whole = {"dataset": cohort.dataset_state(), "train": cohort.training_state()}

@@ -177,7 +177,7 @@ def _run_cases(
     with _shared(request, bool(todo)) as scheduler:
         for number, case in enumerate(todo, start=1):
             say(f"case {case.id} ({number} of {len(todo)}): {', then '.join(stages)}")
-            words = ["run", str(cohort.path), "--only", case.id]
+            words = ["run", *cohort.named, "--only", case.id]
             words += [word for stage in stages for word in ("--stage", stage)]
             words += ["--scheduler", scheduler] if scheduler else []
             words += ["--workers", str(request.count)] if request.count else []

@@ -29,7 +29,8 @@ PROGRAM = Path(sys.executable).with_name("bci-pipeline")
 class SlurmPlan:
     """What a script needs to know."""
 
-    manifest: Path
+    manifest: tuple[str, ...]
+    """What names it on the command line."""
     out: Path
     cases: tuple[str, ...]
     program: Path = PROGRAM
@@ -46,7 +47,7 @@ def slurm_script(plan: SlurmPlan, way: SlurmWay) -> str:
     )
     environment.filters["quoted"] = lambda value: shlex.quote(str(value))
     return environment.get_template(f"{way}.sh.j2").render(
-        run=shlex.join([str(plan.program), "run", str(plan.manifest)]),
+        run=shlex.join([str(plan.program), "run", *plan.manifest]),
         python=shlex.quote(str(plan.program.with_name("python"))),
         cases=plan.cases,
         logs=plan.out / "slurm",

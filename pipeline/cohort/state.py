@@ -74,11 +74,18 @@ class Cohort:
 
     path: Path
     manifest: Manifest
+    config: Path | None = None
+    """Settings of a manifest that is a table of cases."""
 
     @classmethod
-    def load(cls, path: Path) -> Cohort:
+    def load(cls, path: Path, config: Path | None = None) -> Cohort:
         """Read the manifest. Raises :class:`pipeline.errors.ManifestError` with all mistakes."""
-        return cls(path, load_manifest(path))
+        return cls(path, load_manifest(path, config), config)
+
+    @property
+    def named(self) -> list[str]:
+        """What names the manifest on the command line."""
+        return [str(self.path), *(["--config", str(self.config)] if self.config else [])]
 
     @property
     def dataset(self) -> Path:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from pipeline.errors import ManifestError
+from pipeline.manifest.case_table import is_table, located_cases
 from pipeline.manifest.checks import check_manifest
 from pipeline.manifest.yaml_positions import Located, read_located
 from pipeline.patches.settings import PatchSettings
@@ -107,12 +108,18 @@ class Manifest(Settings):
         return {case.id: case for case in self.cases}[name]
 
 
-def load_manifest(path: Path) -> Manifest:
+def load_manifest(path: Path, config: Path | None = None) -> Manifest:
     """Read and check a manifest; paths come back absolute.
 
-    Raises :class:`ManifestError` listing every mistake with its place, before any work is done.
+    ``path`` may be a table of cases, whose settings then come from ``config``. Raises
+    :class:`ManifestError` listing every mistake with its place, before any work is done.
     """
-    located = read_located(path)
+    if is_table(path):
+        located = located_cases(path, config)
+    elif config is not None:
+        raise ManifestError(f"{path} holds settings itself; --config goes with a table of cases")
+    else:
+        located = read_located(path)
     if not isinstance(located.value, dict):
         raise ManifestError(f"{path}:1:1: expected `cases:` and the settings of the stages")
     problems = check_manifest(located.value, path.parent)
@@ -144,10 +151,12 @@ def _refused(located: Located, problems: list[tuple[Place, str]]) -> ManifestErr
     lines = []
     for where, message in [*located.problems, *problems]:
         place = located.place(where, of_key=message.startswith(ABOUT_KEYS))
-        lines.append((place.line, place.column, f"{_name(where, located.value)}: {message}"))
+        path = place.path or located.path
+        text = f"{_name(where, located.value)}: {message}"
+        lines.append((str(path), place.line, place.column, text))
     unique = sorted(set(lines))
     return ManifestError(
-        "\n".join(f"{located.path}:{line}:{column}: {text}" for line, column, text in unique)
+        "\n".join(f"{path}:{line}:{column}: {text}" for path, line, column, text in unique)
     )
 
 

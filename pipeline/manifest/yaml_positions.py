@@ -24,6 +24,8 @@ class Position:
 
     line: int
     column: int
+    path: Path | None = None
+    """The file, where it is not the one that was asked for."""
 
 
 @dataclass

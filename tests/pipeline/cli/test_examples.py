@@ -21,7 +21,7 @@ from registration.synth import CohortPlan, SynthSettings, write_cohort
 SIDE = 2560
 STORY = (
     *("doctor", "demo", "synth", "register", "pick", "review", "warp-points", "patch", "dataset"),
-    *("run", "status", "train", "export", "translate", "evaluate", "study", "ablate"),
+    *("manifest", "run", "status", "train", "export", "translate", "evaluate", "study", "ablate"),
 )
 """Commands in an order in which each finds what it needs."""
 
@@ -44,6 +44,7 @@ cases:
 register: {image: none, blocks: 2x2}
 patch: {size: 256}
 """
+SETTINGS = "register: {image: none, blocks: 2x2}\npatch: {size: 256}\n"
 
 
 def examples(command: str) -> list[str]:
@@ -79,6 +80,11 @@ def folder(tmp_path: Path) -> Path:
     with (tmp_path / "cases.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
     (tmp_path / "cohort.yaml").write_text(MANIFEST)
+    (tmp_path / "settings.yaml").write_text(SETTINGS)
+    (tmp_path / "slides.csv").write_text("case,patient,he,ihc\np012,7,p012_he.ndpi,p012_ihc.ndpi\n")
+    for name in ("p012_he", "p012_ihc"):
+        (tmp_path / "slides").mkdir(exist_ok=True)
+        shutil.copyfile(tmp_path / f"{name}.ndpi", tmp_path / "slides" / f"{name}.ndpi")
     return tmp_path
 
 

@@ -66,7 +66,9 @@ def spool(tmp_path: Path) -> Path:
 
 def run(spool: Path, way: SlurmWay, *cases: str) -> list[dict[str, object]]:
     """Run a script; return how our program was called by its jobs."""
-    plan = SlurmPlan(spool / "my cohort.yaml", spool / "out", cases, spool / "bin" / "bci-pipeline")
+    plan = SlurmPlan(
+        (str(spool / "my cohort.yaml"),), spool / "out", cases, spool / "bin" / "bci-pipeline"
+    )
     environment = {
         **os.environ,
         "SPOOL": str(spool),
