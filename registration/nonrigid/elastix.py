@@ -136,6 +136,10 @@ def _itk() -> SimpleNamespace:
         # The wrappers warn about their own types while they load; turned into errors by a caller's
         # filter, that crashes the interpreter.
         warnings.simplefilter("ignore")
+        from itk.support import helpers
+
+        # The wrappers load these, where they are installed, to take their arrays; ours are NumPy's.
+        helpers._HAVE_TORCH = helpers._HAVE_XARRAY = False
         from itk import (
             ITKCommonBasePython,
             elxParameterObjectPython,

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -133,3 +135,12 @@ def test_spline_agrees_with_scipy() -> None:
         np.testing.assert_allclose(found[index], expected, atol=1e-12)
     grid = spline.on_grid(points[:, 0], points[:, 1])
     np.testing.assert_allclose(np.diagonal(grid).T, found, atol=1e-12)
+
+
+def test_a_worker_loads_no_library_of_others() -> None:
+    code = "import sys; from registration.nonrigid.elastix import warm_up; warm_up(); "
+    code += "print('torch' in sys.modules, 'xarray' in sys.modules)"
+
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert ended.stdout.split() == ["False", "False"]
