@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from registration.bspline import BSpline
+from registration.errors import SettingsError
 from registration.execution import InProcess, Progress, Workers, no_progress
 from registration.files.storage import settings_hash, write_json, write_npz
 from registration.landmarks.landmarks import Landmarks
@@ -70,7 +71,7 @@ from registration.result import (
 )
 from registration.slides.formats import SUFFIXES, ImageFormat
 from registration.stains import pair_doubt
-from registration.start.choose import InitialAlignment, choose_alignment
+from registration.start.choose import InitialAlignment
 from registration.tissue import TissueMap
 from registration.transforms import Chain, DisplacementField, Projective, SplicedField
 
@@ -199,11 +200,16 @@ def _register(job: _Job) -> Registration:
 
 
 def _start(job: _Job, tissue: TissueMap) -> InitialAlignment | PiecePlan:
-    """Return the start of the slide; the paper's recipe knows no pieces."""
-    if job.settings.recipe == "paper":
-        return choose_alignment(job.pair, job.options.landmarks, job.folder)
+    """Return the start of the slide, or of its pieces, which the paper's recipe cannot serve."""
     options = job.options
-    return choose_starts(job.pair, options.landmarks, job.folder, tissue, options.drawn)
+    start = choose_starts(job.pair, options.landmarks, job.folder, tissue, options.drawn)
+    if job.settings.recipe == "paper" and isinstance(start, PiecePlan):
+        raise SettingsError(
+            f"{job.pair.fixed_slide.path} shows pieces that no single alignment serves, "
+            f"{len(start.planned)} of them matched; the paper's recipe has one alignment for the "
+            "whole slide: leave out --recipe paper"
+        )
+    return start
 
 
 def _whole(job: _Job, start: InitialAlignment, tissue: TissueMap) -> Registration:

@@ -13,17 +13,17 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from registration.errors import LandmarkError, StartError
 from registration.geometry import Box, mesh
-from registration.landmarks.landmarks import MINIMUM_PAIRS, Landmarks, Moving
+from registration.landmarks.landmarks import Landmarks, Moving
 from registration.pair import Pair
 from registration.pieces.drawn import DrawnPair, DrawnPieces
 from registration.pieces.find import Pieces, find_pieces
 from registration.pieces.frames import between_parts, corner, landed, on_slides
 from registration.pieces.match import Match, Matching, match_pieces
 from registration.pieces.part import PiecePart, SlidePart, aligned, piece_part
+from registration.pieces.picked import Numbers, PickedPieces, picked_pieces
 from registration.pieces.planned import LonePiece, PiecePlan, PlannedPiece, note_on, other_levels
 from registration.result import StartRecord
 from registration.start.check import FEWEST_POINTS, LARGEST_OFFSET, check
@@ -78,16 +78,16 @@ def _picked(scene: _Scene, landmarks: Landmarks, folder: Path) -> InitialAlignme
     Pieces with four pairs or more start from these, the others are matched.
     """
     pair = scene.pair
-    groups = scene.picked_pieces(landmarks)
+    groups = picked_pieces(landmarks, scene.fixed, scene.moving, pair.moving)
     if landmarks.pieces is None or not groups:
         whole, refused = _whole(pair, landmarks, folder)
         if whole is not None and (not groups or scene.serves(whole.transform)):
             return whole
         if refused is not None and not groups:
             raise refused
-    taken = [{pieces[side] for pieces in groups} for side in (0, 1)]
+    taken = [{number for pieces in groups for number in pieces[side]} for side in (0, 1)]
     free = [
-        [part for part in parts if part.numbers[0] - 1 not in own]
+        [part for part in parts if part.numbers[0] not in own]
         for parts, own in zip((scene.fixed_parts, scene.moving_parts), taken, strict=True)
     ]
     rest = match_pieces(*free)
@@ -109,10 +109,6 @@ def _whole(
         return choose_alignment(pair, landmarks, folder), None
     except (StartError, LandmarkError) as error:
         return None, error
-
-
-PickedPieces = dict[tuple[int, int], Landmarks]
-"""Landmarks by the places of their fixed and moving piece in the lists of parts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,19 +194,6 @@ class _Scene:
         groups = [self._group(match) for match in matches]
         return all(self._apart(groups[0], group) <= LARGEST_OFFSET for group in groups[1:])
 
-    def picked_pieces(self, landmarks: Landmarks) -> PickedPieces:
-        """Return the landmarks of each pair of pieces that has enough of them."""
-        fixed, moving = landmarks.active().oriented(self.pair.moving)
-        found: PickedPieces = {}
-        for own in _grouped(landmarks.active(), self.fixed.owner(fixed), self.moving.owner(moving)):
-            pieces = (
-                _commonest(self.fixed.owner(fixed[own])),
-                _commonest(self.moving.owner(moving[own])),
-            )
-            if len(own) >= MINIMUM_PAIRS:
-                found[pieces[0] - 1, pieces[1] - 1] = landmarks.active().take(own)
-        return found
-
     @staticmethod
     def renumbered(match: Match, fixed: Sequence[PiecePart], moving: Sequence[PiecePart]) -> Match:
         """Return a match of some of the pieces by the places of these among all."""
@@ -226,20 +209,24 @@ class _Scene:
         planned = tuple(replace(piece, number=k) for k, piece in enumerate(starts, 1))
         return PiecePlan(self.fixed, self.moving, planned, self._lone(planned, matching))
 
-    def _from_picks(self, i: int, j: int, landmarks: Landmarks) -> PlannedPiece:
+    def _from_picks(self, on_fixed: Numbers, on_moving: Numbers, own: Landmarks) -> PlannedPiece:
         """Return a piece that starts from picked landmarks."""
-        fixed, moving = self.fixed_parts[i], self.moving_parts[j]
+        fixed = piece_part(self.pair.fixed_slide, self.fixed, on_fixed)
+        moving = piece_part(self.pair.moving_slide, self.moving, on_moving)
         he, ihc = (moving, fixed) if self.pair.moving == "he" else (fixed, moving)
         own = replace(
-            landmarks,
-            he=landmarks.he - corner(he.slide.box),
-            ihc=landmarks.ihc - corner(ihc.slide.box),
+            own, he=own.he - corner(he.slide.box), ihc=own.ihc - corner(ihc.slide.box), pieces=None
         )
         parts = Pair(he.slide, ihc.slide, self.pair.moving)
         try:
             return PlannedPiece(0, fixed, moving, choose_alignment(parts, own, Path()))
         except LandmarkError as error:
-            raise LandmarkError(f"piece {i + 1} of the fixed slide: {error}") from error
+            x, y = fixed.slide.box.x, fixed.slide.box.y
+            stain = "IHC" if self.pair.moving == "he" else "H&E"
+            raise LandmarkError(
+                f"landmarks {', '.join(own.names)} of the piece at ({x}, {y}) px of the {stain} "
+                f"slide: {error}"
+            ) from error
 
     def _joined(self, matches: Sequence[Match]) -> list[_Group]:
         """Join matches whose alignments are the same, in the order of their fixed pieces."""
@@ -357,18 +344,3 @@ def _alignment(start: ProposedAlignment, moving: Moving) -> InitialAlignment:
     he, ihc = (there, fixed) if moving == "he" else (fixed, there)
     record = StartRecord("automatic", True, start.mirrored, start.reasons, start.evidence)
     return InitialAlignment(start.transform, Landmarks.of(he, ihc), record)
-
-
-def _grouped(
-    landmarks: Landmarks, fixed: NDArray[np.int64], moving: NDArray[np.int64]
-) -> list[NDArray[np.intp]]:
-    """Return the places of landmarks that belong together, by their column or by their pieces."""
-    if landmarks.pieces is not None:
-        names = np.array(landmarks.pieces)
-        return [np.flatnonzero(names == name) for name in dict.fromkeys(landmarks.pieces) if name]
-    both = np.stack([fixed, moving], axis=1)
-    return [np.flatnonzero((both == pieces).all(axis=1)) for pieces in np.unique(both, axis=0)]
-
-
-def _commonest(numbers: NDArray[np.int64]) -> int:
-    return int(np.bincount(numbers).argmax())
