@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -15,6 +16,9 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+SAY_EVERY_S = 60.0
+WORTH_SAYING_S = 10.0
 
 Report = Callable[[str, int, int], None]
 
@@ -46,14 +50,29 @@ def progress_on_stderr(names: dict[str, str] | None = None) -> Iterator[Report]:
 
 
 def _plain_lines(console: Console, names: dict[str, str]) -> Report:
-    """Report each stage at about every tenth of the way, one line each."""
-    said: dict[str, int] = {}
+    """Report each stage at about every tenth of the way and every minute, one line each."""
+    said: dict[str, tuple[int, float]] = {}
+    begun: dict[str, tuple[int, float]] = {}
 
     def report(stage: str, done: int, total: int) -> None:
-        tenth = 10 * done // max(total, 1)
-        if said.get(stage) == tenth:
+        tenth, now = 10 * done // max(total, 1), time.monotonic()
+        first, since = begun.setdefault(stage, (done, now))
+        if stage in said and said[stage][0] == tenth and now - said[stage][1] < SAY_EVERY_S:
             return
-        said[stage] = tenth
-        console.print(f"{names.get(stage, stage)}: {done}/{total}", highlight=False, soft_wrap=True)
+        said[stage] = tenth, now
+        left = ""
+        if first < done < total and now - since > WORTH_SAYING_S:
+            left = f", {duration((now - since) / (done - first) * (total - done))} left"
+        name = names.get(stage, stage)
+        console.print(f"{name}: {done}/{total}{left}", highlight=False, soft_wrap=True)
 
     return report
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in the two largest units that matter."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"

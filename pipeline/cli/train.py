@@ -125,7 +125,7 @@ def export(
 
 def outlook(plan: RunPlan) -> str:
     """Return device, steps, about how long they take, and what would take less."""
-    from pipeline.cli.train_progress import duration
+    from pipeline.cli.progress import duration
     from training.run.plan import shorter
 
     text = f"on {plan.device}: {plan.steps:,} steps, about {duration(plan.seconds)}"

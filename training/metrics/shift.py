@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import conv2d, pad
 
 from training.metrics.published import (
     SSIM_WINDOW,
     check_images,
     decibels,
-    ssim,
+    mean_of_strips,
     ssim_from_sums,
     window_sum,
 )
@@ -66,19 +66,13 @@ def _score_one(real: Tensor, fake: Tensor, reach: int) -> tuple[Tensor, Tensor, 
     errors = _mean_squared_errors(middle, fake, reach)
     side = 2 * reach + 1
     best, unmoved = int(errors.argmin()), reach * side + reach
-    together = side if middle.is_cuda else 1
-    screened = _screened_ssim(middle, fake, reach, together).flatten()
+    sums = _Sums(middle, fake)
+    screened = sums.screened(side).flatten()
     finalists = {best, unmoved, *screened.topk(min(_FINALISTS, len(screened))).indices.tolist()}
-    moved = torch.stack([_moved(fake, middle, *divmod(k, side)) for k in sorted(finalists)])
-    similarity = ssim(middle.expand_as(moved), moved).max()
+    similarity = torch.stack([sums.ssim(*divmod(k, side)) for k in sorted(finalists)]).max()
     row, column = divmod(best, side)
     shift = torch.tensor([column - reach, row - reach], device=real.device)
     return decibels(errors.flatten()[best]), similarity, shift
-
-
-def _moved(fake: Tensor, middle: Tensor, row: int, column: int) -> Tensor:
-    """Return the part of ``fake`` that lies over the middle at an offset."""
-    return fake[:, row : row + middle.shape[1], column : column + middle.shape[2]]
 
 
 def _mean_squared_errors(middle: Tensor, fake: Tensor, reach: int) -> Tensor:
@@ -99,42 +93,60 @@ def _mean_squared_errors(middle: Tensor, fake: Tensor, reach: int) -> Tensor:
     return errors / middle.numel()
 
 
-def _screened_ssim(middle: Tensor, fake: Tensor, reach: int, together: int) -> Tensor:
-    """Return the mean SSIM over a sample of windows at every offset, ``(2 reach + 1, ...)``.
+class _Sums:
+    """Sums over all windows of both images, from which SSIM at any offset follows.
 
-    ``together`` offsets of a row are scored at once: a GPU waits for launches, a CPU for its caches.
+    Only the sum of products has to be taken anew at every offset.
     """
-    side = 2 * reach + 1
-    x, y = middle.int(), fake.int()
-    stride = max(1, math.isqrt(x.numel() // _SCREENED_WINDOWS))
-    sum_x, squares_x = (window_sum(v)[:, ::stride, ::stride] for v in (x, x * x))
-    sum_y, squares_y = window_sum(y), window_sum(y * y)
-    windows = _windows(x, stride).contiguous()
-    height, width = x.shape[1:]
-    rows = []
-    for row in range(side):
-        down = slice(row, row + height - SSIM_WINDOW + 1, stride)
-        for start in range(0, side, together):
-            columns = slice(start, start + width - 1 + min(together, side - start))
-            within = slice(start, columns.stop - SSIM_WINDOW + 1)
-            moved = _along(y[:, row : row + height, columns], width)
-            rows.append(
-                ssim_from_sums(
-                    sum_x,
-                    _along(sum_y[:, down, within], width - SSIM_WINDOW + 1)[..., ::stride],
-                    squares_x
-                    + _along(squares_y[:, down, within], width - SSIM_WINDOW + 1)[..., ::stride],
-                    (windows * _windows(moved, stride)).sum(dim=(-2, -1), dtype=torch.int32),
-                ).mean(dim=(1, 2, 3))
+
+    def __init__(self, middle: Tensor, fake: Tensor) -> None:
+        self.x, self.y = middle.int(), fake.int()
+        self.sum_x, self.squares_x = window_sum(self.x), window_sum(self.x * self.x)
+        self.sum_y, self.squares_y = window_sum(self.y), window_sum(self.y * self.y)
+
+    def ssim(self, row: int, column: int) -> Tensor:
+        """Return the SSIM, float64, of the part of the generated image that begins at an offset."""
+        width = self.x.shape[2]
+
+        def strip(start: int, stop: int) -> Tensor:
+            rows = slice(start, stop + SSIM_WINDOW - 1)
+            moved = self.y[:, row + rows.start : row + rows.stop, column : column + width]
+            here = (
+                slice(None),
+                slice(row + start, row + stop),
+                slice(column, column + width - SSIM_WINDOW + 1),
             )
-    return torch.cat(rows).reshape(side, side)
+            return ssim_from_sums(
+                self.sum_x[:, start:stop],
+                self.sum_y[here],
+                self.squares_x[:, start:stop] + self.squares_y[here],
+                window_sum(self.x[:, rows] * moved),
+            )
+
+        return mean_of_strips(self.sum_x.shape[1], strip, self.x.device)
+
+    def screened(self, side: int) -> Tensor:
+        """Return the mean SSIM over a sample of windows at ``(side, side)`` offsets, float32.
+
+        The products of a window with its surroundings at all offsets are one convolution, in whole
+        numbers below 2^24, which float32 holds exactly.
+        """
+        stride = max(1, math.isqrt(self.x.numel() // _SCREENED_WINDOWS))
+        reach = SSIM_WINDOW + side - 1
+        windows = _sampled(self.x, SSIM_WINDOW, stride).float()
+        around = _sampled(self.y, reach, stride).float()
+        products = conv2d(around[None, :, 0], windows, groups=len(windows))[0].int()
+        sum_x, squares_x = (
+            values[:, ::stride, ::stride].reshape(-1, 1, 1)
+            for values in (self.sum_x, self.squares_x)
+        )
+        sum_y, squares_y = (
+            _sampled(values, side, stride)[:, 0] for values in (self.sum_y, self.squares_y)
+        )
+        return ssim_from_sums(sum_x, sum_y, squares_x + squares_y, products).mean(dim=0)
 
 
-def _along(image: Tensor, width: int) -> Tensor:
-    """Return the parts of ``(3, rows, columns)`` that are ``width`` wide, ``(parts, 3, rows, width)``."""
-    return image.unfold(2, width, 1).permute(2, 0, 1, 3)
-
-
-def _windows(image: Tensor, stride: int) -> Tensor:
-    """Return a 7 x 7 window at every ``stride`` pixels, ``(..., rows, columns, 7, 7)``."""
-    return image.unfold(-2, SSIM_WINDOW, stride).unfold(-2, SSIM_WINDOW, stride)
+def _sampled(image: Tensor, side: int, stride: int) -> Tensor:
+    """Return squares of ``side`` at every ``stride`` pixels of ``(3, H, W)``, ``(N, 1, side, side)``."""
+    squares = image.unfold(1, side, stride).unfold(2, side, stride)
+    return squares.reshape(-1, 1, side, side)

@@ -15,7 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from pipeline.cli.app import app, main
-from pipeline.cli.train_progress import duration
+from pipeline.cli.progress import duration
 from pipeline.dataset.table import COLUMNS, PatchRow, write_tables
 from training.data.confidence import scale_confidence
 from training.data.pairs import open_dataset

@@ -12,7 +12,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from training.data.images import read_image, to_batch
 from training.metrics.published import psnr, ssim
-from training.metrics.shift import _screened_ssim, shift_scores
+from training.metrics.shift import _Sums, shift_scores
 
 Array = np.ndarray
 
@@ -106,11 +106,25 @@ def test_too_large_a_reach_is_refused() -> None:
         shift_scores(small, small, reach=7)
 
 
-def test_offsets_scored_together_score_as_one_by_one() -> None:
-    real, fake = to_batch(texture(8))[0], to_batch(texture(9))[0]
-    middle = real[:, 4:-4, 4:-4]
+def test_a_sampled_window_scores_at_every_offset_as_the_whole_image_does() -> None:
+    real, fake = to_batch(texture(8, (40, 52)))[0], to_batch(texture(9, (40, 52)))[0]
+    sums = _Sums(real[:, 4:-4, 4:-4], fake)
 
-    alone = _screened_ssim(middle, fake, 4, 1)
+    screened = sums.screened(9)  # so small an image is sampled at every window
 
-    for together in (2, 4, 9):
-        assert torch.allclose(_screened_ssim(middle, fake, 4, together), alone, atol=1e-6)
+    expected = [[sums.ssim(row, column) for column in range(9)] for row in range(9)]
+    assert torch.allclose(screened.double(), torch.tensor(expected).double(), atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", [10, 11])
+def test_noisy_and_blurred_copies_get_the_best_ssim_of_all_offsets(seed: int) -> None:
+    real = texture(seed, (110, 131))
+    noise = np.random.default_rng(seed).normal(0, 25, real.shape)
+    moved = np.roll(real, (3, -2), axis=(0, 1))
+    noisy = np.clip(moved + noise, 0, 255).astype(np.uint8)
+    blurred = ndimage.gaussian_filter(moved, (1.5, 1.5, 0))
+
+    for fake in (noisy, blurred):
+        found = shift_scores(to_batch(real), to_batch(fake), reach=5).ssim.item()
+        best = max(similarity for _, similarity in every_offset(real, fake, 5).values())
+        assert found == pytest.approx(best, abs=1e-7)
