@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-long check lint types contract clean
+.PHONY: demo test test-slow test-long check lint types contract docs clean
 
 demo: $(VENV)/.base
 	$(BIN)/bci-pipeline demo
@@ -39,8 +39,11 @@ $(VENV)/.base: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.base
 	.ci/system-packages gui
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,napari,slurm,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train,napari,slurm,docs,dev]'
 	touch $@
 
+docs: $(VENV)/.dev
+	$(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo site

@@ -59,7 +59,7 @@ def recalibrate(network: nn.Module, images: Iterable[Tensor]) -> None:
 
     Dropout is on meanwhile: the layers behind it have learnt to work with the variance that it
     adds, and without it their input is amplified (Li et al. 2019, arXiv 1801.05134); measured with
-    dropout off, statistics cost 1.3 dB (docs/training.md). All batches
+    dropout off, statistics cost 1.3 dB (docs/training-evidence.md). All batches
     count alike. A network without BatchNorm is left as it is, and so are random numbers.
     """
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]

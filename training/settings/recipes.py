@@ -7,7 +7,7 @@ no pair of the training split held out.
 schedule, random horizontal flips, validation with batch statistics and dropout; no pair held out.
 
 ``robust``: the default, for pairs that are not perfectly aligned. What each choice is worth is measured
-in ``benchmarks/training_quality.py``; what did not earn its place is not in it (docs/training.md).
+in ``benchmarks/training_quality.py``; what did not earn its place is not in it (docs/training-evidence.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Limits of the blank filter. They were chosen together on damaged synthetic slides (docs/dataset.md)."""
+"""Limits of the blank filter, chosen together on damaged synthetic slides.
+
+The evidence is in docs/dataset-evidence.md.
+"""
 
 from __future__ import annotations
 
