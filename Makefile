@@ -11,7 +11,7 @@ demo: $(VENV)/.base
 	$(BIN)/bci-pipeline demo
 
 test: $(VENV)/.dev
-	.ci/with-display $(BIN)/python -m pytest
+	.ci/with-display $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-slow: $(VENV)/.dev
 	.ci/with-display $(BIN)/python -m pytest -m "slow and not long and not gpu"

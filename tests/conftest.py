@@ -100,6 +100,15 @@ def write_scn() -> Callable[..., Path]:
     return _write_scn
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where tests run side by side (``-n 2``), keep together what shares slides or the one display."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        window = item.get_closest_marker("gui") is not None
+        item.add_marker(pytest.mark.xdist_group("window" if window else str(item.path)))
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Remember how the session ended, for :func:`pytest_unconfigure`."""
     session.config.stash[ENDED] = int(exitstatus)
