@@ -206,6 +206,7 @@ def code_of(page: Path) -> str:
     )
 
 
+@pytest.mark.slow
 def test_the_page_on_python_runs_as_a_script(tmp_path: Path) -> None:
     from registration.synth.case import write_case
     from registration.synth.settings import SynthSettings

@@ -34,7 +34,12 @@ from training.settings.config import TrainConfig
 
 WritePairs = Callable[..., Path]
 SmallConfig = Callable[..., TrainConfig]
-MODELS = ["pyramid-pix2pix", "pix2pix", "pix2pix-unet", "pix2pixhd", "cyclegan"]
+OTHER_MODELS = ["pix2pix", "pix2pix-unet", "pix2pixhd"]
+MODELS = [
+    "pyramid-pix2pix",
+    "cyclegan",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in OTHER_MODELS),
+]
 
 
 class Notes(Silent):
@@ -240,7 +245,15 @@ def test_accumulation_runs_the_generator_once_per_batch(small_config: SmallConfi
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # by the compiler itself
 @pytest.mark.parametrize(
-    ("model", "recompute"), [*((model, False) for model in MODELS), ("pyramid-pix2pix", True)]
+    ("model", "recompute"),
+    [
+        ("pyramid-pix2pix", False),
+        ("pyramid-pix2pix", True),
+        *(
+            pytest.param(name, False, marks=pytest.mark.slow)
+            for name in [*OTHER_MODELS, "cyclegan"]
+        ),
+    ],
 )
 def test_compiled_graphs_are_those_of_the_first_epoch(
     tmp_path: Path,
