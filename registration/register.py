@@ -77,7 +77,7 @@ from registration.transforms import Chain, DisplacementField, Projective, Splice
 
 TIMINGS_NAME = "timings.json"
 TRANSFORMS_FOLDER = "transforms"
-KEY_VERSION = 6
+KEY_VERSION = 7
 """Raised when the algorithm changes, so that results of an older one are not taken up again."""
 
 
@@ -275,8 +275,7 @@ def _piece(job: _Job, plan: PiecePlan, piece: PlannedPiece) -> PieceResult:
     )
     tissue = TissueMap.of(fixed)
     chain, records, quality, places = _measured(own, piece.start.transform, tissue, None)
-    judged = verdict_of(quality, records, piece.start.record.verified)
-    return result_on_slides(piece, chain, (records, quality, places), judged)
+    return result_on_slides(piece, chain, (records, quality, places))
 
 
 def _measured(

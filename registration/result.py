@@ -176,6 +176,18 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
+class Torn:
+    """Tissue over which the field stretches, presses or shears more than tissue does by itself."""
+
+    fraction: Number
+    """Share of all tissue."""
+    area_mm2: Number
+    x: Number
+    y: Number
+    """A place in its middle, in level-0 pixels of the fixed slide."""
+
+
+@dataclass(frozen=True, slots=True)
 class Residual:
     """Local shift that is left, measured by matching patches on a grid over the tissue."""
 
@@ -205,6 +217,7 @@ class Quality:
     """Share of the fixed slide's tissue that has no source on the moving slide."""
     tre: dict[str, ErrorSummary]
     """Landmark errors ``before``, ``after_projective`` and ``after_all``, where truth was given."""
+    torn: Torn | None = None
 
 
 Ring = tuple[tuple[Number, Number], ...]

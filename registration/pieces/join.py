@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from scipy import ndimage
@@ -17,19 +18,24 @@ from registration.pieces.frames import corner, on_slides
 from registration.pieces.part import PiecePart
 from registration.pieces.planned import LonePiece, PiecePlan, PlannedPiece
 from registration.quality.quality import landmark_errors, residual_summary
+from registration.quality.verdict import verdict_of
 from registration.residual_map import ResidualMap
 from registration.result import (
     BlockRecord,
     Folding,
+    Gap,
     PieceRecord,
     PieceStatus,
     Quality,
     Residual,
     Seams,
     StartRecord,
+    Torn,
     Verdict,
 )
 from registration.transforms import Chain, DisplacementField, Projective, Transform
+
+Area = TypeVar("Area", Gap, Torn)
 
 TERRITORY_UM = 300.0
 """A piece's territory is its tissue and the glass around it up to this far, or half-way to the next."""
@@ -58,22 +64,23 @@ def result_on_slides(
     planned: PlannedPiece,
     chain: Chain,
     measured: tuple[Sequence[BlockRecord], Quality, ResidualMap],
-    judged: tuple[Verdict, Sequence[str]],
 ) -> PieceResult:
     """Return what was found for a piece, in pixels of its parts, in level-0 pixels of the slides."""
     fixed, moving = planned.fixed.slide.box, planned.moving.slide.box
-    blocks, quality, places = measured
+    blocks = [
+        replace(block, x=block.x + fixed.x, y=block.y + fixed.y, piece=planned.number)
+        for block in measured[0]
+    ]
+    quality, places = _quality_on_slide(measured[1], fixed), measured[2]
+    verdict, reasons = verdict_of(quality, blocks, planned.start.record.verified)
     return PieceResult(
         planned,
         Chain(tuple(_step_on_slides(step, fixed, moving) for step in chain.steps)),
-        tuple(
-            replace(block, x=block.x + fixed.x, y=block.y + fixed.y, piece=planned.number)
-            for block in blocks
-        ),
-        replace(quality, residual=_residual_on_slide(quality.residual, fixed)),
+        tuple(blocks),
+        quality,
         replace(places, points=places.points + corner(fixed)),
-        judged[0],
-        tuple(judged[1]),
+        verdict,
+        tuple(reasons),
     )
 
 
@@ -144,6 +151,7 @@ def quality_of(
         ),
         filled_fraction=float(weights @ [q.filled_fraction for q in own]),
         tre={} if mapped is None else landmark_errors(pair, initial_of(chain), chain, mapped),
+        torn=max((q.torn for q in own if q.torn), key=lambda torn: torn.fraction, default=None),
     )
 
 
@@ -234,15 +242,24 @@ def _step_on_slides(step: Transform, fixed: Box, moving: Box) -> Transform:
     return DisplacementField((x + fixed.x, y + fixed.y), step.spacing, step.coefficients)
 
 
-def _residual_on_slide(residual: Residual | None, fixed: Box) -> Residual | None:
+def _quality_on_slide(quality: Quality, fixed: Box) -> Quality:
     """Return a part's figures with their areas in the slide's pixels."""
+    return replace(
+        quality,
+        residual=_residual_on_slide(quality.residual, fixed),
+        torn=_moved(quality.torn, fixed),
+    )
+
+
+def _residual_on_slide(residual: Residual | None, fixed: Box) -> Residual | None:
     if residual is None:
         return None
-    gap, loss = (
-        area and replace(area, x=area.x + fixed.x, y=area.y + fixed.y)
-        for area in (residual.largest_gap, residual.largest_loss)
-    )
+    gap, loss = _moved(residual.largest_gap, fixed), _moved(residual.largest_loss, fixed)
     return replace(residual, largest_gap=gap, largest_loss=loss)
+
+
+def _moved(area: Area | None, fixed: Box) -> Area | None:
+    return area and replace(area, x=area.x + fixed.x, y=area.y + fixed.y)
 
 
 def _outlines(pieces: Pieces, part: PiecePart, reach_um: float) -> tuple[np.ndarray, ...]:

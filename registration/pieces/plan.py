@@ -16,7 +16,7 @@ import numpy as np
 
 from registration.errors import LandmarkError, StartError
 from registration.geometry import Box, mesh
-from registration.landmarks.landmarks import Landmarks, Moving
+from registration.landmarks.landmarks import Landmarks, Moving, check_inside
 from registration.pair import Pair
 from registration.pieces.drawn import DrawnPair, DrawnPieces
 from registration.pieces.find import Pieces, find_pieces
@@ -27,7 +27,7 @@ from registration.pieces.picked import Numbers, PickedPieces, picked_pieces
 from registration.pieces.planned import LonePiece, PiecePlan, PlannedPiece, note_on, other_levels
 from registration.result import StartRecord
 from registration.start.check import FEWEST_POINTS, LARGEST_OFFSET, check
-from registration.start.choose import InitialAlignment, choose_alignment
+from registration.start.choose import InitialAlignment, choose_alignment, picked_alignment
 from registration.start.propose import ProposedAlignment
 from registration.start.views import piece_mpp, piece_view
 from registration.tissue import TissueMap
@@ -78,6 +78,7 @@ def _picked(scene: _Scene, landmarks: Landmarks, folder: Path) -> InitialAlignme
     Pieces with four pairs or more start from these, the others are matched.
     """
     pair = scene.pair
+    check_inside(landmarks, pair.he.size, pair.ihc.size)
     groups = picked_pieces(landmarks, scene.fixed, scene.moving, pair.moving)
     if landmarks.pieces is None or not groups:
         whole, refused = _whole(pair, landmarks, folder)
@@ -201,13 +202,25 @@ class _Scene:
         return replace(match, pair=(fixed[i].numbers[0] - 1, moving[j].numbers[0] - 1))
 
     def planned(self, matching: Matching, picked: PickedPieces | None = None) -> PiecePlan:
-        """Join the matched pieces that move together and name those that are left out."""
+        """Join the matched pieces that move together and name those that are left out.
+
+        Landmarks that determine no alignment leave out their own piece; raises
+        :class:`LandmarkError` where that leaves none.
+        """
         groups = self._with_fragments(self._joined(matching.matches))
         starts = [self._planned(group) for group in groups]
-        starts += [self._from_picks(*pieces, own) for pieces, own in (picked or {}).items()]
+        unusable: dict[tuple[int, int], str] = {}
+        for pieces, own in (picked or {}).items():
+            try:
+                starts.append(self._from_picks(*pieces, own))
+            except LandmarkError as error:
+                note = f"its landmarks {', '.join(own.names)} cannot be used: {error}"
+                unusable |= {(side, n): note for side in (0, 1) for n in pieces[side]}
+        if not starts:
+            raise LandmarkError("; ".join(dict.fromkeys(unusable.values())))
         starts.sort(key=lambda piece: piece.fixed.numbers)
         planned = tuple(replace(piece, number=k) for k, piece in enumerate(starts, 1))
-        return PiecePlan(self.fixed, self.moving, planned, self._lone(planned, matching))
+        return PiecePlan(self.fixed, self.moving, planned, self._lone(planned, matching, unusable))
 
     def _from_picks(self, on_fixed: Numbers, on_moving: Numbers, own: Landmarks) -> PlannedPiece:
         """Return a piece that starts from picked landmarks."""
@@ -218,15 +231,7 @@ class _Scene:
             own, he=own.he - corner(he.slide.box), ihc=own.ihc - corner(ihc.slide.box), pieces=None
         )
         parts = Pair(he.slide, ihc.slide, self.pair.moving)
-        try:
-            return PlannedPiece(0, fixed, moving, choose_alignment(parts, own, Path()))
-        except LandmarkError as error:
-            x, y = fixed.slide.box.x, fixed.slide.box.y
-            stain = "IHC" if self.pair.moving == "he" else "H&E"
-            raise LandmarkError(
-                f"landmarks {', '.join(own.names)} of the piece at ({x}, {y}) px of the {stain} "
-                f"slide: {error}"
-            ) from error
+        return PlannedPiece(0, fixed, moving, picked_alignment(parts, own))
 
     def _joined(self, matches: Sequence[Match]) -> list[_Group]:
         """Join matches whose alignments are the same, in the order of their fixed pieces."""
@@ -305,8 +310,13 @@ class _Scene:
             ),
         )
 
-    def _lone(self, planned: Sequence[PlannedPiece], matching: Matching) -> tuple[LonePiece, ...]:
-        """Name the pieces without a confirmed partner."""
+    def _lone(
+        self,
+        planned: Sequence[PlannedPiece],
+        matching: Matching,
+        unusable: dict[tuple[int, int], str],
+    ) -> tuple[LonePiece, ...]:
+        """Name the pieces without a confirmed partner; some have a note already."""
         taken = [{n for piece in planned for n in piece.fixed.numbers}]
         taken.append({n for piece in planned for n in piece.moving.numbers})
         lone = [
@@ -320,9 +330,11 @@ class _Scene:
         found = []
         for side, parts in enumerate(lone):
             for part in parts:
-                level = levels.get((side, part.numbers[0]))
-                note = note_on(names[side], names[1 - side], level, both)
-                found.append(LonePiece(side == 0, part, note, both and level is None))
+                place = side, part.numbers[0]
+                level = levels.get(place)
+                note = unusable.get(place) or note_on(names[side], names[1 - side], level, both)
+                doubt = place in unusable or (both and level is None)
+                found.append(LonePiece(side == 0, part, note, doubt))
         return tuple(found)
 
 

@@ -21,6 +21,7 @@ from registration.pair import Pair
 from registration.quality.residual import ResidualTask, measure_residual
 from registration.quality.seams import seams
 from registration.quality.support import gap_of, support_of
+from registration.quality.torn import torn
 from registration.residual_map import ResidualMap
 from registration.result import ErrorSummary, Folding, Quality, Residual
 from registration.slides.slide import Slide
@@ -115,6 +116,7 @@ def measure(
         tre={}
         if truth is None or not truth.enabled.any()
         else landmark_errors(stages.pair, stages.start, stages.chain, truth),
+        torn=torn(field, fixed.size, stages.tissue, fixed.mpp),
     )
     return quality, places
 

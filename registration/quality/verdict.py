@@ -34,6 +34,9 @@ LARGE_RESIDUAL_UM = 15.0
 MUCH_FILLED = 0.05
 """A person should look where more of the tissue than this has no counterpart."""
 
+MUCH_TORN = 0.02
+"""A person should look where more of the tissue than this is bent more than tissue bends."""
+
 UNVERIFIED = "the initial alignment from the picked landmarks could not be confirmed"
 
 FEW_FALLEN = 0.02
@@ -57,6 +60,13 @@ def verdict_of(
     if quality.filled_fraction > MUCH_FILLED:
         share = against(100 * quality.filled_fraction, 100 * MUCH_FILLED, "%")
         doubts.append(f"{share} of the tissue has no counterpart on the moving slide")
+    if quality.torn is not None and quality.torn.fraction > MUCH_TORN:
+        share = against(100 * quality.torn.fraction, 100 * MUCH_TORN, "%")
+        where = f"around ({quality.torn.x:.0f}, {quality.torn.y:.0f}) px"
+        doubts.append(
+            f"{share} of the tissue is stretched or pressed as tissue never is: part of it lies "
+            f"elsewhere on the other slide, or is torn or folded ({where})"
+        )
     fallen, remarks = _weigh_blocks(blocks)
     doubts += fallen
     if failures:

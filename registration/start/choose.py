@@ -37,12 +37,17 @@ def choose_alignment(pair: Pair, landmarks: Landmarks | None, folder: Path) -> I
     Without landmarks they are proposed. Raises :class:`StartError` when the proposed alignment
     cannot be confirmed; the proposals are then in ``folder`` for a person to edit.
     """
-    return _automatic(pair, folder) if landmarks is None else _picked(pair, landmarks)
-
-
-def _picked(pair: Pair, landmarks: Landmarks) -> InitialAlignment:
-    """Fit the picked pairs, name what is odd about them, and confirm the result."""
+    if landmarks is None:
+        return _automatic(pair, folder)
     check_inside(landmarks, pair.he.size, pair.ihc.size)
+    return picked_alignment(pair, landmarks)
+
+
+def picked_alignment(pair: Pair, landmarks: Landmarks) -> InitialAlignment:
+    """Fit the picked pairs, name what is odd about them, and confirm the result.
+
+    Raises :class:`LandmarkError` for pairs that determine no alignment.
+    """
     fixed, moving = landmarks.oriented(pair.moving)
     names = landmarks.active().names
     problems = examine(fixed, moving, pair.fixed_slide.size, names)
