@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.machinery import PathFinder
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -42,6 +42,8 @@ PROBES = {
 """Code that fails where something cannot work, and prints what it found."""
 
 PROBE_SECONDS = 180
+UNANSWERED = f"no answer within {PROBE_SECONDS} seconds"
+BUSY_REMEDY = "ask again when this machine is less busy; if it stays so, install again"
 PACKAGES = [
     "bci-pipeline",
     "numpy",
@@ -174,7 +176,7 @@ def probe(name: str) -> Probed:
             env=own,
         )
     except subprocess.TimeoutExpired:
-        return Probed(False, f"no answer within {PROBE_SECONDS} seconds")
+        return Probed(False, UNANSWERED)
     if done.returncode == 0:
         return Probed(True, done.stdout.strip())
     complaint = [line for line in done.stderr.splitlines() if line.strip()]
@@ -193,7 +195,16 @@ def installed() -> dict[str, str]:
 
 
 def judge(machine: Machine, probed: Mapping[str, Probed]) -> tuple[Check, ...]:
-    """Say what works: pure, from what was found."""
+    """Say what works: pure, from what was found. What did not answer may work."""
+    return tuple(
+        replace(check, status="limited", remedy=BUSY_REMEDY)
+        if UNANSWERED in check.detail
+        else check
+        for check in _judged(machine, probed)
+    )
+
+
+def _judged(machine: Machine, probed: Mapping[str, Probed]) -> tuple[Check, ...]:
     reinstall = "pip install -c constraints.txt ."
     return (
         _needed("read slides", probed["slides"], "OpenSlide ", reinstall),

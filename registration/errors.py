@@ -16,6 +16,8 @@
 Each message says what is wrong, in which file, and what to do about it.
 """
 
+from collections.abc import Mapping
+
 
 class BciError(Exception):
     """Base of every error that this program raises on purpose; from Python ``bci.Error``."""
@@ -34,7 +36,14 @@ class LandmarkError(RegistrationError, ValueError):
 
 
 class StartError(RegistrationError):
-    """No initial alignment could be found that an independent measure confirms."""
+    """No initial alignment could be found that an independent measure confirms.
+
+    ``evidence`` is what was measured, by name, where anything was.
+    """
+
+    def __init__(self, message: str, evidence: Mapping[str, float] | None = None) -> None:
+        super().__init__(message)
+        self.evidence = dict(evidence or {})
 
 
 class SettingsError(RegistrationError, ValueError):

@@ -117,8 +117,9 @@ def register(
             registration = run_request(request, workers, scheduler, progress)
     except StartError as error:
         if as_json:
-            refused = {"verdict": "not registered", "reasons": [str(error)]}
-            typer.echo(json_text({"folder": str(request.out), **refused}))
+            refused = {"reasons": [str(error)], "evidence": error.evidence}
+            answer = {"folder": str(request.out), "verdict": "not registered", **refused}
+            typer.echo(json_text(answer))
         raise
     if already:
         typer.echo(f"done already, nothing to do: {request.out}", err=True)

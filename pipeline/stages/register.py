@@ -61,6 +61,7 @@ def run_request(
 
     Raises :class:`UsageError` for contradictory options and for a folder that holds something else.
     """
+    from pipeline.report.refused import write_refusal
     from pipeline.report.registration import REPORT_NAME, write_report
 
     check_folder(request.out, [request.he, request.ihc])
@@ -83,7 +84,9 @@ def run_request(
                         pair, request.out, settings, options, crew, progress
                     )
             except StartError as error:
-                raise StartError(f"{error}. {_remedy(request, pair)}") from error
+                told = f"{error}. {_remedy(request, pair)}"
+                report = write_refusal(request.out, pair, error, _next_commands(request))
+                raise StartError(f"{told}\nBoth slides: {report}", error.evidence) from error
         write_report(registration, pair)
     return registration
 
@@ -188,19 +191,23 @@ def _described(pair: Pair, stain: Moving) -> str:
 
 def _remedy(request: RegisterRequest, pair: Pair) -> str:
     """Return what a person can do where no alignment was found: two commands to paste."""
+    mpps = f"{pair.he.mpp:g} and {pair.ihc.mpp:g} µm/px"
+    given = request.mpp_he is not None or request.mpp_ihc is not None
+    doubt = f"The slides were taken at {mpps}: is that right? If so, pick" if given else "Pick"
+    pick, again = _next_commands(request)
+    return f"{doubt} landmarks with\n  {pick}\nand register again with\n  {again}"
+
+
+def _next_commands(request: RegisterRequest) -> tuple[str, str]:
+    """Return the command that picks landmarks, and the one that registers with them."""
     given = [
         word
         for option, mpp in (("--mpp-he", request.mpp_he), ("--mpp-ihc", request.mpp_ihc))
         if mpp is not None
         for word in (option, f"{mpp:g}")
     ]
-    mpps = f"{pair.he.mpp:g} and {pair.ihc.mpp:g} µm/px"
-    doubt = f"The slides were taken at {mpps}: is that right? If so, pick" if given else "Pick"
     slides = (request.he, request.ihc, *given, "--landmarks", request.out / LANDMARKS_NAME)
-    return (
-        f"{doubt} landmarks with\n  {typed('pick', *slides)}\n"
-        f"and register again with\n  {typed('register', *slides, '--out', request.out)}"
-    )
+    return typed("pick", *slides), typed("register", *slides, "--out", request.out)
 
 
 def _check_folder(request: RegisterRequest, pair: Pair, key: str) -> None:
@@ -243,8 +250,11 @@ def _differences(request: RegisterRequest, pair: Pair) -> str:
 
 def _make_room(request: RegisterRequest, key: str) -> None:
     """Remove what another run left in ``out``; :func:`_check_folder` has seen that it may go."""
+    from pipeline.report.registration import REPORT_NAME
+
     if finished_key(request.out) is not None:
         _clear(request.out, _landmark_files(request))
+    (request.out / REPORT_NAME).unlink(missing_ok=True)  # of an earlier refusal
     for folder in request.out.glob(".work-*"):
         if folder.name != f".work-{key}":
             shutil.rmtree(folder)

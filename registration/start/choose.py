@@ -85,7 +85,8 @@ def _automatic(pair: Pair, folder: Path) -> InitialAlignment:
             write_landmarks(path, landmarks)
         raise StartError(
             "no initial alignment could be confirmed automatically: "
-            f"{'; '.join(proposed.reasons)}. The unconfirmed proposals are in {path}"
+            f"{'; '.join(proposed.reasons)}. The unconfirmed proposals are in {path}",
+            proposed.evidence,
         )
     record = StartRecord(
         source="automatic",

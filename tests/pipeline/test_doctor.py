@@ -49,6 +49,14 @@ def test_every_probe_is_judged() -> None:
         assert any(BROKEN.output in check.detail and check.remedy for check in worse.values())
 
 
+def test_what_does_not_answer_on_a_busy_machine_is_not_called_broken() -> None:
+    found = checks(elastix=Probed(False, doctor.UNANSWERED))["register (elastix)"]
+
+    assert found.status == "limited"
+    assert "less busy" in found.remedy
+    assert Diagnosis(MACHINE, (found,)).can_register
+
+
 @pytest.mark.parametrize(
     ("broken", "name", "can_register"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import shlex
 from dataclasses import replace
@@ -134,6 +135,13 @@ def test_a_start_that_cannot_be_confirmed_ends_with_1_and_the_next_command(
     assert pick[1:] == ["pick", *shared]
     assert again[1:] == ["register", *shared, "--out", str(tmp_path / "a run")]
     assert "Traceback" not in told
+    page = (tmp_path / "a run" / "report.html").read_text("utf-8")
+    assert str(tmp_path / "a run" / "report.html") in told
+    assert page.count("data:image/jpeg") == 2
+    assert "looks like H&amp;E" in page
+    assert "looks like neither" in page
+    assert "places compared" in page
+    assert html.escape(shlex.join(again)) in page
 
 
 def test_what_a_person_edited_after_a_failed_start_is_used_and_not_lost(
@@ -237,3 +245,4 @@ def test_a_refused_pair_answers_in_json_too(case: SynthCase, tmp_path: Path) -> 
     answer = json.loads(result.stdout)
     assert answer["verdict"] == "not registered"
     assert "no initial alignment" in answer["reasons"][0]
+    assert answer["evidence"]["points"] >= 0
