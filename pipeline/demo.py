@@ -21,7 +21,7 @@ from registration.files.her2 import Her2
 from registration.files.outputs import check_folder
 from registration.files.storage import write_text
 from registration.result import Registration
-from registration.synth import CohortPlan, SynthCase, SynthSettings, write_cohort
+from registration.synth import CohortPlan, SynthCase, SynthSettings, plan_cohort, write_cohort
 
 SLIDES, RUNS, DATASET, LABELS = "slides", "registered", "dataset", "labels.csv"
 SEED = 7
@@ -129,12 +129,27 @@ def run_demo(demo: Demo, progress: Progress, begin: Callable[[str], None]) -> No
 
     Raises :class:`UsageError` where the folder holds something else, and whatever stages raise.
     """
-    check_folder(demo.out)
-    if demo.out.is_dir() and _foreign(demo.out):
-        raise UsageError(f"--out {demo.out} holds something else; name a new folder")
+    check_demo(demo)
     for stage in STAGES:
         begin(stage.title)
         stage.run(demo, progress)
+
+
+def plan_demo(demo: Demo) -> dict[str, object]:
+    """Return what :func:`run_demo` would do; raises what it would refuse."""
+    check_demo(demo)
+    settings = SynthSettings(size=demo.size, seed=SEED, picks=PICKS)
+    slides = plan_cohort(
+        demo.out / SLIDES, CohortPlan(settings, cases=len(HER2), her2=HER2), overwrite=True
+    )
+    return {**slides, "stages": ", ".join(stage.title for stage in STAGES), "out": str(demo.out)}
+
+
+def check_demo(demo: Demo) -> None:
+    """Raise :class:`UsageError` where the folder holds something else or cannot be written."""
+    check_folder(demo.out)
+    if demo.out.is_dir() and _foreign(demo.out):
+        raise UsageError(f"--out {demo.out} holds something else; name a new folder")
 
 
 def _foreign(folder: Path) -> bool:

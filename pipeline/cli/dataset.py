@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.help import add_command
-from pipeline.cli.options import AsJson, WorkerCount
+from pipeline.cli.options import AsJson, DryRun, WorkerCount, show_plan
 from pipeline.cli.progress import progress_on_stderr
 from registration.files.plain_json import json_text
 
@@ -49,6 +49,7 @@ def dataset(
         float, typer.Option(min=0.01, help="µm per pixel of the images, for --scores.")
     ] = 0.46,
     workers: WorkerCount = None,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Say what a dataset holds, check it, and measure the alignment of its pairs."""
@@ -67,6 +68,9 @@ def dataset(
         images = (image.path for pair in pairs.pairs for image in (pair.he, pair.ihc))
         tables = () if folder is None else (folder / name for name in (CSV_NAME, PARQUET_NAME))
         check_file(scores, [*images, *tables], "--scores")
+        if dry_run:
+            show_plan({"pairs to measure": len(pairs.pairs), "table": str(scores)}, as_json)
+            return
         from pipeline.dataset.external import score
         from registration.execution import workers as start_workers
 
@@ -74,6 +78,10 @@ def dataset(
             measured = score(pairs.pairs, pairs.mpp() or mpp, crew, progress)
         _write(scores, measured)
         facts["alignment"] = _alignment(measured)
+        facts["scores"] = str(scores)
+        if len(_matched(measured)) < len(measured) / 2:
+            odd = "most pairs are no more alike than mismatched ones; look at some of them"
+            facts["problems"] = [*facts.get("problems", []), odd]
     typer.echo(json_text(facts) if as_json else _text(facts))
     if facts.get("problems"):
         sys.exit(1)
@@ -101,7 +109,7 @@ def _alignment(measured: list[PairScore]) -> dict[str, Any]:
     from pipeline.patches.settings import PatchSettings
 
     limits = PatchSettings()
-    matched = [m for m in measured if (m.null_percentile or 0) >= limits.min_percentile]
+    matched = _matched(measured)
     good = [m for m in matched if m.shift_um <= limits.max_shift_um]
     shifts = [m.shift_um for m in matched]
     return {
@@ -114,13 +122,21 @@ def _alignment(measured: list[PairScore]) -> dict[str, Any]:
     }
 
 
+def _matched(measured: list[PairScore]) -> list[PairScore]:
+    """Return the pairs that are more alike than mismatched ones."""
+    from pipeline.patches.settings import PatchSettings
+
+    least = PatchSettings().min_percentile
+    return [one for one in measured if (one.null_percentile or 0) >= least]
+
+
 def _text(facts: dict[str, Any]) -> str:
     """Return the facts as lines."""
     lines = []
     for key, value in facts.items():
         if isinstance(value, dict):
-            value = ", ".join(f"{name}: {count}" for name, count in value.items())
-        if isinstance(value, list):
+            lines += [f"{key}:", *(f"  {name}: {found}" for name, found in value.items())]
+        elif isinstance(value, list):
             lines += [f"{key}: {item}" for item in value]
         else:
             lines.append(f"{key}: {value}")

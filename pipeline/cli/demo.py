@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.help import add_command
-from pipeline.cli.options import AsJson
+from pipeline.cli.options import AsJson, DryRun, show_plan
 from pipeline.cli.progress import progress_on_stderr
 from registration.files.commands import typed
 from registration.files.plain_json import json_text
@@ -37,13 +37,17 @@ def demo(
     size: Annotated[
         int, typer.Option(min=1024, help="Pixels a side of the slides, a multiple of 64.")
     ] = 4096,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a small cohort of slides, run the whole pipeline on it, and say how well it did."""
     from rich.console import Console
 
-    from pipeline.demo import Demo, run_demo
+    from pipeline.demo import Demo, plan_demo, run_demo
 
+    if dry_run:
+        show_plan(plan_demo(Demo(out, size)), as_json)
+        return
     notes = Console(stderr=True, highlight=False, soft_wrap=True)
     work = Demo(out, size)
     begun = time.perf_counter()

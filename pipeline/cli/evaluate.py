@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.help import add_command
-from pipeline.cli.options import AsJson, with_settings
+from pipeline.cli.options import AsJson, DryRun, show_plan, with_settings
 from pipeline.cli.progress import progress_on_stderr
 from pipeline.errors import UsageError
 from registration.files.plain_json import json_text
@@ -54,6 +54,7 @@ def evaluate(
         Path | None, typer.Option(help="Output folder. Default: evaluation-<name of the model>.")
     ] = None,
     settings: EvaluateSettings = EvaluateSettings(),
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Score generated IHC images against the real ones, per HER2 level and beside controls."""
@@ -62,7 +63,7 @@ def evaluate(
         raise UsageError("--as-released goes with a model, not with --generated")
     from training.data.pairs import open_dataset
     from training.evaluation.report import as_json as json_of
-    from training.evaluation.run import EvaluationRequest, run_evaluation
+    from training.evaluation.run import EvaluationRequest, plan_evaluation, run_evaluation
 
     dataset = open_dataset(root, he=he, ihc=ihc)
     request = EvaluationRequest(
@@ -74,6 +75,9 @@ def evaluate(
     )
     for note in dataset.notes:
         typer.echo(f"note: {note}", err=True)
+    if dry_run:
+        show_plan(plan_evaluation(request), as_json)
+        return
     with progress_on_stderr({"images": "scoring images"}) as report:
         evaluation, about = run_evaluation(
             request, lambda done, total: report("images", done, total)

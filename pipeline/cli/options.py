@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
 from pipeline.errors import UsageError
+from registration.files.plain_json import json_text
 from registration.settings import SettingInfo, Settings, setting_infos
 
 HeSlide = Annotated[Path, typer.Argument(metavar="HE", help="H&E slide.")]
@@ -43,6 +44,21 @@ Assigned = Annotated[
 
 SETTINGS_PANEL = "Settings"
 PLAIN_TYPES = (bool, int, float, str, Path)
+
+
+def plan_text(planned: Mapping[str, object]) -> str:
+    """Return a plan as lines of names and values."""
+    words = {True: "yes", False: "no"}
+    width = max(map(len, planned))
+    return "\n".join(
+        f"{name:<{width}}  {words[value] if isinstance(value, bool) else value}"
+        for name, value in planned.items()
+    )
+
+
+def show_plan(planned: Mapping[str, object], as_json: bool) -> None:
+    """Print what would be done."""
+    typer.echo(json_text(planned) if as_json else plan_text(planned))
 
 
 def assignments(texts: list[str]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from pipeline.cli.options import (
     IhcSlide,
     Scheduler,
     WorkerCount,
+    show_plan,
     with_settings,
 )
 from pipeline.cli.progress import progress_on_stderr
@@ -109,7 +110,7 @@ def register(
         overwrite=overwrite,
     )
     if dry_run:
-        typer.echo(json_text(plan(request)) if as_json else _plan_text(plan(request)))
+        show_plan(plan(request), as_json)
         return
     already = is_done(request)
     try:
@@ -126,15 +127,6 @@ def register(
     typer.echo(_json(registration) if as_json else _summary(registration))
     if registration.verdict == "fail":
         sys.exit(1)
-
-
-def _plan_text(planned: dict[str, object]) -> str:
-    width = max(map(len, planned))
-    words = {True: "yes", False: "no"}
-    return "\n".join(
-        f"{key:<{width}}  {words[value] if isinstance(value, bool) else value}"
-        for key, value in planned.items()
-    )
 
 
 def _json(registration: Registration) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.help import HelpfulGroup, add_command
-from pipeline.cli.options import AsJson
+from pipeline.cli.options import AsJson, DryRun, show_plan
 from pipeline.cli.progress import progress_on_stderr
 from registration.files.outputs import check_file, check_folder
 from registration.files.plain_json import json_text
@@ -59,18 +59,23 @@ def create(
         int | None, typer.Option(help="Repeat a draw. Without it, nobody can guess the order.")
     ] = None,
     device: Annotated[str, typer.Option(help="Device of the model: auto, cuda or cpu.")] = "auto",
+    dry_run: DryRun = False,
 ) -> None:
     """Draw pairs, shuffle and blind their images, and write the page that readers score on."""
     from training.data.pairs import open_dataset
     from training.devices import device_named
     from training.evaluation.run import pairs_of_split
     from training.evaluation.sources import generated_source
-    from training.study.create import create_study
+    from training.study.create import check_study, create_study
 
     opened = open_dataset(dataset)
     check_folder(out, [*opened.folders, generated])
     pairs = pairs_of_split(opened, split)
     pairs, make = generated_source(pairs, generated, device_named(device))
+    if dry_run:
+        check_study(pairs, out, n)
+        show_plan({"pairs": n, "of": len(pairs), "images": 2 * n, "out": str(out)}, False)
+        return
     with progress_on_stderr({"images": "writing images"}) as report:
         key = create_study(
             pairs, make, out, n, seed, lambda done, total: report("images", done, total)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.help import add_command
+from pipeline.cli.options import DryRun, show_plan
 from pipeline.errors import UsageError
 from registration.files.commands import typed
 from registration.files.plain_json import json_text
@@ -78,10 +79,11 @@ def synth(
     pick_noise_px: Annotated[float, typer.Option(min=0, help="Deviation of a pick.")] = 4.0,
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one per core, at most 4.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace older cases.")] = False,
+    dry_run: DryRun = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the cases as JSON.")] = False,
 ) -> None:
     """Write synthetic H&E/IHC pairs as Hamamatsu NDPI, with landmarks, exact truth and a manifest."""
-    from registration.synth import CohortPlan, SynthSettings
+    from registration.synth import CohortPlan, SynthSettings, plan_cohort
     from registration.synth.settings import DAMAGE_KINDS
 
     kinds = _words(damage)
@@ -107,6 +109,9 @@ def synth(
         glass=_glass(pieces, arrangement, control, lost),
     )
     plan = CohortPlan(settings, cases, tuple(_words(her2)), cases_per_patient)  # type: ignore[arg-type]
+    if dry_run:
+        show_plan(plan_cohort(out, plan, overwrite), as_json)
+        return
     _report(out, _write(out, plan, workers or min(os.cpu_count() or 1, 4), overwrite), as_json)
 
 

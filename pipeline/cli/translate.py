@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.help import add_command
-from pipeline.cli.options import AsJson, DryRun, with_settings
+from pipeline.cli.options import AsJson, DryRun, show_plan, with_settings
 from pipeline.cli.progress import progress_on_stderr
 from pipeline.errors import UsageError
 from pipeline.stages.settings import TranslateSettings
@@ -63,22 +63,13 @@ def translate(
     target = output_path(out or Path("virtual_ihc") / slide.stem, settings.format)
     request = TranslateRequest(checkpoint, slide, target, settings)
     if dry_run:
-        _print_plan(plan_translation(request), as_json)
+        planned = plan_translation(request)
+        notes = {k: "; ".join(v) for k, v in planned.items() if isinstance(v, list)}
+        show_plan(planned if as_json else planned | notes, as_json)
         return
     with progress_on_stderr({"translate": "virtual IHC"}) as progress:
         done = translate_slide(request, progress)
     typer.echo(_json(done) if as_json else _summary(done))
-
-
-def _print_plan(planned: dict[str, object], as_json: bool) -> None:
-    """Print what would be done."""
-    if as_json:
-        typer.echo(json_text(planned))
-        return
-    words = {True: "yes", False: "no"}
-    for name, value in planned.items():
-        shown = "; ".join(value) if isinstance(value, list) else value
-        typer.echo(f"{name:<13} {words[shown] if isinstance(shown, bool) else shown}")
 
 
 def _folder(

@@ -119,14 +119,17 @@ def _error_tiles(registration: Registration) -> list[Tile]:
                 shift,
                 "residual",
             ),
+        ]
+    if residual is not None and np.isfinite(residual.confirmed_fraction):
+        found.append(
             Tile(
                 "Tissue confirmed",
                 f"{100 * residual.confirmed_fraction:.0f} %",
                 f"of {residual.points} places; limit {100 * (1 - MUCH_UNCONFIRMED):g} %",
                 CONFIRMATION_MARKS[confirmation(residual)],
                 "residual",
-            ),
-        ]
+            )
+        )
     return found
 
 
@@ -167,9 +170,11 @@ def residual_finding(registration: Registration) -> Finding:
     text = (
         f"{significant(residual.median_um)} µm (median), 90 % of matched points within "
         f"{significant(residual.p90_um)} µm; {matched:.0f} % of {residual.points} points match "
-        f"better than chance, {100 * residual.confirmed_fraction:.0f} % are confirmed by those around "
-        "them."
+        "better than chance"
     )
+    if np.isfinite(residual.confirmed_fraction):  # older runs did not measure it
+        text += f", {100 * residual.confirmed_fraction:.0f} % are confirmed by those around them"
+    text += "."
     mark = CONFIRMATION_MARKS[confirmation(residual)]
     if mark == "ok" and residual.median_um > LARGE_RESIDUAL_UM:
         mark = "look"

@@ -14,7 +14,7 @@ from registration.synth.case import (
     truth_pairs,
     write_case,
 )
-from registration.synth.cohort import CohortPlan, write_cohort
+from registration.synth.cohort import CohortPlan, plan_cohort, write_cohort
 from registration.synth.settings import DAMAGE_KINDS, GlassSettings, SynthSettings
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "SynthSettings",
     "load_piece_truths",
     "load_truth",
+    "plan_cohort",
     "render_pair",
     "truth_pairs",
     "write_case",

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -16,11 +17,14 @@ from registration.files.her2 import HER2_LEVELS, Her2
 from registration.files.outputs import check_folder
 from registration.files.storage import write_json, write_text
 from registration.synth.case import SynthCase, write_truth
+from registration.synth.deform import make_truth
 from registration.synth.rendering import Progress, render_slides
 from registration.synth.settings import SynthSettings
 
 MANIFEST = "manifest.yaml"
 RECORD = "synth.json"
+BYTES_PER_PIXEL = 0.2
+"""JPEG of quality 88 with its levels, 0.14 on drawn sections of 4,096 px."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,21 +101,52 @@ def prepare_folder(folder: Path, plan: CohortPlan, overwrite: bool = False) -> N
 
     Raises :class:`SynthError` where it holds anything else, and changes nothing then.
     """
-    described = json.loads(json.dumps(asdict(plan)))
+    for name in replaced_cases(folder, plan, overwrite):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    names = [case.name for _, case in plan.planned(folder)]
+    write_json(folder / RECORD, {"plan": _described(plan), "cases": names})
+
+
+def replaced_cases(folder: Path, plan: CohortPlan, overwrite: bool = False) -> list[str]:
+    """Return the names of an older plan's cases, which have to make room.
+
+    Raises :class:`SynthError` where ``folder`` holds anything that must not be replaced.
+    """
     record = folder / RECORD
     if folder.exists() and not folder.is_dir():
         raise SynthError(f"{folder} is a file; name a folder for the slides")
-    if record.exists():
-        stored = json.loads(record.read_text(encoding="utf-8"))
-        if stored["plan"] != described and not overwrite:
-            raise SynthError(
-                f"{folder} holds synthetic cases with other settings; "
-                "name another folder, or replace them with --overwrite"
-            )
-        if stored["plan"] != described:
-            for name in stored["cases"]:
-                shutil.rmtree(folder / name, ignore_errors=True)
-    elif folder.exists() and any(folder.iterdir()):
-        raise SynthError(f"{folder} holds other files; name an empty or a new folder")
-    names = [case.name for _, case in plan.planned(folder)]
-    write_json(record, {"plan": described, "cases": names})
+    if not record.exists():
+        if folder.exists() and any(folder.iterdir()):
+            raise SynthError(f"{folder} holds other files; name an empty or a new folder")
+        return []
+    stored = json.loads(record.read_text(encoding="utf-8"))
+    if stored["plan"] == _described(plan):
+        return []
+    if not overwrite:
+        raise SynthError(
+            f"{folder} holds synthetic cases with other settings; "
+            "name another folder, or replace them with --overwrite"
+        )
+    return list(stored["cases"])
+
+
+def plan_cohort(folder: Path, plan: CohortPlan, overwrite: bool = False) -> dict[str, object]:
+    """Return what :func:`write_cohort` would draw; raises what it would refuse."""
+    check_folder(folder)
+    replaced = replaced_cases(folder, plan, overwrite)
+    cases = [case for _, case in plan.planned(folder)]
+    for settings in (case.settings for case in cases if case.settings.glass is None):
+        make_truth(settings)
+    there = [case for case in cases if case.name not in replaced and case.is_complete()]
+    pixels = sum(job.pixels for case in cases if case not in there for job in case.jobs())
+    return {
+        "pairs": len(cases),
+        "done already": len(there),
+        "to draw": f"{pixels / 1e6:.0f} megapixels",
+        "disk": f"about {pixels * BYTES_PER_PIXEL / 2**20:.0f} MiB",
+        "out": str(folder),
+    }
+
+
+def _described(plan: CohortPlan) -> Any:
+    return json.loads(json.dumps(asdict(plan)))

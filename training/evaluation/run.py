@@ -48,6 +48,36 @@ def run_evaluation(
     ``on_image`` is told how many of how many images are done. Raises
     :class:`training.errors.TrainingError` for whatever cannot be read, matched or compared.
     """
+    pairs, scoring, model = _prepared(request)
+    controls = control_candidates(_training_pairs(request.dataset), pairs, scoring.view)
+    with explained(lambda: TOO_LARGE):
+        evaluation = evaluate(
+            pairs, (model, *controls), scoring, lambda done: on_image(done, len(pairs))
+        )
+    about = _about(request, model, pairs)
+    write_evaluation(request.out, evaluation, about, draw_cases(evaluation, scoring))
+    return evaluation, about
+
+
+def plan_evaluation(request: EvaluationRequest) -> dict[str, object]:
+    """Return what :func:`run_evaluation` would score; raises what it would refuse before it begins."""
+    pairs, scoring, model = _prepared(request)
+    about = _about(request, model, pairs)
+    return {
+        "model": about.model,
+        "dataset": about.dataset,
+        "split": about.split,
+        "images": len(pairs),
+        "protocol": about.protocol,
+        "shift search": f"{scoring.shift_px} px" if scoring.protocol == "full" else "none",
+        "device": about.settings["device"],
+        "notes": "; ".join(about.notes),
+        "out": str(request.out),
+    }
+
+
+def _prepared(request: EvaluationRequest) -> tuple[tuple[Pair, ...], Scoring, Candidate]:
+    """Return the pairs to score, how, and the model."""
     given = request.generated
     check_folder(
         request.out,
@@ -67,15 +97,7 @@ def run_evaluation(
         else None,
         view=released_view if request.settings.as_released else lambda pixels: pixels,
     )
-    model = _model(request, pairs)
-    controls = control_candidates(_training_pairs(request.dataset), pairs, scoring.view)
-    with explained(lambda: TOO_LARGE):
-        evaluation = evaluate(
-            pairs, (model, *controls), scoring, lambda done: on_image(done, len(pairs))
-        )
-    about = _about(request, model, pairs)
-    write_evaluation(request.out, evaluation, about, draw_cases(evaluation, scoring))
-    return evaluation, about
+    return pairs, scoring, _model(request, pairs)
 
 
 def pairs_of_split(dataset: Dataset, split: str) -> tuple[Pair, ...]:

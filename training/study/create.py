@@ -71,8 +71,7 @@ def create_study(
     each time, and nobody can guess it. Raises :class:`DataError` when there are too few pairs, the
     folder holds another study, or a generated image has another size than its real one.
     """
-    if (out / "key.csv").exists():
-        raise DataError(f"{out} holds a study already. Choose another folder with --out.")
+    check_study(pairs, out, count)
     rng = np.random.default_rng(secrets.randbits(64) if seed is None else seed)
     chosen = draw_pairs(pairs, count, rng)
     key = _blinded(chosen, rng)
@@ -94,16 +93,19 @@ def create_study(
     return key
 
 
-def draw_pairs(pairs: Sequence[Pair], count: int, rng: np.random.Generator) -> list[Pair]:
-    """Return ``count`` pairs, drawn in turn from each HER2 level as long as it lasts.
-
-    Raises :class:`DataError` when there are fewer.
-    """
+def check_study(pairs: Sequence[Pair], out: Path, count: int) -> None:
+    """Raise :class:`DataError` where ``out`` holds a study, or there are fewer pairs than wanted."""
+    if (out / "key.csv").exists():
+        raise DataError(f"{out} holds a study already. Choose another folder with --out.")
     if len(pairs) < count:
         raise DataError(
             f"a study of {count} pairs needs {count} pairs with a generated image; there are "
             f"{len(pairs)}. Lower --n."
         )
+
+
+def draw_pairs(pairs: Sequence[Pair], count: int, rng: np.random.Generator) -> list[Pair]:
+    """Return ``count`` pairs, drawn in turn from each HER2 level as long as it lasts."""
     piles: dict[str | None, list[Pair]] = defaultdict(list)
     for number in rng.permutation(len(pairs)):
         piles[pairs[number].her2].append(pairs[number])

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
+from benchmarks.browser import Browser, check_page
 from pipeline.dataset.assemble import assemble
 from pipeline.dataset.checksums import verify
 from pipeline.dataset.folder import check_replaceable, finished_dataset_key
@@ -331,6 +332,10 @@ def test_the_page_is_one_file_and_tells_the_funnel(dataset: Path) -> None:
     for title in ("Best aligned", "Rejected", "Slide pairs per HER2 level", "Patients and pairs"):
         assert title in page
     assert f"{kept} pairs of H&E and IHC patches of 3 patients" in card
+
+
+def test_the_page_fits_a_phone_and_a_desk(dataset: Path, browser: Browser) -> None:
+    check_page(browser, dataset / "dataset.html")
 
 
 def test_the_heat_map_and_the_sheets_are_drawn(dataset: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 from benchmarks.browser import Browser, check_page, find_chromium
 from benchmarks.pictures import SECTIONS, photographed
 from pipeline.report.drawing import colour_of, coloured
-from pipeline.report.findings import landmark_rows
+from pipeline.report.findings import landmark_rows, residual_finding, tiles
 from pipeline.report.maps import FOLD_COLOUR, Ground, SampledField, displacement_map, folding_map
 from pipeline.report.places import Place, choose_places, field_box, three_of
 from pipeline.report.provenance import command_of
@@ -30,7 +30,7 @@ from registration.geometry import Box
 from registration.landmarks.landmarks import write_landmarks
 from registration.pages.page import number, render, significant
 from registration.residual_map import ResidualMap
-from registration.result import RESIDUAL_NAME, Registration
+from registration.result import RESIDUAL_NAME, Registration, Residual
 from registration.tissue import TissueMap
 from registration.transforms import Chain, DisplacementField, SplicedField
 
@@ -259,6 +259,18 @@ def test_what_was_not_measured_is_said_in_one_line(hand_made, tmp_path: Path) ->
     assert "Too little tissue to measure it." in page
     assert "No residual shift was measured." in page
     assert "No timings were recorded." in page
+
+
+def test_a_run_of_an_older_version_has_no_tile_for_what_it_did_not_measure(hand_made) -> None:
+    older = Residual(points=12, matched_fraction=0.5, median_um=2.0, p90_um=4.0)
+    quality = replace(hand_made.registration.quality, residual=older)
+    registration = replace(hand_made.registration, quality=quality)
+
+    shown = tiles(registration)
+
+    assert not any("nan" in f"{tile.value} {tile.note}" for tile in shown)
+    assert "Tissue confirmed" not in {tile.label for tile in shown}
+    assert residual_finding(registration).text.endswith("match better than chance.")
 
 
 def test_names_of_files_cannot_become_markup(hand_made) -> None:
