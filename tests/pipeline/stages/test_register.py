@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import shlex
 from dataclasses import replace
@@ -11,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from markupsafe import escape
 from typer.testing import CliRunner, Result
 
 from pipeline.cli.app import app, main
@@ -141,7 +141,7 @@ def test_a_start_that_cannot_be_confirmed_ends_with_1_and_the_next_command(
     assert "looks like H&amp;E" in page
     assert "looks like neither" in page
     assert "places compared" in page
-    assert html.escape(shlex.join(again)) in page
+    assert str(escape(shlex.join(again))) in page
 
 
 def test_what_a_person_edited_after_a_failed_start_is_used_and_not_lost(
