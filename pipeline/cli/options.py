@@ -14,10 +14,25 @@ from pipeline.errors import UsageError
 from registration.files.plain_json import json_text
 from registration.settings import SettingInfo, Settings, setting_infos
 
+
+def decimal(text: str) -> float:
+    """Return a number, with a decimal comma too, as much of the world types it."""
+    try:
+        return float(text.replace(",", "."))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a number such as 0.25") from None
+
+
 HeSlide = Annotated[Path, typer.Argument(metavar="HE", help="H&E slide.")]
 IhcSlide = Annotated[Path, typer.Argument(metavar="IHC", help="IHC slide.")]
-HeMpp = Annotated[float | None, typer.Option(metavar="<µm>", help="Per pixel of the H&E slide.")]
-IhcMpp = Annotated[float | None, typer.Option(metavar="<µm>", help="Per pixel of the IHC slide.")]
+HeMpp = Annotated[
+    float | None,
+    typer.Option(metavar="<µm>", parser=decimal, help="Per pixel of the H&E slide."),
+]
+IhcMpp = Annotated[
+    float | None,
+    typer.Option(metavar="<µm>", parser=decimal, help="Per pixel of the IHC slide."),
+]
 WorkerCount = Annotated[
     int | None,
     typer.Option(min=1, metavar="<number>", help="Worker processes. Default: one per core."),
@@ -113,6 +128,7 @@ def _parameter(info: SettingInfo) -> inspect.Parameter:
         f"--{info.option}",
         help=f"{info.text} {_default(info)}".strip(),
         metavar=_metavar(info, kind),
+        parser=decimal if kind is float else None,
         show_default=False,
         rich_help_panel=SETTINGS_PANEL,
     )

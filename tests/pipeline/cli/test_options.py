@@ -57,6 +57,16 @@ def test_options_set_what_they_are_called_after() -> None:
     assert called(cut, "a", *words).stdout == f"a 3 {expected!r}\n"
 
 
+def test_a_decimal_comma_is_a_decimal_point() -> None:
+    assert called(cut, "a", "--max-shift", "2,5", "--mpp", "0,46").stdout == (
+        f"a 1 {Cut(max_shift_um=2.5, mpp=0.46)!r}\n"
+    )
+
+    wrong = called(cut, "a", "--mpp", "1.000,5")
+    assert wrong.exit_code == 2
+    assert "Invalid value for '--mpp': '1.000,5' is not a number such as 0.25" in wrong.stderr
+
+
 def test_a_command_can_ask_for_what_was_given_alone() -> None:
     assert called(given, "--size", "128").stdout == "{'size': 128}\n"
     assert called(given, "--max-shift", "1").exit_code == 2
