@@ -6,7 +6,8 @@ takes its place, and the table says so. All in one run, at the paper's full widt
 px): milliseconds per step (median of the later half), images per second, share of the bf16 matrix
 peak (``--peak-tflops`` of the device), memory beside what ``training.memory`` expects, the share of
 time that real runs wait for images (pixels on the GPU, and pinned copies of a cold cache), gradient
-exchanges per step, and translation in half precision against float32. What ``--seconds`` leave no
+exchanges per step, translation in half precision against float32, of a folder and of a slide beside the
+generator alone, and evaluation per image. What ``--seconds`` leave no
 time for is named.
 """
 
@@ -43,6 +44,8 @@ from training.data.pairs import open_dataset
 from training.devices import make_fabric
 from training.errors import TrainingError
 from training.inference.checkpoints import load_generator
+from training.inference.folder import translate_folder
+from training.inference.tiling import largest_tiling
 from training.memory import GIB, training_bytes
 from training.models.pix2pix import build_model
 from training.run.history import HISTORY, VALIDATION, Table, read_numbers
@@ -58,7 +61,15 @@ OFFICIAL: Mapping[str, Any] = {
     "lambda_L1": 25.0, "weight_L2": 25.0, "weight_L3": 25.0, "weight_L4": 25.0, "direction": "AtoB",
 }  # fmt: skip
 WARM_UP = 4
-FAILURES = (TrainingError, RuntimeError, ValueError, TypeError, AttributeError, OSError)
+FAILURES = (
+    TrainingError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    OSError,
+    ImportError,
+)
 """What ends a row and not the table: a machine that is lent for minutes should show all it can."""
 
 
@@ -234,6 +245,9 @@ def whole_runs(figures: Figures, options: argparse.Namespace, folder: Path) -> N
     figures.row("run, pixels on the GPU", lambda: run(options, data, folder / "resident", 1.0))
     figures.row("exchanges", lambda: exchanges(options))
     figures.row("translation", lambda: translation(options, folder / "resident", data))
+    figures.row("translation of a folder", lambda: folder_translation(options, folder))
+    figures.row("translation of a slide", lambda: slide_translation(options, folder))
+    figures.row("evaluation", lambda: evaluation(options, folder))
     figures.row("run, pinned, cold cache", lambda: run(options, data, folder / "pinned", 0.0))
 
 
@@ -299,6 +313,76 @@ def translation(options: argparse.Namespace, trained: Path, data: Path) -> dict[
         "share_above_1": float((difference > 1).float().mean()),
         "used": half.checked(image).arithmetic,
     }
+
+
+def folder_translation(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Time the translation of a folder of PNGs, beside the generator alone on the same images."""
+    he = folder / "data" / "HE" / "train"
+    trained = load_generator(folder / "resident", options.device, "auto")
+    sources = sorted(he.iterdir())
+    pixels = [to_batch(read_image(path)).to(options.device) for path in sources[:8]]
+    trained = trained.checked(pixels[0])
+    alone = cpu_times(lambda: [trained(image).cpu() for image in pixels], 2)[1] / len(pixels)
+    began = time.perf_counter()
+    translate_folder(trained, he, folder / "translated")
+    each = 1000 * (time.perf_counter() - began) / len(sources)
+    return {"images": len(sources), "ms_per_image": each, "generator_alone_ms": alone}
+
+
+def slide_translation(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Time the translation of a whole slide, beside the generator alone on one of its windows.
+
+    Needs what reads and writes slides, which training does without.
+    """
+    from pipeline.stages.settings import TranslateSettings
+    from pipeline.stages.translate import TranslateRequest, translate_slide
+    from registration.geometry import Size
+    from registration.slides.pyramid import PyramidSpec, encode_unit, unit_boxes, write_pyramid
+
+    side = 8 * options.side
+    spec = PyramidSpec(size=Size(side, side), mpp=0.5)
+    tile = read_image(next((folder / "data" / "HE" / "train").iterdir()))
+    units = (
+        encode_unit(spec, np.resize(tile, (box.height, box.width, 3)), box)
+        for box in unit_boxes(spec)
+    )
+    write_pyramid(folder / "slide.tif", spec, units)
+    settings = TranslateSettings(everywhere=True, device=options.device)
+    request = TranslateRequest(
+        folder / "resident", folder / "slide.tif", folder / "ihc.tif", settings
+    )
+    began = time.perf_counter()
+    translate_slide(request, lambda stage, done, total: None)
+    seconds = time.perf_counter() - began
+    trained = load_generator(folder / "resident", options.device, "auto")
+    tiling = largest_tiling(trained)
+    window = torch.zeros((1, 3, tiling.window_px, tiling.window_px), dtype=torch.uint8)
+    alone = min(cpu_times(lambda: trained(window).cpu(), 3)) / 1000
+    return {
+        "side": side,
+        "seconds": seconds,
+        "megapixels_per_s": side**2 / 1e6 / seconds,
+        "generator_alone_s": alone * (side / min(tiling.tile_px, 2048)) ** 2,
+        "window_px": tiling.window_px,
+    }
+
+
+def evaluation(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Time the full protocol with its controls, per image."""
+    from training.evaluation.run import EvaluationRequest, run_evaluation
+    from training.settings.evaluate import EvaluateSettings
+
+    settings = EvaluateSettings(split="train", images=16, device=options.device)
+    request = EvaluationRequest(
+        dataset=open_dataset(folder / "data"),
+        out=folder / "scores",
+        model=folder / "resident",
+        settings=settings,
+    )
+    marks = [time.perf_counter()]
+    run_evaluation(request, lambda done, total: marks.append(time.perf_counter()))
+    each = statistics.median(b - a for a, b in pairwise(marks[2:]))
+    return {"images": 16, "s_per_image": each, "bci_test_set_minutes": each * 977 / 60}
 
 
 def show(values: dict[str, Any], peak: float) -> None:

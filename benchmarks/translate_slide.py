@@ -127,7 +127,7 @@ def largest_difference(model: Path, path: Path) -> int:
     for tile in Box(0, 0, side, side).tiles(tiling.tile_px):
         rows, columns = tile.slices()
         prepared = prepare_tile(trained, tiling, read, rows, columns, (side, side))
-        tiled[rows, columns] = generate_tile(trained, prepared)
+        tiled[rows, columns] = from_batch(generate_tile(trained, prepared))
     whole = from_batch(trained(to_batch(crop)))
     return int(np.abs(tiled.astype(int) - whole).max())
 

@@ -67,9 +67,9 @@ class TrainingReports:
         """Log it."""
         LOGGER.log(logging.WARNING if text.startswith("warning") else logging.INFO, text)
 
-    def decoding(self, done: int, total: int) -> None:
+    def preparing(self, stage: str, done: int, total: int) -> None:
         """Report it."""
-        self._report("decoding", done, total)
+        self._report(stage, done, total)
 
     def advanced(self, step: int, total: int) -> None:
         """Report it."""

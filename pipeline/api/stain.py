@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pipeline.api.dataset import PatchDataset
 from pipeline.api.reporting import ShowProgress, TrainingReports, in_notebook, reporting
 from pipeline.cli.train_progress import training_progress
+from pipeline.dataset.alignment import with_alignment
 from pipeline.stages.settings import TranslateSettings
 from pipeline.stages.translate import Translated, TranslateRequest, output_path, translate_slide
 from registration.slides.formats import ImageFormat
@@ -79,6 +80,7 @@ def train(
     epochs: int | str | None = None,
     resume: bool = False,
     cache: str | Path | None = None,
+    measure: bool = True,
     progress: ShowProgress = True,
     **settings: Any,
 ) -> Outcome:
@@ -86,8 +88,9 @@ def train(
 
     ``epochs`` is ``"50+50"`` (at the full rate + falling to zero), or their sum, half of which
     falls. ``settings`` are those of ``docs/settings.md``: ``model``, ``recipe``, ``batch``,
-    ``crop``, ``device``, ... Raises :class:`registration.errors.BciError` with the words of the
-    command line; after an interrupt ``resume=True`` goes on.
+    ``crop``, ``device``, ... The alignment of pairs without a table of patches is measured first,
+    unless ``measure`` is ``False``. Raises :class:`registration.errors.BciError` with the words of
+    the command line; after an interrupt ``resume=True`` goes on.
     """
     given = settings if epochs is None else {**settings, "epochs": epochs}
     folder, saved = Path(out), Path(out) / "config.json"
@@ -96,7 +99,13 @@ def train(
     parent = None if cache is None else Path(cache)
     with _listener(progress) as listener:
         return run_training(
-            config, pairs, folder, resume=resume, cache_parent=parent, listener=listener
+            config,
+            pairs,
+            folder,
+            resume=resume,
+            cache_parent=parent,
+            listener=listener,
+            measure=with_alignment if measure else None,
         )
 
 

@@ -106,7 +106,7 @@ def _plan(plans: Mapping[str, RunPlan | str]) -> dict[str, Any]:
 
 def _plan_text(plans: Mapping[str, RunPlan | str]) -> str:
     """Return one line per model, and the sum."""
-    from pipeline.cli.progress import duration
+    from registration.files.words import duration
 
     sound = [plan for plan in plans.values() if not isinstance(plan, str)]
     width = max(map(len, plans))

@@ -17,6 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from registration.files.words import duration
+
 SAY_EVERY_S = 60.0
 WORTH_SAYING_S = 10.0
 
@@ -29,7 +31,7 @@ def progress_on_stderr(names: dict[str, str] | None = None) -> Iterator[Report]:
     names = names or {}
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _plain_lines(console, names)
+        yield plain_lines(console, names)
         return
     columns = (
         TextColumn("{task.description:<32}"),
@@ -49,7 +51,7 @@ def progress_on_stderr(names: dict[str, str] | None = None) -> Iterator[Report]:
         yield report
 
 
-def _plain_lines(console: Console, names: dict[str, str]) -> Report:
+def plain_lines(console: Console, names: dict[str, str]) -> Report:
     """Report each stage at about every tenth of the way and every minute, one line each."""
     said: dict[str, tuple[int, float]] = {}
     begun: dict[str, tuple[int, float]] = {}
@@ -67,12 +69,3 @@ def _plain_lines(console: Console, names: dict[str, str]) -> Report:
         console.print(f"{name}: {done}/{total}{left}", highlight=False, soft_wrap=True)
 
     return report
-
-
-def duration(seconds: float) -> str:
-    """Return a duration in the two largest units that matter."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"

@@ -82,6 +82,10 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint of --out.")
     ] = False,
+    no_measure: Annotated[
+        bool,
+        typer.Option("--no-measure", help="Pairs without a table of patches all weigh alike."),
+    ] = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -93,18 +97,30 @@ def train(
         base=saved if resume and saved.exists() else None,
     )
     from pipeline.cli.train_progress import training_progress
+    from pipeline.dataset.alignment import with_alignment
     from training.data.pairs import open_dataset
     from training.run.loop import train as run
     from training.run.plan import plan_run
+    from training.run.preparation import weighs_pairs
 
     pairs = open_dataset(dataset, he=he, ihc=ihc)
     plan = plan_run(chosen, pairs, out, resume=resume)
+    measured = not no_measure and weighs_pairs(chosen)
     if dry_run:
-        typer.echo(json_text(_plan(plan, pairs)) if as_json else _as_lines(_plan(plan, pairs)))
+        planned = _plan(plan, pairs, measured=measured)
+        typer.echo(json_text(planned) if as_json else _as_lines(planned))
         return
     with training_progress() as listener:
         listener.note(outlook(plan))
-        done = run(chosen, pairs, out, resume=resume, cache_parent=cache, listener=listener)
+        done = run(
+            chosen,
+            pairs,
+            out,
+            resume=resume,
+            cache_parent=cache,
+            listener=listener,
+            measure=with_alignment if measured else None,
+        )
     typer.echo(_json(done) if as_json else _summary(done))
 
 
@@ -125,7 +141,7 @@ def export(
 
 def outlook(plan: RunPlan) -> str:
     """Return device, steps, about how long they take, and what would take less."""
-    from pipeline.cli.progress import duration
+    from registration.files.words import duration
     from training.run.plan import shorter
 
     text = f"on {plan.device}: {plan.steps:,} steps, about {duration(plan.seconds)}"
@@ -136,15 +152,18 @@ def outlook(plan: RunPlan) -> str:
     return f"{text}. Shorter: {', '.join(ways[:-1])} or {ways[-1]}"
 
 
-def _plan(plan: RunPlan, dataset: Dataset) -> dict[str, Any]:
+def _plan(plan: RunPlan, dataset: Dataset, *, measured: bool) -> dict[str, Any]:
     """Return a plan as a person, or a program, reads it."""
+    from pipeline.dataset.alignment import outlook as of_measuring
+
+    measuring = [of_measuring(dataset)] if measured else []
     return {
         "outlook": outlook(plan),
         "dataset": dataset.source,
         "layout": dataset.layout,
         "pairs_to_train_on": plan.train,
         "pairs_held_out": plan.held_out,
-        "notes": list(plan.notes),
+        "notes": [*plan.notes, *filter(None, measuring)],
         "image": f"{plan.width} x {plan.height} px",
         "cache_gib": round(plan.cache_bytes / 2**30, 2),
         "steps_per_epoch": plan.steps_per_epoch,

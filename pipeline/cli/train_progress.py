@@ -13,12 +13,14 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
-from pipeline.cli.progress import SAY_EVERY_S, duration
+from pipeline.cli.progress import SAY_EVERY_S, plain_lines
+from registration.files.words import duration
 
 if TYPE_CHECKING:
     from training.run.history import Listener, StepRecord, ValidationRecord
@@ -48,7 +50,7 @@ class PlainProgress:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._tenth = -1
+        self._lines = plain_lines(console, {})
         self._first: tuple[int, float] | None = None
         self._said_at = 0.0
 
@@ -57,11 +59,9 @@ class PlainProgress:
         style = "yellow" if text.startswith("warning") else "dim"
         self._console.print(f"[{style}]{escape(text)}[/]", soft_wrap=True)
 
-    def decoding(self, done: int, total: int) -> None:
-        """Print about every tenth of the way."""
-        if 10 * done // total != self._tenth:
-            self._tenth = 10 * done // total
-            self._console.print(f"decoding: {done}/{total}", soft_wrap=True)
+    def preparing(self, stage: str, done: int, total: int) -> None:
+        """Print about every tenth of the way, with the time left."""
+        self._lines(stage, done, total)
 
     def advanced(self, step: int, total: int) -> None:
         """Print the time left soon after the start, and then about every minute."""
@@ -94,21 +94,25 @@ class LiveProgress(PlainProgress):
     def __init__(self, console: Console, bars: Progress) -> None:
         super().__init__(console)
         self._bars = bars
-        self._decoding = self._training = bars.add_task("decoding", visible=False, state="")
+        self._tasks: dict[str, TaskID] = {}
 
-    def decoding(self, done: int, total: int) -> None:
-        """Move the first bar."""
-        self._bars.update(self._decoding, completed=done, total=total, visible=True)
+    def preparing(self, stage: str, done: int, total: int) -> None:
+        """Move the bar of the stage."""
+        self._bars.update(self._task(stage), completed=done, total=total)
 
     def advanced(self, step: int, total: int) -> None:
-        """Move the second bar."""
-        if self._training == self._decoding:
-            self._training = self._bars.add_task("training", state="")
-        self._bars.update(self._training, completed=step, total=total)
+        """Move the bar of training."""
+        self._bars.update(self._task("training"), completed=step, total=total)
 
     def stepped(self, record: StepRecord) -> None:
-        """Say beside the second bar how it goes."""
-        self._bars.update(self._training, state=state_of(record))
+        """Say beside the bar of training how it goes."""
+        self._bars.update(self._task("training"), state=state_of(record))
+
+    def _task(self, stage: str) -> TaskID:
+        """Return the bar of a stage, which appears when it is first used."""
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bars.add_task(stage, state="")
+        return self._tasks[stage]
 
 
 def state_of(record: StepRecord) -> str:

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 MOST_MISMATCHED = 12
 """Other pairs' images that each image is compared with."""
 
-AT_ONCE = 4
-
 
 @dataclass(frozen=True, slots=True)
 class PairScore:
@@ -46,10 +44,9 @@ class PairScore:
 
 @dataclass(frozen=True)
 class ScoreTask:
-    """Some pairs, each with the pairs whose second image is no partner of its first."""
+    """Some pairs, each of which is compared with some of the others, too."""
 
     pairs: tuple[Pair, ...]
-    mismatched: tuple[tuple[Pair, ...], ...]
     mpp: float
 
 
@@ -72,17 +69,13 @@ def described(dataset: Dataset) -> dict[str, Any]:
 def score(
     pairs: Sequence[Pair], mpp: float, workers: Workers, progress: Progress
 ) -> list[PairScore]:
-    """Return the alignment of every pair; ``mpp`` is that of the images."""
-    rng = np.random.default_rng(len(pairs))
-    mismatched = []
-    for number in range(len(pairs)):
-        others = [pair for k, pair in enumerate(pairs) if k != number]
-        chosen = rng.permutation(len(others))[:MOST_MISMATCHED]
-        mismatched.append(tuple(others[k] for k in chosen))
-    tasks = [
-        ScoreTask(tuple(pairs[k : k + AT_ONCE]), tuple(mismatched[k : k + AT_ONCE]), mpp)
-        for k in range(0, len(pairs), AT_ONCE)
-    ]
+    """Return the alignment of every pair; ``mpp`` is that of the images.
+
+    Pairs are compared in groups drawn from the whole dataset, so that each image is read once.
+    """
+    order = np.random.default_rng(len(pairs)).permutation(len(pairs))
+    groups = np.array_split(order, max(1, len(pairs) // (MOST_MISMATCHED + 1)))
+    tasks = [ScoreTask(tuple(pairs[k] for k in group), mpp) for group in groups]
     measured: list[tuple[Alignment, list[float]]] = []
     for found in workers.map(score_some, tasks):
         measured += found
@@ -90,9 +83,10 @@ def score(
     ranks = null_percentiles(
         [own.similarity for own, _ in measured], [values for _, values in measured]
     )
+    places = {int(number): place for place, number in enumerate(order)}
     return [
-        _scored(pair, own, rank, mpp)
-        for pair, (own, _), rank in zip(pairs, measured, ranks, strict=True)
+        _scored(pair, measured[places[number]][0], ranks[places[number]], mpp)
+        for number, pair in enumerate(pairs)
     ]
 
 
@@ -100,12 +94,14 @@ def score_some(task: ScoreTask) -> list[tuple[Alignment, list[float]]]:
     """Compare some pairs with their partners and with mismatched ones."""
     downsample = work_downsample(task.mpp)
     mpp = task.mpp * downsample
+    planes = [tuple(_plane(image, downsample, mpp) for image in pair.read()) for pair in task.pairs]
     found = []
-    for pair, mismatched in zip(task.pairs, task.mismatched, strict=True):
-        first, second = (_plane(image, downsample, mpp) for image in pair.read())
-        others = [_plane(other.read()[1], downsample, mpp) for other in mismatched]
+    for number, (first, second) in enumerate(planes):
+        others = [other for k, (_, other) in enumerate(planes) if k != number]
         null = [
-            align(other, first, mpp).similarity for other in others if other.shape == first.shape
+            align(other, first, mpp).similarity
+            for other in others[:MOST_MISMATCHED]
+            if other.shape == first.shape
         ]
         found.append((align(second, first, mpp), null))
     return found

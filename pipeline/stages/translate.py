@@ -8,16 +8,17 @@ pyramid are kept beside the output until it is whole, so that a killed run goes 
 from __future__ import annotations
 
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.errors import UsageError
 from pipeline.stages.settings import TranslateSettings
+from registration.execution import usable_cores
 from registration.files.alone import one_at_a_time
 from registration.files.outputs import check_file, check_folder
 from registration.files.storage import (
@@ -39,13 +40,14 @@ from registration.slides.pyramid import (
 )
 from registration.slides.slide import Slide, open_slide
 from registration.tissue import TissueMap
-from training.data.images import Pixels, to_batch
+from training.data.ahead import in_order
+from training.data.images import Pixels
 from training.devices import device_named
 from training.inference.checkpoints import TrainedGenerator, load_generator
 from training.inference.tiling import (
     Prepared,
     Tiling,
-    generate_tile,
+    generate_tiles,
     largest_tiling,
     prepare_tile,
 )
@@ -56,7 +58,8 @@ MARGIN_UM = 100.0
 SAME_MPP = 0.02
 """Slides whose pixels differ by at most this share from those of the training are not resampled."""
 TOO_LARGE = "End other programs that use it (nvidia-smi lists them), or give --device cpu"
-READ_AHEAD = 2
+READ_AHEAD = 3
+MOST_THREADS = 8
 FORMAT = "bci-pipeline translation"
 
 Progress = Callable[[str, int, int], None]
@@ -188,8 +191,7 @@ def _settled(work: _Work) -> _Work:
         return work
     units = [tiles for tiles in map(work.tiles, unit_boxes(work.spec)) if tiles]
     middle = units[len(units) // 2]
-    pixels = work.prepare(middle[len(middle) // 2]).pixels
-    trained = work.trained.checked(to_batch(pixels))
+    trained = work.trained.checked(work.prepare(middle[len(middle) // 2]).pixels)
     return replace(work, trained=trained, tiling=largest_tiling(trained))
 
 
@@ -268,43 +270,50 @@ def _store(request: TranslateRequest, key: str) -> Path:
 
 
 def _units(work: _Work, store: Path, progress: Progress) -> Iterator[EncodedUnit]:
-    """Yield all units in order: stored ones, translated ones, blank ones."""
-    boxes = unit_boxes(work.spec)
-    total = sum(len(work.tiles(box)) for box in boxes)
+    """Yield all units in order: stored ones, translated ones, blank ones.
+
+    Tiles are read and units encoded by other threads, whatever unit they belong to, so that the
+    generator never waits while there is work.
+    """
+    units = [
+        (box, work.tiles(box), store / f"{number:06d}.npz")
+        for number, box in enumerate(unit_boxes(work.spec))
+    ]
+    total = sum(len(tiles) for _, tiles, _ in units)
+    missing = [tile for _, tiles, path in units if not path.exists() for tile in tiles]
     done = 0
-    for number, box in enumerate(boxes):
-        tiles = work.tiles(box)
-        path = store / f"{number:06d}.npz"
-        if path.exists():
-            unit = _load(path, box)
-        else:
-            unit = encode_unit(work.spec, _translated(work, box, tiles, done, total, progress), box)
-            if tiles:
-                _save(path, unit)
-        done += len(tiles)
-        progress("translate", done, total)
-        yield unit
-
-
-def _translated(
-    work: _Work, unit: Box, tiles: list[Box], done: int, total: int, progress: Progress
-) -> Image:
-    """Return a unit's pixels, white where there is no tissue; reads ahead while it computes."""
-    image = np.full((unit.height, unit.width, 3), 255, np.uint8)
-    remaining = iter(tiles)
-    with ThreadPoolExecutor(1) as pool:
-        ahead: list[tuple[Box, Future[Prepared]]] = [
-            (tile, pool.submit(work.prepare, tile)) for tile in islice(remaining, READ_AHEAD)
-        ]
-        while ahead:
-            tile, prepared = ahead.pop(0)
-            source = prepared.result()
-            ahead += [(t, pool.submit(work.prepare, t)) for t in islice(remaining, 1)]
-            here = Box(tile.x - unit.x, tile.y - unit.y, tile.width, tile.height)
-            image[here.slices()] = generate_tile(work.trained, source)
-            done += 1
+    ahead: deque[Future[EncodedUnit]] = deque()
+    threads = min(usable_cores(), MOST_THREADS)
+    with ThreadPoolExecutor(threads) as reading, ThreadPoolExecutor(threads) as encoding:
+        sources = in_order(reading, work.prepare, missing, READ_AHEAD)
+        generated = generate_tiles(work.trained, sources)
+        for box, tiles, path in units:
+            if path.exists():
+                ahead.append(encoding.submit(_load, path, box))
+                done += len(tiles)
+            else:
+                image = np.full((box.height, box.width, 3), 255, np.uint8)
+                for tile in tiles:
+                    here = Box(tile.x - box.x, tile.y - box.y, tile.width, tile.height)
+                    image[here.slices()] = next(generated)
+                    done += 1
+                    progress("translate", done, total)
+                ahead.append(
+                    encoding.submit(_encoded, work.spec, image, box, path if tiles else None)
+                )
             progress("translate", done, total)
-    return image
+            if len(ahead) > threads:
+                yield ahead.popleft().result()
+        for unit in ahead:
+            yield unit.result()
+
+
+def _encoded(spec: PyramidSpec, image: Image, box: Box, path: Path | None) -> EncodedUnit:
+    """Encode a unit, and keep it in a file where one is named."""
+    unit = encode_unit(spec, image, box)
+    if path is not None:
+        _save(path, unit)
+    return unit
 
 
 def _save(path: Path, unit: EncodedUnit) -> None:

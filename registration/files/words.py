@@ -63,3 +63,12 @@ def excerpt(value: object) -> str:
         return "nothing"
     text = repr(value[:LONGEST_EXCERPT] if isinstance(value, str | bytes) else value)
     return text if len(text) < LONGEST_EXCERPT else f"{text[: LONGEST_EXCERPT - 3]}..."
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in the two largest units that matter."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"

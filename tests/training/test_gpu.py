@@ -20,7 +20,7 @@ import torch
 from torch._dynamo.utils import counters
 
 from training.data.batches import Batch
-from training.data.images import read_image, to_batch
+from training.data.images import from_batch, read_image, to_batch
 from training.data.pairs import open_dataset
 from training.devices import make_fabric
 from training.errors import MemoryFullError
@@ -229,7 +229,7 @@ def test_tiles_fit_together(half: bool) -> None:
     rows, columns = slice(256, 512), slice(256, 512)
 
     tile = prepare_tile(trained, tiling, lambda r, c: image[r, c], rows, columns, (700, 900))
-    found = generate_tile(trained, tile)
+    found = from_batch(generate_tile(trained, tile))
 
     assert np.abs(found.astype(int) - whole[rows, columns]).max() <= 1
     assert largest_tiling(trained).tile_px >= 2048

@@ -17,13 +17,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from registration.files.storage import write_json
+from training.data.ahead import in_order
 from training.data.images import Pixels
 from training.data.pairs import Pair
 from training.errors import DataError
@@ -141,12 +141,8 @@ def _decode(pairs: Sequence[Pair], path: Path, tick: Tick | None) -> list[list[i
     """Append all pairs to one file, several decoded at a time; return their shapes."""
     workers = min(os.cpu_count() or 1, MOST_WORKERS)
     shapes: list[list[int]] = []
-    remaining = iter(pairs)
     with path.open("wb") as file, ThreadPoolExecutor(workers) as pool:
-        ahead = [pool.submit(pair.read) for pair in islice(remaining, 2 * workers)]
-        while ahead:
-            he, ihc = ahead.pop(0).result()
-            ahead += [pool.submit(pair.read) for pair in islice(remaining, 1)]
+        for he, ihc in in_order(pool, lambda pair: pair.read(), pairs, 2 * workers):
             if not shapes:
                 _check_disk(path, DISK_MARGIN * 2 * he.nbytes * len(pairs))
             for image in (he, ihc):

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from registration.files.her2 import HER2_LEVELS
+from training.data.ahead import in_order
 from training.data.images import Pixels, to_batch
 from training.data.pairs import Pair
 from training.errors import DataError
@@ -204,12 +204,10 @@ def _made(
     This thread makes the candidates' images, others read and score.
     """
     with _scorers() as pool:
-        remaining = iter(pairs)
-        reading = deque(pool.submit(pair.read) for pair in islice(remaining, READ_AHEAD))
         ahead: deque[_Made] = deque()
-        for pair in pairs:
-            he, real = (scoring.view(image) for image in reading.popleft().result())
-            reading.extend(pool.submit(pair.read) for pair in islice(remaining, 1))
+        images = in_order(pool, lambda pair: pair.read(), pairs, READ_AHEAD)
+        for pair, read in zip(pairs, images, strict=True):
+            he, real = (scoring.view(image) for image in read)
             _check_size(real, pair, scoring)
             made = _Made({"real": _tensor(real, scoring)}, {})
             for candidate in candidates:

@@ -1,14 +1,20 @@
-"""Translating a folder of patches, one image at a time."""
+"""Translating a folder of patches: files are read and written while the network is at work."""
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from registration.files.outputs import check_folder
 from registration.files.storage import content_hash, write_json
 from registration.files.text import read_json
+from training.data.ahead import in_order
 from training.data.images import SUFFIXES, from_batch, read_image, to_batch, write_png
 from training.errors import DataError
 from training.inference.checkpoints import TrainedGenerator
@@ -18,6 +24,8 @@ TOO_LARGE = (
     "End other programs that use it (nvidia-smi lists them), or give --device cpu; a slide is "
     "translated tile by tile and needs less"
 )
+AHEAD = 8
+MOST_THREADS = 8
 RECORD = "translation.json"
 """What made the images of a folder: the model, and each image's source."""
 FORMAT = "bci-pipeline translation"
@@ -38,17 +46,30 @@ def translate_folder(
     check_folder(out, [folder], [trained.source])
     targets = _targets(folder, out)
     _claim(trained, targets, folder, out)
+    missing = {target: source for target, source in targets.items() if not target.exists()}
+    done = len(targets) - len(missing)
+    if tick is not None and done:
+        tick(done, len(targets))
     settled = False
-    for number, (target, source) in enumerate(targets.items(), start=1):
-        if not target.exists():
-            image = to_batch(read_image(source))
+    writing: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_THREADS)) as pool:
+        images = in_order(pool, lambda path: to_batch(read_image(path)), missing.values(), AHEAD)
+        for target, image in zip(missing, images, strict=True):
             with explained(lambda: TOO_LARGE):
                 trained = trained if settled else trained.checked(image)
-                write_png(target, from_batch(trained(image)))
+                writing.append(pool.submit(_write, target, trained(image)))
             settled = True
-        if tick is not None:
-            tick(number, len(targets))
+            while len(writing) > (AHEAD if done + len(writing) < len(targets) else 0):
+                writing.popleft().result()
+                done += 1
+                if tick is not None:
+                    tick(done, len(targets))
     return list(targets)
+
+
+def _write(target: Path, generated: Tensor) -> None:
+    """Wait for an image, and write it."""
+    write_png(target, from_batch(generated))
 
 
 def _targets(folder: Path, out: Path) -> dict[Path, Path]:

@@ -11,11 +11,12 @@ round otherwise, for small images.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from training.data.images import Pixels, from_batch, from_network, to_batch, to_network
 from training.errors import TilingError
@@ -31,6 +32,7 @@ SMALLEST_TILE_PX = 256
 TILES_PX = (4096, 2048, 1024, 512, SMALLEST_TILE_PX)
 LAYERS_HELD = 3
 """About so many of the widest layers are in memory at once."""
+LAUNCHED = 2
 CPU_BYTES = 2**29
 GPU_SHARE = 0.6
 """Share of a GPU's free memory that activations may take up."""
@@ -136,7 +138,8 @@ def window(start: int, stop: int, size: int, tiling: Tiling, spec: GeneratorSpec
 class Prepared:
     """A tile, read and ready to be generated."""
 
-    pixels: Pixels
+    pixels: Tensor
+    """``(1, 3, h, w)`` uint8, where a GPU can fetch them by itself."""
     down: Window
     across: Window
 
@@ -152,19 +155,29 @@ def prepare_tile(
     """Read a tile, some rows and columns of an image of ``shape``, with all that it depends on."""
     down = window(rows.start, rows.stop, shape[0], tiling, trained.spec)
     across = window(columns.start, columns.stop, shape[1], tiling, trained.spec)
-    return Prepared(read(down.read, across.read), down, across)
+    pixels = to_batch(read(down.read, across.read))
+    return Prepared(pixels.pin_memory() if trained.device.type == "cuda" else pixels, down, across)
 
 
-def generate_tile(trained: TrainedGenerator, tile: Prepared) -> Pixels:
-    """Return the tile's generated pixels, ``(h, w, 3)`` uint8.
+def generate_tile(trained: TrainedGenerator, tile: Prepared) -> Tensor:
+    """Return the tile's generated pixels, ``(1, 3, h, w)`` uint8, on the generator's device.
 
-    Equal, bit for bit on a CPU, to the same part of the whole image generated at once, where both
-    sides of the image are longer than a window, or the whole of it fits into one.
+    A GPU may still be at it. Equal, bit for bit on a CPU, to the same part of the whole image
+    generated at once, where both sides of the image are longer than a window, or the whole of it
+    fits into one.
     """
     with torch.inference_mode():
-        source = to_network(to_batch(tile.pixels).to(trained.device))
+        source = to_network(tile.pixels.to(trained.device, non_blocking=True))
         source = continued(source, tile.down.continued, tile.across.continued)
-        generated = apply(trained.network, source, half=trained.half)[
-            ..., tile.down.keep, tile.across.keep
-        ]
-        return from_batch(from_network(generated))
+        generated = apply(trained.network, source, half=trained.half)
+        return from_network(generated[..., tile.down.keep, tile.across.keep])
+
+
+def generate_tiles(trained: TrainedGenerator, tiles: Iterable[Prepared]) -> Iterator[Pixels]:
+    """Yield the generated pixels of tiles in order; a GPU has the next one while one is fetched."""
+    launched: deque[Tensor] = deque()
+    for tile in tiles:
+        launched.append(generate_tile(trained, tile))
+        if len(launched) == LAUNCHED:
+            yield from_batch(launched.popleft())
+    yield from map(from_batch, launched)

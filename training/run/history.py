@@ -52,8 +52,8 @@ class Listener(Protocol):
         """Something worth knowing."""
         ...
 
-    def decoding(self, done: int, total: int) -> None:
-        """Pairs decoded into the cache so far."""
+    def preparing(self, stage: str, done: int, total: int) -> None:
+        """Pairs that are ready so far, of what comes before training: measured, decoded."""
         ...
 
     def advanced(self, step: int, total: int) -> None:
@@ -75,7 +75,7 @@ class Silent:
     def note(self, text: str) -> None:
         """Ignore it."""
 
-    def decoding(self, done: int, total: int) -> None:
+    def preparing(self, stage: str, done: int, total: int) -> None:
         """Ignore it."""
 
     def advanced(self, step: int, total: int) -> None:

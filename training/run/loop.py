@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,7 +36,7 @@ from training.run.history import (
 )
 from training.run.machine import check_memory, compiling_pays, fitted, half_precision
 from training.run.plan import check_free
-from training.run.preparation import Prepared, calibration_images, prepare
+from training.run.preparation import Prepared, calibration_images, prepare, weighs_pairs
 from training.run.processes import Peers
 from training.run.report import ABOUT, CONFIG, SAMPLES, write_report
 from training.run.resume import Parts, Position, last_good, load_state, save_state
@@ -69,8 +69,12 @@ def train(
     resume: bool = False,
     cache_parent: Path | None = None,
     listener: Listener | None = None,
+    measure: Callable[[Dataset, Path, Listener], Dataset] | None = None,
 ) -> Outcome:
     """Train a model on ``dataset`` and leave everything in the run folder ``out``.
+
+    ``measure`` finds out how well the pairs are aligned, where that is used; every process calls it,
+    one after the first.
 
     A killed run goes on from its last checkpoint with ``resume`` and ends, on a CPU, with the same
     weights as if it had never stopped. Raises :class:`DivergedError` when a loss becomes NaN, and
@@ -86,6 +90,9 @@ def train(
         check_memory(config, side_px, fabric, said.append)
         for text in said:
             listener.note(text)
+        if measure is not None and weighs_pairs(config):
+            with fabric.rank_zero_first():
+                dataset = measure(dataset, out, listener)
         data = prepare(config, dataset, fabric, listener, cache_parent)
         run = _built(config, out, data, fabric, listener)
         position = load_state(out, run.parts) if resume else Position()

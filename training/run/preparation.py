@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def prepare(
     )
     parent = cache_parent or default_parent(dataset.root)
     with fabric.rank_zero_first(local=True):
-        cache = open_cache(pairs, parent, listener.decoding)
+        cache = open_cache(pairs, parent, partial(listener.preparing, "decoding"))
     batches = Batches(
         cache,
         train,
@@ -155,6 +156,11 @@ def calibration_images(data: Prepared, count: int, multiple_px: int) -> Iterator
         yield to_network(pixels.to(data.batches.device)).permute(0, 3, 1, 2)
 
 
+def weighs_pairs(config: TrainConfig) -> bool:
+    """Return whether pairs count by their alignment; CycleGAN is not told which belong together."""
+    return config.confidence and config.model != "cyclegan"
+
+
 def _on_world(config: TrainConfig, fabric: Fabric) -> tuple[str, ...]:
     """Return what several processes change."""
     if fabric.world_size == 1:
@@ -185,7 +191,7 @@ def _weights(
     config: TrainConfig, train: tuple[Pair, ...]
 ) -> tuple[NDArray[np.float32] | None, tuple[str, ...]]:
     """Return the weight of every training pair at every scale, where wanted and known, and a note."""
-    if not config.confidence or config.model == "cyclegan":
+    if not weighs_pairs(config):
         return None, ()
     weights = scale_confidence(train, len(config.pyramid_weights), config.tolerance_px)
     if weights is None:

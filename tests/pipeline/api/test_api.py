@@ -189,7 +189,7 @@ def test_a_notebook_shows_bars_and_training_reports_to_them() -> None:
 
     bars = NotebookBars(display)
     bars("blocks <1>", 3, 16)
-    TrainingReports(bars).decoding(1, 2)
+    TrainingReports(bars).preparing("decoding", 1, 2)
 
     assert pages[0] == ""
     assert "blocks &lt;1&gt;" in pages[-1]

@@ -15,8 +15,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from pipeline.cli.app import app, main
-from pipeline.cli.progress import duration
 from pipeline.dataset.table import COLUMNS, PatchRow, write_tables
+from registration.files.words import duration
 from training.data.confidence import scale_confidence
 from training.data.pairs import open_dataset
 

@@ -56,7 +56,7 @@ def tiled(trained: TrainedGenerator, image: np.ndarray, tiling: Tiling) -> np.nd
             rows, columns = slice(y, min(y + side, height)), slice(x, min(x + side, width))
             read = lambda r, c: image[r, c]  # noqa: E731
             tile = prepare_tile(trained, tiling, read, rows, columns, (height, width))
-            out[rows, columns] = generate_tile(trained, tile)
+            out[rows, columns] = from_batch(generate_tile(trained, tile))
     return out
 
 
