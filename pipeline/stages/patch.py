@@ -54,6 +54,12 @@ class PatchRequest:
 
         Raises :class:`UsageError` for a folder that is not there, and for names that occur twice.
         """
+        files = [str(run) for run in self.runs if run.is_file()]
+        if files:
+            raise UsageError(
+                f"{', '.join(files)} is a file; name the folder that `register` wrote, of slides that "
+                "are registered"
+            )
         missing = [str(run) for run in self.runs if not run.is_dir()]
         if missing:
             raise UsageError(f"there is no folder {', '.join(missing)}; name what `register` wrote")

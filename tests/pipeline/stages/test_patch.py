@@ -152,6 +152,8 @@ def test_a_dry_run_refuses_what_the_run_refuses(runs: tuple[Path, Path], tmp_pat
         assert "something else" in str(patch(runs[0], "--out", taken, *words).exception)
         missing = patch(tmp_path / "none", "--out", tmp_path / "d", *words).exception
         assert "there is no folder" in str(missing)
+        slide = patch(taken / "thesis.txt", "--out", tmp_path / "d", *words).exception
+        assert "thesis.txt is a file; name the folder that `register` wrote" in str(slide)
 
 
 def test_other_thresholds_need_a_word_and_measure_nothing_again(
