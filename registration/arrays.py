@@ -7,14 +7,17 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import BeforeValidator, ValidationError
 
 from registration.errors import RunError
 from registration.files.memory import free_memory
+
+Number = Annotated[float, BeforeValidator(lambda value: float("nan") if value is None else value)]
+"""A measured number; ``null`` in a JSON is "not a number"."""
 
 NPY = np.lib.format
 HEADER_READERS = {(1, 0): NPY.read_array_header_1_0, (2, 0): NPY.read_array_header_2_0}

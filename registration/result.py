@@ -15,9 +15,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
-from registration.arrays import REMEDY, first_mistake
+from registration.arrays import REMEDY, Number, first_mistake
+from registration.cell_evidence import CellEvidence
 from registration.errors import RunError
 from registration.files.storage import content_hash, write_json
 from registration.geometry import Size
@@ -46,9 +47,6 @@ Verdict = Literal["pass", "review", "fail"]
 Review = Literal["accepted", "rejected", "needs landmarks"]
 Status = Literal["registered", "blank", "fallback"]
 PieceStatus = Literal["registered", "only on IHC", "only on H&E"]
-
-Number = Annotated[float, BeforeValidator(lambda value: float("nan") if value is None else value)]
-"""A measured number; ``null`` in the JSON is "not a number"."""
 
 FileName = Annotated[str, Field(pattern=r"^[^/\\]+$")]
 """Of a file in the run folder itself."""
@@ -218,6 +216,8 @@ class Quality:
     tre: dict[str, ErrorSummary]
     """Landmark errors ``before``, ``after_projective`` and ``after_all``, where truth was given."""
     torn: Torn | None = None
+    cells: CellEvidence | None = None
+    """``None`` where slides are too coarse for nuclei, or show too few."""
 
 
 Ring = tuple[tuple[Number, Number], ...]

@@ -16,7 +16,7 @@ REPORT_NAME = "dataset.html"
 FIGURES = "figures"
 FORMAT = "bci-pipeline dataset"
 FORMAT_VERSION = 1
-KEY_VERSION = 1
+KEY_VERSION = 2
 """Raised when a dataset would look different for equal inputs."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, get_args, get_type_hints
@@ -14,6 +14,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from pipeline.errors import DatasetError
+from pipeline.patches.grades import Grade
 from pipeline.patches.selection import REASONS
 from pipeline.split import Split
 from registration.files.her2 import Her2
@@ -82,6 +83,29 @@ class PatchRow:
     ]
     kept: Annotated[bool, "whether the pair is in the dataset"]
     reason: Annotated[str, f"why not: the first of {_REASON_WORDS} that holds; empty when kept"]
+    nuclei: Annotated[
+        int | None,
+        pa.int32(),
+        "nuclei found in the middle 250 µm of the patch on the fixed slide; null, as below, where none "
+        "were looked for",
+    ] = None
+    nuclei_paired: Annotated[
+        float | None,
+        "share of them with a nucleus of the other slide within 4.8 µm (1.5 radii), one to one",
+    ] = None
+    nuclei_beyond: Annotated[
+        float | None, "share of them that pairs beyond what nuclei displaced by 20 to 60 µm reach"
+    ] = None
+    nuclei_median_um: Annotated[float | None, "median distance of the partners, µm"] = None
+    nuclei_shift_x_um: Annotated[
+        float | None,
+        "shift that they share from the fixed slide to the other, µm; null where they share none",
+    ] = None
+    nuclei_shift_y_um: Annotated[float | None, "likewise"] = None
+    grade: Annotated[
+        Grade | None,
+        "`gold`, `silver` or `bronze`: how far the alignment can be trusted; null when not kept",
+    ] = None
     he_file: Annotated[
         str | None,
         "path of the H&E image inside the dataset, `/` between folders; null when not kept",
@@ -111,6 +135,9 @@ COLUMN_RECORDS = tuple(
     _column(name, hint) for name, hint in get_type_hints(PatchRow, include_extras=True).items()
 )
 COLUMNS = tuple(column.field.name for column in COLUMN_RECORDS)
+REQUIRED = tuple(item.name for item in fields(PatchRow) if item.default is MISSING)
+"""Columns that tables of every version have."""
+
 SCHEMA = pa.schema([column.field for column in COLUMN_RECORDS])
 
 
@@ -154,12 +181,13 @@ def read_table(folder: Path) -> list[PatchRow]:
         table = parquet.read_table(path)
     except pa.ArrowException as error:
         raise DatasetError(f"{path} is damaged: {error}. Cut the patches again.") from error
-    missing = [name for name in COLUMNS if name not in table.column_names]
+    missing = [name for name in REQUIRED if name not in table.column_names]
     if missing:
         raise DatasetError(
             f"{path} lacks the columns {', '.join(missing)}: not written by this version"
         )
-    return [PatchRow(**record) for record in table.select(COLUMNS).to_pylist()]
+    known = [name for name in COLUMNS if name in table.column_names]
+    return [PatchRow(**record) for record in table.select(known).to_pylist()]
 
 
 def _record(row: PatchRow) -> dict[str, Any]:

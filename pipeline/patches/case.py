@@ -7,6 +7,7 @@ again and cut only what is not there yet.
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from pipeline.patches.alignment import null_percentiles
 from pipeline.patches.examples import illustrate
 from pipeline.patches.geometry import PatchGeometry
+from pipeline.patches.grades import beyond_chance, grade_of
 from pipeline.patches.grid import PatchGrid
 from pipeline.patches.measurement import Measurements, measure_case
 from pipeline.patches.record import IMAGES, Candidate, CasePatches, CaseSlides, finished_case_key
@@ -28,7 +30,7 @@ from registration.pair import Pair
 from registration.result import Registration
 
 KEY_NAME = "key.txt"
-KEY_VERSION = 1
+KEY_VERSION = 2
 """Raised when cutting changes, so that older images are not taken up again."""
 
 CUT_AT_ONCE = 4
@@ -145,7 +147,10 @@ def _candidate(
     """Decide on one candidate, with its figures rounded to what they are worth."""
     geometry, compared, rank = found
     alignment = compared.alignment if compared else None
+    cells = compared.cells if compared else None
     he, ihc = tissue_by_stain(geometry, moving)
+    reason = decide(geometry, moving, alignment, rank, settings)
+    shift_um = alignment.shift_um if alignment else None
     return Candidate(
         x=at.x,
         y=at.y,
@@ -157,11 +162,23 @@ def _candidate(
         fold=geometry.fold,
         seam=geometry.seam,
         piece=geometry.piece or None,
-        shift_um=round(alignment.shift_um, 3) if alignment else None,
-        similarity=round(alignment.similarity, 4) if alignment else None,
-        null_percentile=None if rank is None else round(rank, 2),
-        reason=decide(geometry, moving, alignment, rank, settings),
+        shift_um=_rounded(shift_um, 3),
+        similarity=_rounded(alignment.similarity if alignment else None, 4),
+        null_percentile=_rounded(rank, 2),
+        reason=reason,
+        nuclei=cells.fixed if cells else None,
+        nuclei_paired=_rounded(cells.paired / cells.fixed if cells and cells.fixed else None, 3),
+        nuclei_beyond=_rounded(beyond_chance(cells), 3),
+        nuclei_median_um=_rounded(cells.median_um if cells else None, 2),
+        nuclei_shift_x_um=_rounded(cells.shift_x_um if cells else None, 2),
+        nuclei_shift_y_um=_rounded(cells.shift_y_um if cells else None, 2),
+        grade=None if reason else grade_of(shift_um, rank, cells),
     )
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    """Return a figure rounded to what it is worth, ``None`` where there is none."""
+    return None if value is None or math.isnan(value) else round(value, digits)
 
 
 def _cut_images(

@@ -19,7 +19,7 @@ from registration.geometry import Box
 from registration.tissue import TissueMap
 
 MEASURED_NAME = "measured.json"
-VERSION = 4
+VERSION = 5
 """Raised when a measure changes, so that older figures are not taken up again."""
 
 LEAST_TISSUE = 0.02

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from pipeline.errors import DatasetError
+from pipeline.patches.grades import Grade
 from pipeline.patches.settings import PatchSettings
 from pipeline.patches.writer import image_paths
 from registration.files.storage import write_json
@@ -43,6 +44,15 @@ class Candidate:
     """Why it was rejected; empty for a kept one."""
     piece: int | None = 1
     """The piece of tissue it shows; ``None`` where it shows several, or one that failed."""
+    nuclei: int | None = None
+    """Nuclei found in its middle on the fixed slide; ``None``, as below, where none were looked for."""
+    nuclei_paired: float | None = None
+    nuclei_beyond: float | None = None
+    nuclei_median_um: float | None = None
+    nuclei_shift_x_um: float | None = None
+    nuclei_shift_y_um: float | None = None
+    grade: Grade | None = None
+    """Of a kept pair."""
 
     @property
     def kept(self) -> bool:

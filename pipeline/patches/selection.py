@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,9 +22,11 @@ from pipeline.patches.blank.filter import work_downsample
 from pipeline.patches.geometry import PatchGeometry
 from pipeline.patches.settings import PatchSettings
 from pipeline.patches.writer import RunSource
+from registration.cell_evidence import CellCount
 from registration.execution import Progress, Workers
 from registration.files.storage import settings_hash, write_npz
 from registration.geometry import Box
+from registration.quality.cells import FIELD_UM, CellTask, can_compare, look_at
 from registration.stain import Plane
 from registration.warp import warp_box
 
@@ -53,10 +55,12 @@ class AlignmentTask:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One patch's alignment, and the similarities of its mismatched pairs."""
+    """One patch's alignment, the similarities of its mismatched pairs, and its nuclei."""
 
     alignment: Alignment
     null: tuple[float, ...]
+    cells: CellCount | None = None
+    """How nuclei in its middle pair; ``None`` where the slides are too coarse."""
 
 
 @dataclass(frozen=True)
@@ -137,8 +141,23 @@ def measure_row(task: AlignmentTask) -> list[Measured]:
             align(other, own, mpp).similarity
             for other in mismatched.partners(box, reach, task.draws)
         ]
-        found.append(Measured(align(partner, own, mpp), tuple(null)))
+        cells = _cells(CellTask(fixed_slide, moving_slide, registration.chain, box))
+        found.append(Measured(align(partner, own, mpp), tuple(null), cells))
     return found
+
+
+def _cells(task: CellTask) -> CellCount | None:
+    """Compare the nuclei in the middle of a patch."""
+    if not can_compare(task.fixed, task.moving):
+        return None
+    field = look_at(replace(task, box=middle_of(task.box, task.fixed.mpp)))
+    return None if field is None else field.count
+
+
+def middle_of(box: Box, mpp: float) -> Box:
+    """Return the field in the middle of a level-0 box in which its nuclei are compared."""
+    side = min(box.width, box.height, round(FIELD_UM / mpp))
+    return Box(box.x + (box.width - side) // 2, box.y + (box.height - side) // 2, side, side)
 
 
 def decide(

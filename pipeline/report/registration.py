@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.report import findings
+from pipeline.report.cells import cells_figure, cells_finding, cells_meaning, cells_tiles
 from pipeline.report.maps import (
     Ground,
     SampledField,
@@ -60,7 +61,7 @@ def page_values(registration: Registration, pair: Pair) -> dict[str, Any]:
         "verdict": verdict_of(registration),
         "moving_name": "H&E" if registration.moving == "he" else "IHC",
         "fixed_name": "IHC" if registration.moving == "he" else "H&E",
-        "tiles": findings.tiles(registration),
+        "tiles": findings.tiles(registration) + cells_tiles(registration),
         "views": views(registration, pair, places),
         "provenance": provenance(registration, pair),
         "pieces": pieces_section(registration, pair),
@@ -93,6 +94,9 @@ def _maps(registration: Registration, pair: Pair, tissue: TissueMap) -> dict[str
         "folding_finding": findings.folding_finding(registration),
         "residual": residual_figure(residual, ground) if residual and measured else None,
         "residual_finding": findings.residual_finding(registration),
+        "cells": cells_figure(registration, ground),
+        "cells_finding": cells_finding(registration),
+        "cells_meaning": cells_meaning(registration),
         "seams": None
         if registration.pieces
         else seam_figure(registration, pair, tissue, VISIBLE_JUMP_PX),

@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 from scipy import ndimage
 
+from registration.cell_evidence import CellEvidence
 from registration.geometry import Box
 from registration.landmarks.landmarks import Landmarks, Moving
 from registration.pair import Pair
@@ -17,6 +18,7 @@ from registration.pieces.find import Pieces
 from registration.pieces.frames import corner, on_slides
 from registration.pieces.part import PiecePart
 from registration.pieces.planned import LonePiece, PiecePlan, PlannedPiece
+from registration.quality.cells import evidence_of
 from registration.quality.quality import landmark_errors, residual_summary
 from registration.quality.verdict import verdict_of
 from registration.residual_map import ResidualMap
@@ -152,6 +154,7 @@ def quality_of(
         filled_fraction=float(weights @ [q.filled_fraction for q in own]),
         tre={} if mapped is None else landmark_errors(pair, initial_of(chain), chain, mapped),
         torn=max((q.torn for q in own if q.torn), key=lambda torn: torn.fraction, default=None),
+        cells=evidence_of([field for q in own if q.cells for field in q.cells.fields]),
     )
 
 
@@ -247,6 +250,7 @@ def _quality_on_slide(quality: Quality, fixed: Box) -> Quality:
     return replace(
         quality,
         residual=_residual_on_slide(quality.residual, fixed),
+        cells=_cells_on_slide(quality.cells, fixed),
         torn=_moved(quality.torn, fixed),
     )
 
@@ -260,6 +264,14 @@ def _residual_on_slide(residual: Residual | None, fixed: Box) -> Residual | None
 
 def _moved(area: Area | None, fixed: Box) -> Area | None:
     return area and replace(area, x=area.x + fixed.x, y=area.y + fixed.y)
+
+
+def _cells_on_slide(cells: CellEvidence | None, fixed: Box) -> CellEvidence | None:
+    """Return a part's evidence with its fields in the slide's pixels."""
+    if cells is None:
+        return None
+    fields = tuple(replace(f, x=f.x + fixed.x, y=f.y + fixed.y) for f in cells.fields)
+    return replace(cells, fields=fields)
 
 
 def _outlines(pieces: Pieces, part: PiecePart, reach_um: float) -> tuple[np.ndarray, ...]:

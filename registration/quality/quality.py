@@ -13,11 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from registration.cell_evidence import CellEvidence
 from registration.execution import Progress, Workers
 from registration.geometry import Box, Points, Size, mesh
 from registration.landmarks.landmarks import Landmarks
 from registration.nonrigid.grid import BlockGrid
 from registration.pair import Pair
+from registration.quality.cells import CellTask, can_compare, cell_fields, evidence_of, look_at
 from registration.quality.residual import ResidualTask, measure_residual
 from registration.quality.seams import seams
 from registration.quality.support import gap_of, support_of
@@ -117,8 +119,19 @@ def measure(
         if truth is None or not truth.enabled.any()
         else landmark_errors(stages.pair, stages.start, stages.chain, truth),
         torn=torn(field, fixed.size, stages.tissue, fixed.mpp),
+        cells=_cells(stages, workers),
     )
     return quality, places
+
+
+def _cells(stages: Stages, workers: Workers) -> CellEvidence | None:
+    """Compare the nuclei of both slides in some fields; ``None`` where they do not show."""
+    fixed, moving = stages.pair.fixed_slide, stages.pair.moving_slide
+    if not can_compare(fixed, moving):
+        return None
+    boxes = cell_fields(fixed, stages.tissue)
+    tasks = [CellTask(fixed, moving, stages.chain, box) for box in boxes]
+    return evidence_of([field for field in workers.map(look_at, tasks) if field is not None])
 
 
 def _residual_map(stages: Stages, workers: Workers, progress: Progress) -> ResidualMap:

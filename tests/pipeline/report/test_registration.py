@@ -16,6 +16,7 @@ import pytest
 
 from benchmarks.browser import Browser, check_page, find_chromium
 from benchmarks.pictures import SECTIONS, photographed
+from pipeline.report.cells import cells_finding, cells_tiles
 from pipeline.report.drawing import colour_of, coloured
 from pipeline.report.findings import landmark_rows, residual_finding, tiles
 from pipeline.report.maps import FOLD_COLOUR, Ground, SampledField, displacement_map, folding_map
@@ -382,3 +383,24 @@ def test_pictures_of_sections_begin_and_end_with_them(report: Path) -> None:
         edges = [parts[name][row, 40:-40].astype(int) for row in (0, -1)]
         assert all((np.ptp(edge, axis=0) <= 2).all() for edge in edges), name
         assert (parts[name][2, 40:-40] == 255).all(), name
+
+
+def test_the_page_says_what_single_cells_say(hand_made, text: str) -> None:
+    cells = hand_made.registration.quality.cells
+
+    assert cells is not None
+    # The two images show the same drawn nuclei under the very transform that drew them.
+    assert cells.beyond_low > 0.7
+    assert cells.shift_um < 0.3
+    section = text[text.index("Do single cells lie on each other?") :]
+    assert f"of {cells.nuclei:,} nuclei have a partner" in section
+    assert f"{100 * cells.beyond:.0f} % beyond chance" in section
+    assert cells.sections.capitalize() + "." in section
+
+
+def test_what_was_not_measured_of_cells_is_not_shown(hand_made) -> None:
+    registration = hand_made.registration
+    coarse = replace(registration, quality=replace(registration.quality, cells=None))
+
+    assert cells_tiles(coarse) == []
+    assert cells_finding(coarse).text.startswith("Not measured")
