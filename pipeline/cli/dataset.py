@@ -15,16 +15,19 @@ from registration.files.plain_json import json_text
 
 if TYPE_CHECKING:
     from pipeline.dataset.external import PairScore
+    from training.data.pairs import Dataset
 
 EXAMPLES = (
     "bci-pipeline dataset dataset",
     "bci-pipeline dataset BCI --scores BCI/patches.csv",
+    "bci-pipeline dataset BCI --audit",
     "bci-pipeline dataset --he LLVIP/visible --ihc LLVIP/infrared",
 )
 NOTES = """
 A dataset of ours is checked against its checksums and for patients in two splits. Anything that
 `train` takes is listed: a BCI or MIST download, side-by-side images, or two folders. Images without
-a partner are named and skipped.
+a partner are named and skipped. `--audit` compares every pair with those of other splits: of the
+same slide or patient by table or name, duplicates, overlaps, and edges that continue.
 
 Exit codes: 0 sound, 1 something is wrong with it, 2 bad input or usage.
 """
@@ -48,6 +51,14 @@ def dataset(
     mpp: Annotated[
         float, typer.Option(min=0.01, help="µm per pixel of the images, for --scores.")
     ] = 0.46,
+    audit: Annotated[
+        bool,
+        typer.Option("--audit", help="Look for the same or touching tissue in two splits."),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for what --audit finds. Default: audit-<name of the dataset>."),
+    ] = None,
     workers: WorkerCount = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -56,7 +67,7 @@ def dataset(
     from pipeline.dataset.external import described
     from pipeline.dataset.inspection import inspect_dataset, is_ours
     from pipeline.dataset.table import CSV_NAME, PARQUET_NAME
-    from registration.files.outputs import check_file
+    from registration.files.outputs import check_file, check_folder
     from training.data.pairs import open_dataset
 
     ours = folder is not None and is_ours(folder)
@@ -82,9 +93,29 @@ def dataset(
         if len(_matched(measured)) < len(measured) / 2:
             odd = "most pairs are no more alike than mismatched ones; look at some of them"
             facts["problems"] = [*facts.get("problems", []), odd]
+    if audit:
+        written = out or Path(f"audit-{(folder or ihc or Path()).resolve().name}")
+        check_folder(written, pairs.folders, [])
+        if dry_run:
+            show_plan({"pairs to audit": len(pairs.pairs), "folder": str(written)}, as_json)
+            return
+        _add_audit(facts, pairs, written, workers)
     typer.echo(json_text(facts) if as_json else _text(facts))
     if facts.get("problems"):
         sys.exit(1)
+
+
+def _add_audit(facts: dict[str, Any], pairs: Dataset, out: Path, workers: int | None) -> None:
+    """Look for leaks, write what was found into ``out``, and add it to the facts."""
+    from pipeline.dataset.audit import audit
+    from pipeline.dataset.audit_pages import facts_of, problems_of, write_audit
+    from registration.execution import workers as start_workers
+
+    with start_workers(workers) as crew, progress_on_stderr() as progress:
+        leaks = audit(pairs.pairs, crew, progress)
+    write_audit(out, pairs.pairs, leaks)
+    facts["audit"] = {"pairs": len(pairs.pairs), **facts_of(leaks), "written to": str(out)}
+    facts["problems"] = [*facts.get("problems", []), *problems_of(leaks)]
 
 
 def _write(path: Path, measured: list[PairScore]) -> None:
