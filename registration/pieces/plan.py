@@ -26,6 +26,7 @@ from registration.pieces.part import PiecePart, SlidePart, aligned, piece_part
 from registration.pieces.picked import Numbers, PickedPieces, picked_pieces
 from registration.pieces.planned import LonePiece, PiecePlan, PlannedPiece, note_on, other_levels
 from registration.result import StartRecord
+from registration.slides.slide import Slide
 from registration.start.check import FEWEST_POINTS, LARGEST_OFFSET, check
 from registration.start.choose import InitialAlignment, choose_alignment, picked_alignment
 from registration.start.propose import ProposedAlignment
@@ -161,21 +162,25 @@ class _Scene:
 
     def serves(self, transform: Projective) -> bool:
         """Return whether one alignment of the slides holds for every piece on its own."""
-        on_tissue = all(
-            landed(self.fixed, n, transform, self.moving) >= SERVED_SHARE
-            for n in self.fixed.numbers
+        there, back = (self.moving, self.pair.moving_slide), (self.fixed, self.pair.fixed_slide)
+        return all(
+            self._holds(part, self.fixed, transform, *there) for part in self.fixed_parts
         ) and all(
-            landed(self.moving, n, transform.inverse, self.fixed) >= SERVED_SHARE
-            for n in self.moving.numbers
+            landed(self.moving, part.numbers[0], transform.inverse, self.fixed) >= SERVED_SHARE
+            or self._holds(part, self.moving, transform.inverse, *back)
+            for part in self.moving_parts
         )
-        return on_tissue and all(self._holds(part, transform) for part in self.fixed_parts)
 
-    def _holds(self, part: PiecePart, transform: Projective) -> bool:
-        """Return whether an alignment of the slides is confirmed on one piece alone.
+    @staticmethod
+    def _holds(
+        part: PiecePart, own: Pieces, transform: Projective, other: Pieces, slide: Slide
+    ) -> bool:
+        """Return whether an alignment, to another slide, is confirmed on one piece alone.
 
-        A piece too small to tell is taken to go with the others; the residual shift will tell.
+        What is confirmed needs no tissue found around it there: of smears and faint stains little
+        is. A piece too small to tell is taken to go with the others where it lands on tissue; the
+        residual shift will tell.
         """
-        slide = self.pair.moving_slide
         corners = mesh(*(np.array([0.0, side]) for side in part.slide.size.shape[::-1]))
         there = transform(corners + corner(part.slide.box))
         low, high = np.floor(there.min(axis=0)), np.ceil(there.max(axis=0))
@@ -183,12 +188,11 @@ class _Scene:
         box = aligned(box).clipped(slide.size)
         if min(box.size.shape) < 2:
             return False
-        moving = SlidePart(slide, box, None)
         mpp = piece_mpp(part.tissue_um2, max(part.slide.mpp, slide.mpp))
-        own = between_parts(transform, part.slide.box, box)
-        views = piece_view(part.slide, mpp), piece_view(moving, mpp)
-        evidence = check(*views, own, part.slide.mpp)
-        return evidence.verified or evidence.points < FEWEST_POINTS
+        views = piece_view(part.slide, mpp), piece_view(SlidePart(slide, box, None), mpp)
+        evidence = check(*views, between_parts(transform, part.slide.box, box), part.slide.mpp)
+        lands = landed(own, part.numbers[0], transform, other) >= SERVED_SHARE
+        return evidence.verified or (evidence.points < FEWEST_POINTS and lands)
 
     def may_move_together(self, matches: Sequence[Match]) -> bool:
         """Return whether all matches have nearly the same alignment, or there are none."""
