@@ -30,9 +30,10 @@ from registration.nonrigid.block import (
     composed,
     node_spacing,
     register_block,
+    write_transform_files,
 )
 from registration.nonrigid.coarse_pass import coarse_field
-from registration.nonrigid.elastix import warm_up, write_transform_file
+from registration.nonrigid.elastix import warm_up
 from registration.nonrigid.grid import BlockGrid
 from registration.pair import Pair
 from registration.pieces.drawn import DrawnPair
@@ -205,9 +206,8 @@ def _start(job: _Job, tissue: TissueMap) -> InitialAlignment | PiecePlan:
     start = choose_starts(job.pair, options.landmarks, job.folder, tissue, options.drawn)
     if job.settings.recipe == "paper" and isinstance(start, PiecePlan):
         raise SettingsError(
-            f"{job.pair.fixed_slide.path} shows pieces that no single alignment serves, "
-            f"{len(start.planned)} of them matched; the paper's recipe has one alignment for the "
-            "whole slide: leave out --recipe paper"
+            f"{job.pair.fixed_slide.path} shows pieces that no single alignment serves; the paper's "
+            "recipe has one for the whole slide: leave out --recipe paper"
         )
     return start
 
@@ -215,9 +215,8 @@ def _start(job: _Job, tissue: TissueMap) -> InitialAlignment | PiecePlan:
 def _whole(job: _Job, start: InitialAlignment, tissue: TissueMap) -> Registration:
     """Register the slide as one piece."""
     chain, records, quality, places = _measured(job, start.transform, tissue, job.options.truth)
-    verdict, reasons = with_doubt(
-        verdict_of(quality, records, start.record.verified), pair_doubt(job.pair)
-    )
+    own = verdict_of(quality, records, start.record.verified)
+    verdict, reasons = with_doubt(own, pair_doubt(job.pair))
     registration = Registration(
         **_inputs(job),
         start=start.record,
@@ -239,7 +238,7 @@ def _in_pieces(job: _Job, plan: PiecePlan) -> Registration:
     results = [_piece(job, plan, piece) for piece in plan.planned]
     chain = map_of(plan, results, pair)
     results = scored(results, chain, pair, truth)
-    verdict, reasons = with_doubt(verdict_of_pieces(results, plan.lone), pair_doubt(pair))
+    verdict, reasons = with_doubt(verdict_of_pieces(results, plan, pair.moving), pair_doubt(pair))
     registration = Registration(
         **_inputs(job),
         start=start_of(results),
@@ -251,8 +250,9 @@ def _in_pieces(job: _Job, plan: PiecePlan) -> Registration:
         image=_image(job, chain),
         pieces=tuple(piece_records(plan, results, pair.moving)),
     )
-    places = ResidualMap.joined([result.places for result in results])
-    write_npz(job.folder / RESIDUAL_NAME, **places.arrays())
+    write_npz(
+        job.folder / RESIDUAL_NAME, **ResidualMap.joined([r.places for r in results]).arrays()
+    )
     write_registration(registration, landmarks_of(results, pair.moving))
     return registration
 
@@ -273,8 +273,8 @@ def _piece(job: _Job, plan: PiecePlan, piece: PlannedPiece) -> PieceResult:
         progress=progress,
         prefix=f"piece_{piece.number}_",
     )
-    tissue = TissueMap.of(fixed)
-    chain, records, quality, places = _measured(own, piece.start.transform, tissue, None)
+    start = piece.start.transform
+    chain, records, quality, places = _measured(own, start, TissueMap.of(fixed), None)
     return result_on_slides(piece, chain, (records, quality, places))
 
 
@@ -324,7 +324,7 @@ def _nonrigid(
     grid = _grid(job.pair, settings)
     if job.settings.recipe == "paper":
         results = _blocks(job, grid, Chain((start,)), settings, tissue)
-        _write_transform_files(job.folder / TRANSFORMS_FOLDER, results)
+        write_transform_files(job.folder / TRANSFORMS_FOLDER, results)
         cores = tuple(result.block.core for result in results)
         spliced = SplicedField(cores, tuple(result.spline for result in results))
         return spliced, [result.record for result in results]
@@ -394,11 +394,3 @@ def _read_result(task: BlockTask, path: Path) -> BlockResult:
     return BlockResult(
         task.block, record, spline, {key: tuple(values) for key, values in parameters.items()}
     )
-
-
-def _write_transform_files(folder: Path, results: list[BlockResult]) -> None:
-    """Write one elastix transform file per registered block, as the paper saves them."""
-    for result in results:
-        if result.parameters:
-            path = folder / f"TransformParameters.{result.record.name}.txt"
-            write_transform_file(path, result.parameters)

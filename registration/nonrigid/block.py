@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,7 +19,12 @@ from numpy.typing import NDArray
 
 from registration.bspline import BSpline
 from registration.geometry import Box, Size, axis_positions, level_box, spaced
-from registration.nonrigid.elastix import ElastixSettings, Gray, register_bspline
+from registration.nonrigid.elastix import (
+    ElastixSettings,
+    Gray,
+    register_bspline,
+    write_transform_file,
+)
 from registration.nonrigid.grid import Block, BlockGrid
 from registration.recipes import PassSettings
 from registration.result import BlockRecord, Status
@@ -146,6 +152,14 @@ def composed(
     second[..., 0] -= xs
     second[..., 1] -= ys[:, None]
     return DisplacementField.from_nodes((0.0, 0.0), spacing, second)
+
+
+def write_transform_files(folder: Path, results: Sequence[BlockResult]) -> None:
+    """Write one elastix transform file per registered block, as the paper saves them."""
+    for result in results:
+        if result.parameters:
+            path = folder / f"TransformParameters.{result.record.name}.txt"
+            write_transform_file(path, result.parameters)
 
 
 def node_spacing(settings: PassSettings, mpp: float) -> float:

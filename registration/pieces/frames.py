@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from registration.geometry import Box, Points, to_level0
+from registration.geometry import Box, Points, from_level0, look_up, to_level0
 from registration.pieces.find import Pieces
 from registration.transforms import Projective, Transform
 
@@ -33,8 +33,26 @@ def landed(
     source: Pieces, number: int, transform: Transform, target: Pieces, onto: int | None = None
 ) -> float:
     """Return the share of a piece that a map lays on tissue of the other slide, or on one piece."""
-    rows, columns = np.nonzero(source.mask(number))
+    there = target.under(transform(_points(source, (number,))))
+    return float((there > 0).mean() if onto is None else (there == onto).mean())
+
+
+def astray(
+    source: Pieces,
+    numbers: tuple[int, ...],
+    transform: Transform,
+    target: Pieces,
+    onto: tuple[int, ...],
+    reach_um: float,
+) -> float:
+    """Return the share of some pieces that a map lays farther than ``reach_um`` off those meant."""
+    there = from_level0(transform(_points(source, numbers)), target.downsample)
+    return float(1 - look_up(target.near(onto, reach_um), there).mean())
+
+
+def _points(pieces: Pieces, numbers: tuple[int, ...]) -> Points:
+    """Return about :data:`PIECE_POINTS` level-0 points spread over some pieces."""
+    rows, columns = np.nonzero(np.isin(pieces.labels, numbers))
     every = max(1, len(rows) // PIECE_POINTS)
     pixels = np.stack([columns, rows], axis=1)[::every].astype(np.float64)
-    there = target.under(transform(to_level0(pixels, source.downsample)))
-    return float((there > 0).mean() if onto is None else (there == onto).mean())
+    return to_level0(pixels, pieces.downsample)

@@ -15,7 +15,7 @@ from registration.landmarks.landmarks import Landmarks, Moving
 from registration.pair import Pair
 from registration.piece_map import MappedPiece, PieceMap, initial_of, outlines_of
 from registration.pieces.find import Pieces
-from registration.pieces.frames import corner, on_slides
+from registration.pieces.frames import astray, corner, on_slides
 from registration.pieces.part import PiecePart
 from registration.pieces.planned import LonePiece, PiecePlan, PlannedPiece
 from registration.quality.cells import evidence_of
@@ -44,6 +44,11 @@ TERRITORY_UM = 300.0
 
 REACH_UM = 400.0
 """The same on the moving slide, where the warped territory need not end at the same place."""
+
+MISSING_UM = 100.0
+MUCH_MISSING = 0.1
+"""What of a piece lies farther than so much from all of it on the other slide is missing there; it is
+named where it is more than this share."""
 
 OUTLINE_UM = 15.0
 """Outlines are drawn this far around the tissue."""
@@ -165,11 +170,12 @@ def start_of(results: Sequence[PieceResult]) -> StartRecord:
 
 
 def verdict_of_pieces(
-    results: Sequence[PieceResult], lone: Sequence[LonePiece]
+    results: Sequence[PieceResult], plan: PiecePlan, moving: Moving
 ) -> tuple[Verdict, list[str]]:
     """Return the slide's verdict: it passes only if every piece does, and fails only if all do.
 
-    Tissue that may have a partner which could not be confirmed needs a look.
+    Tissue that may have a partner which could not be confirmed needs a look; what is missing of a
+    piece on the fixed slide is named.
     """
     verdicts = {result.verdict for result in results}
     verdict: Verdict = "review"
@@ -181,8 +187,9 @@ def verdict_of_pieces(
         if result.verdict != "pass"
         for reason in result.reasons
     ]
-    notes = [_lone_note(piece) for piece in lone]
-    if verdict == "pass" and any(piece.is_doubt for piece in lone):
+    notes = [_lone_note(piece) for piece in plan.lone]
+    notes += [note for result in results if (note := _missing_note(result, plan, moving))]
+    if verdict == "pass" and any(piece.is_doubt for piece in plan.lone):
         verdict = "review"
     if verdict == "pass":
         reasons = ["all checks passed"]
@@ -301,3 +308,17 @@ def _lone_status(lone: LonePiece, moving: Moving) -> PieceStatus:
 
 def _lone_note(lone: LonePiece) -> str:
     return f"{lone.part.tissue_um2 / 1e6:.1f} mm² of tissue left out: {lone.note}"
+
+
+def _missing_note(result: PieceResult, plan: PiecePlan, moving: Moving) -> str:
+    """Say how much of a piece the fixed slide lacks; empty where it shows nearly all of it."""
+    fixed, there = result.planned.fixed, result.planned.moving
+    back = result.chain.steps[-1].inverse
+    share = astray(plan.moving, there.numbers, back, plan.fixed, fixed.numbers, MISSING_UM)
+    if share <= MUCH_MISSING:
+        return ""
+    names = ("H&E", "IHC") if moving == "he" else ("IHC", "H&E")
+    return (
+        f"piece {result.planned.number}: {share:.0%} of its tissue on the {names[0]}, "
+        f"{share * there.tissue_um2 / 1e6:.1f} mm², is not on the {names[1]}"
+    )
