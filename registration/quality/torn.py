@@ -16,8 +16,9 @@ from registration.tissue import TissueMap
 from registration.transforms import Transform
 
 SAMPLES_PER_SIDE = 512
-LARGEST_STRAIN = 0.3
-"""Lengths change by less than this share, as a logarithm, where tissue is whole."""
+LARGEST_STRAIN, TIMES_USUAL = 0.3, 4.0
+"""Lengths change by less than this share, as a logarithm, where tissue is whole; soft tissue such as
+lung gives way all over, so that it is also so many times what is usual on the section."""
 
 
 def torn(field: Transform, size: Size, tissue: TissueMap, mpp: float) -> Torn | None:
@@ -28,7 +29,9 @@ def torn(field: Transform, size: Size, tissue: TissueMap, mpp: float) -> Torn | 
     on_tissue = tissue.at(points)
     if min(len(xs), len(ys)) < 2 or not on_tissue.any():
         return None
-    bent = on_tissue & (strain(field.on_grid(xs, ys), step).ravel() > LARGEST_STRAIN)
+    bending = strain(field.on_grid(xs, ys), step).ravel()
+    usual = float(np.median(bending[on_tissue]))
+    bent = on_tissue & (bending > max(LARGEST_STRAIN, TIMES_USUAL * usual))
     if not bent.any():
         return Torn(0.0, 0.0, float("nan"), float("nan"))
     places = points[bent]

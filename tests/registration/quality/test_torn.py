@@ -69,6 +69,22 @@ def test_what_tissue_does_by_itself_is_no_tear() -> None:
     assert found.fraction == 0
 
 
+def test_soft_tissue_gives_way_all_over() -> None:
+    columns, rows = SIZE.width // 20 + 1, SIZE.height // 20 + 1
+    shift = np.zeros((rows, columns, 2))
+    shift[..., 1] = 150 * np.sin(np.arange(columns) / 5)
+
+    found = torn(field(shift), SIZE, TISSUE, 0.5)
+
+    assert np.median(strain(field(shift).on_grid(*grid()), 4.0)) > 0.3
+    assert found is not None
+    assert found.fraction == 0
+
+
+def grid() -> tuple[np.ndarray, np.ndarray]:
+    return np.arange(0.0, SIZE.width, 4.0), np.arange(0.0, SIZE.height, 4.0)
+
+
 def test_only_tissue_counts() -> None:
     mask = np.zeros((100, 150), bool)
     mask[:, :55] = True
