@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from pipeline.api.reporting import ShowProgress, reporting
 from pipeline.report.registration import REPORT_NAME
+from pipeline.stages.export import export_transform
 from pipeline.stages.register import RegisterRequest, run_request
 from pipeline.stages.settings import RegisterSettings
 from registration.errors import LandmarkError
@@ -45,6 +46,14 @@ class Run(Registration):
         """
         fixed = self.fixed
         return RegisteredSlide(self.moved.open(self.folder), self.chain, fixed.size, fixed.mpp)
+
+    def export(self, transform: str, out: str | Path | None = None) -> Path:
+        """Write the whole transform for ``itk``, ``ome-zarr`` or ``qupath``; return its folder.
+
+        Without ``out`` it lies in the run folder. Raises :class:`registration.errors.BciError` for
+        another name, and for a folder that cannot be written or holds something else.
+        """
+        return export_transform(self, transform, None if out is None else Path(out)).folder
 
     def _to_moving(self, points: ArrayLike) -> Points:
         return self.chain(_checked(points))

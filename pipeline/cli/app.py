@@ -38,7 +38,7 @@ class Commands(LazyGroup):
         "train": Entry("pipeline.cli.train", STAIN, "Train a generator of IHC from H&E."),
         "evaluate": Entry("pipeline.cli.evaluate", STAIN, "Score what a generator makes."),
         "translate": Entry("pipeline.cli.translate", STAIN, "Turn an H&E slide into virtual IHC."),
-        "export": Entry("pipeline.cli.train", STAIN, "Write a generator for the original code."),
+        "export": Entry("pipeline.cli.export", STAIN, "Write a transform or generator for others."),
         "study": Entry("pipeline.cli.study", RESEARCH, "Let pathologists score generated images."),
         "ablate": Entry("pipeline.cli.ablate", RESEARCH, "Train the models of the paper's tables."),
         "synth": Entry("pipeline.cli.synth", RESEARCH, "Draw slide pairs with known truth."),

@@ -1,4 +1,4 @@
-"""``bci-pipeline train`` and ``export``: a dataset of pairs in, a virtual stain out."""
+"""``bci-pipeline train``: a dataset of pairs in, a virtual stain out."""
 
 from __future__ import annotations
 
@@ -52,13 +52,10 @@ before the file, the file before the recipe.
 Exit codes: 0 done, 1 training diverged, 2 bad input or usage, 130 interrupted (after a checkpoint).
 """
 
-EXPORT_EXAMPLES = ("bci-pipeline export runs/robust latest_net_G.pth",)
-
 
 def add_to(app: typer.Typer) -> None:
-    """Add the commands to the application."""
+    """Add the command to the application."""
     add_command(app, train, EXAMPLES, NOTES)
-    add_command(app, export, EXPORT_EXAMPLES)
 
 
 @with_settings(TrainConfig, "given", only=NAMED)
@@ -122,21 +119,6 @@ def train(
             measure=with_alignment if measured else None,
         )
     typer.echo(_json(done) if as_json else _summary(done))
-
-
-def export(
-    checkpoint: Annotated[Path, typer.Argument(help="Run folder, or a generator (.pt).")],
-    out: Annotated[Path, typer.Argument(help="File to write, such as latest_net_G.pth.")],
-) -> None:
-    """Write a generator in the form of the original code (a plain state dict)."""
-    from registration.files.outputs import check_file
-    from training.inference.checkpoints import load_generator
-    from training.models.official import save_official
-
-    check_file(out, [checkpoint])
-    trained = load_generator(checkpoint)
-    save_official(trained.network, out)
-    typer.echo(f"{out}: {trained.describe()}")
 
 
 def outlook(plan: RunPlan) -> str:

@@ -124,7 +124,7 @@ def warp_points(
     check_file(out, [points, *_files_of(registration)])
     mapper = _mapper(registration, to)
     if points.suffix.lower() in GEOJSON_SUFFIXES:
-        here, there = (_origin(registration, stain) for stain in (_other(to), to))
+        here, there = (origin_of(registration, stain) for stain in (_other(to), to))
         document = read_geojson(points, here)
         write_geojson(out, _flagged(map_geojson(document, mapper), mapper), there)
     else:
@@ -136,7 +136,7 @@ def _other(stain: Moving) -> Moving:
     return "ihc" if stain == "he" else "he"
 
 
-def _origin(registration: Registration, stain: Moving) -> Origin:
+def origin_of(registration: Registration, stain: Moving) -> Origin:
     """Return from where QuPath counts on a slide, which is asked where some of its kind do so.
 
     Raises :class:`registration.errors.SlideError` where such a slide is gone.

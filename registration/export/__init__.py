@@ -1,0 +1,1 @@
+"""A registration as transforms that other programs read: ITK, OME-Zarr, QuPath."""
