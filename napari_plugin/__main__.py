@@ -20,9 +20,12 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         from napari_plugin.picker.session import PairRequest
 
-        request = PairRequest(given.he, given.ihc, given.landmarks, given.mpp_he, given.mpp_ihc)
+        request = PairRequest(
+            *(given.he, given.ihc, given.landmarks, given.mpp_he, given.mpp_ihc), Path.cwd()
+        )
         viewer, picker = open_picker(request)
-        wrong = picker.open_panel.message.text() if picker.session is None else ""
+        asks = picker.session is None and not picker.asks_for_mpp
+        wrong = picker.open_panel.message.text() if asks else ""
     if wrong:
         viewer.close()
         sys.stderr.write(f"error: {wrong}\n")

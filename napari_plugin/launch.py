@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from napari import Viewer
+from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QDockWidget
 
 from napari_plugin.picker.session import PairRequest
@@ -12,6 +13,8 @@ from napari_plugin.picker.widget import PickerWidget
 from napari_plugin.review.widget import ReviewWidget
 
 WINDOW = (1500, 900)
+FRAME_PX, TITLE_PX = 8, 36
+"""What a window manager adds around it."""
 IN_THE_WAY = ("layer controls", "layer list")
 """napari's own docks that a picker does not need; the Window menu brings them back."""
 
@@ -39,8 +42,14 @@ def _hide_side_docks(viewer: Viewer) -> None:
             dock.hide()
 
 
+def _window_size() -> tuple[int, int]:
+    """Return the size of a new window: as large as is good to work in, within the screen."""
+    screen = QGuiApplication.primaryScreen().availableGeometry()
+    return min(WINDOW[0], screen.width() - FRAME_PX), min(WINDOW[1], screen.height() - TITLE_PX)
+
+
 def _window(title: str, show: bool) -> Viewer:
     viewer = Viewer(title=title, show=show)
-    viewer.window.resize(*WINDOW)
+    viewer.window.resize(*_window_size())
     _hide_side_docks(viewer)
     return viewer

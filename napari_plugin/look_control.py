@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QSlider, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QWidget
 
 from napari_plugin.overlay import MODES, Look
-from napari_plugin.widgets import quietly
+from napari_plugin.widgets import StillComboBox, StillSlider, quietly
 
 LOOK_NAMES = {
     "off": "off",
@@ -23,10 +23,10 @@ class LookControl(QWidget):
     def __init__(self, *, with_off: bool) -> None:
         super().__init__()
         self.modes = [mode for mode in MODES if with_off or mode != "off"]
-        self.choice = QComboBox()
+        self.choice = StillComboBox()
         self.choice.addItems([LOOK_NAMES[mode] for mode in self.modes])
         self.choice.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider = StillSlider(Qt.Orientation.Horizontal)
         self.slider.setRange(0, SHARE_STEPS)
         self.slider.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         layout = QHBoxLayout(self)

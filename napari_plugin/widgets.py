@@ -7,7 +7,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from qtpy.QtCore import QObject, Qt
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QPushButton, QWidget
+from qtpy.QtGui import QColor, QWheelEvent
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QHBoxLayout,
+    QLineEdit,
+    QPushButton,
+    QSlider,
+    QWidget,
+)
+
+MIDDLE_GREY = 128
 
 
 def button(text: str, run: Callable[[], object], tip: str = "") -> QPushButton:
@@ -17,6 +28,36 @@ def button(text: str, run: Callable[[], object], tip: str = "") -> QPushButton:
     made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     made.clicked.connect(lambda *_: run())
     return made
+
+
+def alarm_color(widget: QWidget) -> QColor:
+    """Return a red that can be read on the ground of a widget, dark or light."""
+    return QColor("#ff7a7a" if _is_dark(widget) else "#b00020")
+
+
+def warn_style(widget: QWidget) -> str:
+    """Return the style of a message that can be read on the ground of a widget."""
+    return f"color: {'#ffb000' if _is_dark(widget) else '#8a4b00'};"
+
+
+def _is_dark(widget: QWidget) -> bool:
+    return bool(widget.palette().color(widget.backgroundRole()).lightness() < MIDDLE_GREY)
+
+
+class StillComboBox(QComboBox):
+    """A choice that the wheel does not change: it scrolls the panel under the mouse instead."""
+
+    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802
+        """Leave the wheel to what is around."""
+        event.ignore()
+
+
+class StillSlider(QSlider):
+    """A slider that the wheel does not move."""
+
+    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802
+        """Leave the wheel to what is around."""
+        event.ignore()
 
 
 @contextmanager

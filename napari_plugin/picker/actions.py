@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from napari import Viewer
+from napari.layers import Layer
 
 from napari_plugin.picker.session import SHARE_STEP, TURN_DEG, ZOOM_STEP, Session
 
@@ -28,59 +29,96 @@ def actions_of(session: Session) -> list[Action]:
     picker = session.picker
 
     def act(keys: str, shown: str, text: str, run: Callable[[], object]) -> Action:
-        return Action(tuple(keys.split()), shown, text, run)
+        return Action(tuple(keys.split()), shown, text, lambda: session.while_picking(run))
 
     return [
         act("Enter", "Enter", "accept the proposed pair", session.accept),
-        act("Delete Backspace", "Delete", "delete or reject the selected pair", picker.delete),
-        act("Escape", "Esc", "give up the half picked pair", picker.give_up_half),
+        act("Delete Backspace", "Delete", "delete or reject the selected pair", session.delete),
+        act(
+            "Escape", "Esc", "drop the half picked pair, or the proposed place", picker.give_up_half
+        ),
         act("Control-Z", "Ctrl+Z", "undo", picker.undo),
         act("Control-Shift-Z Control-Y", "Ctrl+Shift+Z", "redo", picker.redo),
         act("Down", "↓", "go to the next pair", lambda: session.step(1)),
         act("Up", "↑", "go to the pair before", lambda: session.step(-1)),
         act("J", "J", "go to the selected pair", session.go_to),
         act("E", "E", "use the selected pair, or not", picker.toggle),
+        act(
+            "M",
+            "M",
+            "match the selected pair here: its IHC place by the images",
+            session.match_here,
+        ),
+        act("H", "H", "hide or show all marks", session.toggle_marks),
+        act("Z", "Z", "loupe: both places at high zoom, or not", session.toggle_loupe),
         act("G", "G", "suggest pairs", session.suggest),
         act("A", "A", "accept all suggestions", picker.accept_all),
         act("Shift-A", "Shift+A", "reject all suggestions", picker.reject_suggestions),
         act("R", "R", "turn H&E to the right", lambda: session.turn("he", TURN_DEG)),
         act("Shift-R", "Shift+R", "turn H&E to the left", lambda: session.turn("he", -TURN_DEG)),
         act("F", "F", "flip H&E", lambda: session.flip("he")),
-        act("]", "]", "enlarge H&E", lambda: session.zoom("he", ZOOM_STEP)),
-        act("[", "[", "shrink H&E", lambda: session.zoom("he", 1 / ZOOM_STEP)),
+        act("] C", "C or ]", "enlarge H&E", lambda: session.zoom("he", ZOOM_STEP)),
+        act("[ Shift-C", "Shift+C or [", "shrink H&E", lambda: session.zoom("he", 1 / ZOOM_STEP)),
         act("T", "T", "turn IHC to the right", lambda: session.turn("ihc", TURN_DEG)),
         act("Shift-T", "Shift+T", "turn IHC to the left", lambda: session.turn("ihc", -TURN_DEG)),
         act("Shift-F", "Shift+F", "flip IHC", lambda: session.flip("ihc")),
-        act("'", "'", "enlarge IHC", lambda: session.zoom("ihc", ZOOM_STEP)),
-        act(";", ";", "shrink IHC", lambda: session.zoom("ihc", 1 / ZOOM_STEP)),
+        act("' B", "B or '", "enlarge IHC", lambda: session.zoom("ihc", ZOOM_STEP)),
+        act("; Shift-B", "Shift+B or ;", "shrink IHC", lambda: session.zoom("ihc", 1 / ZOOM_STEP)),
         act(
             "L",
             "L",
             "IHC follows H&E, or not",
             lambda: session.set_following(not session.views.follows),
         ),
+        act("W Home", "W", "both slides whole", session.fit),
         act("0", "0", "both slides whole and upright", session.upright),
         act("V", "V", "preview: blend, checkerboard, swipe, off", session.next_look),
-        act(".", ".", "preview: more H&E", lambda: session.shift_look(SHARE_STEP)),
-        act(",", ",", "preview: less H&E", lambda: session.shift_look(-SHARE_STEP)),
+        act(". I", "I or .", "preview: more H&E", lambda: session.shift_look(SHARE_STEP)),
+        act(
+            ", Shift-I",
+            "Shift+I or ,",
+            "preview: less H&E",
+            lambda: session.shift_look(-SHARE_STEP),
+        ),
     ]
 
 
-class Bindings:
-    """Key bindings of a viewer that can be taken back."""
+NAPARIS_OWN = (
+    *("Control-G", "Control-E", "Control-T", "Control-Alt-T", "Control-Y", "Shift-V"),
+    *("Control-Delete", "Control-Backspace", "Control-Up", "Control-Down"),
+    *("Shift-Alt-Up", "Shift-Alt-Down", "Alt-Up", "Alt-Down", "Left", "Right"),
+    *(str(digit) for digit in range(1, 10)),
+)
+"""napari's keys that move, hide or delete layers, or the grid: they do nothing while one picks."""
 
-    def __init__(self, viewer: Viewer, actions: Sequence[Action]) -> None:
+
+class Bindings:
+    """Key bindings of a viewer that can be taken back; ``layers`` are those of the session.
+
+    What keys do on one of these layers is bound too: otherwise napari's own meaning would go first.
+    """
+
+    def __init__(
+        self, viewer: Viewer, actions: Sequence[Action], layers: Sequence[Layer] = ()
+    ) -> None:
         self._viewer = viewer
         before = dict(viewer.keymap)
+        for key in NAPARIS_OWN:
+            viewer.bind_key(key, _nothing, overwrite=True)
+        for layer in layers:
+            for kind in type(layer).__mro__:
+                for key in getattr(kind, "class_keymap", ()):
+                    layer.bind_key(key, _nothing, overwrite=True)
         for action in actions:
             for key in action.keys:
-                viewer.bind_key(key, _handler(action), overwrite=True)
+                for holder in (viewer, *layers):
+                    holder.bind_key(key, _handler(action), overwrite=True)
         self._replaced = {
             key: before.get(key) for key in viewer.keymap if _is_new(key, before, viewer)
         }
 
     def close(self) -> None:
-        """Give every key its former meaning."""
+        """Give every key its former meaning; the layers go with the session."""
         for key, former in self._replaced.items():
             if former is None:
                 self._viewer.keymap.pop(key, None)
@@ -93,8 +131,12 @@ def _is_new(key: Any, before: dict[Any, Any], viewer: Viewer) -> bool:
     return key not in before or viewer.keymap[key] is not before[key]
 
 
-def _handler(action: Action) -> Callable[[Viewer], None]:
-    def handle(_: Viewer) -> None:
+def _nothing(_: object) -> None:
+    """Do nothing while a pair of slides is open."""
+
+
+def _handler(action: Action) -> Callable[[object], None]:
+    def handle(_: object) -> None:
         action.run()
 
     handle.__doc__ = action.text

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from napari_plugin.picker.doubt import odd_one, suspects
 from napari_plugin.picker.picks import Picks
-from napari_plugin.views import Frame
+from napari_plugin.views import SIDES, Frame
 from registration.errors import LandmarkError
 from registration.geometry import Points
 from registration.landmarks.problems import MINIMUM_PAIRS, Problem, shape_problems
@@ -30,10 +31,6 @@ LARGEST_SCALE = 2.0
 """Sections of one block differ less than this in physical size; a fit that says more is a mis-click."""
 BLINDING = ("collinear", "duplicate")
 """Problems with which no affine map can be trusted."""
-CLEAR_FACTOR = 2.0
-"""The worst pair is a likely mis-click where the others disagree so many times less without it."""
-LEAST_DISAGREEMENT_PX = 1.0
-"""Nobody clicks more precisely than this."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +48,22 @@ class Assessment:
     """Distance of each pair from the fit of all others, from five pairs on."""
     worst: str | None = None
     """The pair without which the others agree best, from five pairs on."""
-    stands_out: bool = False
-    """Whether they agree so much better without it that it is likely to be a mis-click."""
+    doubtful: tuple[str, ...] = ()
+    """Pairs that are likely to be mis-clicks."""
+    proposed_um: dict[str, float] = field(default_factory=dict)
+    """Distance of each proposal from the fit of the pairs that count."""
     problems: tuple[str, ...] = ()
     names_at_fault: frozenset[str] = frozenset()
+
+    @property
+    def stands_out(self) -> bool:
+        """Whether the worst pair is likely to be a mis-click."""
+        return self.worst in self.doubtful
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether to register with these pairs: enough to reveal a mis-click, and nothing odd."""
+        return self.counted >= ADVISED_PAIRS and not self.problems
 
     @property
     def needed(self) -> int:
@@ -67,12 +76,14 @@ def assess(picks: Picks, he: Frame, ihc: Frame) -> Assessment:
     landmarks = picks.landmarks().active()
     names = landmarks.names
     fixed, moving = landmarks.oriented("he")
-    problems = _problems(fixed, moving, ihc, names)
+    found = _problems(fixed, moving, ihc, names)
     transform = None
-    if len(names) >= MINIMUM_PAIRS and not any(problem.fatal for problem in problems):
+    if len(names) >= MINIMUM_PAIRS and not any(problem.fatal for problem in found):
         transform = _fitted(fixed, moving)
     residual, left_out = _distances(transform, fixed, moving, names, he.mpp)
-    worst, stands_out = (None, False) if transform is None else _worst(fixed, moving, names)
+    worst, doubtful = _worst(transform, fixed, moving, names, he.mpp)
+    # Wrong pairs are named by the rule of this window alone, which knows the size of a pixel.
+    problems = tuple(problem for problem in found if problem.kind != "outlier")
     return Assessment(
         counted=len(names),
         transform=transform,
@@ -80,17 +91,18 @@ def assess(picks: Picks, he: Frame, ihc: Frame) -> Assessment:
         residual_um=residual,
         left_out_um=left_out,
         worst=worst,
-        stands_out=stands_out,
+        doubtful=doubtful,
+        proposed_um=_proposed(transform, picks, he.mpp),
         problems=(
             *(_in_words(problem.message) for problem in problems),
-            *_doubt(worst, stands_out, problems),
+            *(_doubt(name, left_out) for name in doubtful),
         ),
         names_at_fault=frozenset(
             names[index]
             for problem in problems
             if len(problem.indices) < len(names)
             for index in problem.indices
-        ),
+        ).union(doubtful),
     )
 
 
@@ -146,36 +158,43 @@ def _follow(
     return fit
 
 
-def _worst(fixed: Points, moving: Points, names: tuple[str, ...]) -> tuple[str | None, bool]:
-    """Return the pair without which the others agree best, and whether that stands out.
-
-    The leave-one-out distance itself would blame pairs at the edge, where a fit of the others has
-    no hold. Errors are root mean squares per degree of freedom left by an affine fit.
-    """
-    if len(names) < LEFT_OUT_PAIRS:
-        return None, False
-    rest = [np.arange(len(names)) != index for index in range(len(names))]
-    without = [_disagreement(fixed[kept], moving[kept]) for kept in rest]
-    best, together = int(np.argmin(without)), _disagreement(fixed, moving)
-    if together < LEAST_DISAGREEMENT_PX:
-        return None, False
-    return names[best], together >= CLEAR_FACTOR * max(without[best], LEAST_DISAGREEMENT_PX)
-
-
-def _doubt(worst: str | None, stands_out: bool, problems: tuple[Problem, ...]) -> list[str]:
-    """Say that the worst pair is doubtful, unless a problem has named wrong pairs already."""
-    if not stands_out or any(problem.kind == "outlier" for problem in problems):
-        return []
-    return [f"Pair {worst} does not agree with the others: look at it again, or remove it."]
+def _worst(
+    transform: Projective | None,
+    fixed: Points,
+    moving: Points,
+    names: tuple[str, ...],
+    mpp: float,
+) -> tuple[str | None, tuple[str, ...]]:
+    """Return the pair without which the others agree best, and those that are likely wrong."""
+    if transform is None:
+        return None, ()
+    odd, wrong = odd_one(fixed, moving, mpp), suspects(fixed, moving, mpp)
+    worst = wrong[0] if wrong and odd not in wrong else odd
+    return None if worst is None else names[worst], tuple(names[index] for index in wrong)
 
 
-def _disagreement(fixed: Points, moving: Points) -> float:
-    distance = residuals(fit_affine(fixed, moving), fixed, moving)
-    return float(np.sqrt((distance**2).sum() / (2 * len(fixed) - 6)))
+def _proposed(transform: Projective | None, picks: Picks, mpp: float) -> dict[str, float]:
+    """Return how far each whole proposal is from the fit, in µm."""
+    waiting = [pair for pair in picks.proposals if pair.is_whole]
+    if transform is None or not waiting:
+        return {}
+    he, ihc = (np.array([pair.at(side) for pair in waiting], np.float64) for side in SIDES)
+    distance = residuals(transform, ihc, he) * mpp
+    return dict(zip((pair.name for pair in waiting), distance.tolist(), strict=True))
+
+
+def _doubt(name: str, left_out_um: dict[str, float]) -> str:
+    """Say that a pair is doubtful, and by how much."""
+    off = left_out_um.get(name)
+    far = "" if off is None else f": the others put it {off:.0f} µm away"
+    return f"Pair {name} does not agree with the others{far}. Look at it again, or remove it."
 
 
 def _in_words(message: str) -> str:
     """Say which slide instead of fixed and moving, and begin with a capital."""
     message = message.replace("the fixed slide", "the IHC slide")
-    message = message.replace("the moving slide", "the H&E slide")
+    message = message.replace("the moving slide", "the H&E slide").replace(
+        "disable it", "untick it"
+    )
+    message = message.replace(", or the files of the pair are swapped", "")  # that mirrors nothing
     return message[:1].upper() + message[1:] + "."

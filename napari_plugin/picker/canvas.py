@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from napari import Viewer
+from napari.components._viewer_mouse_bindings import double_click_to_zoom
 from napari.layers import Image, Layer, Points
 
 from napari_plugin.convert import (
@@ -20,14 +21,15 @@ from napari_plugin.picker.marks import Marks
 from napari_plugin.views import SIDES, STAIN, XY, Side, Views
 from registration.slides.slide import Slide
 
-GRAB_PX = 11
-"""A press this close to a point, in screen pixels, grabs it."""
+GRAB_PX = 13
+"""A press this close to a point, in screen pixels, grabs it: anywhere on its ring."""
 DRAG_PX = 4
 """A press that moves less than this, in screen pixels, is a click."""
 JUMP_ZOOM = 1.0
 """Least screen pixels per µm after a jump to a pair: cells can be told apart."""
 MARK_PX = 14.0
 """Diameter of a mark in screen pixels, at any zoom."""
+PAN = "pan_zoom"
 LAYERS_PER_CELL = 2
 CELL_GAP_PX = 6
 
@@ -45,11 +47,14 @@ class PairCanvas:
         self.clicked: Callable[[Side, XY], object] = _ignored
         self.dropped: Callable[[str, Side, XY], object] = _ignored
         self.touched: Callable[[str, Side, XY], object] = _ignored
+        self.changed: Callable[[], object] = _ignored
+        """Called when somebody shows or hides a slide, or the grid."""
         self.sources: dict[Side, Source] = {"he": Tiles.of_slide(he), "ihc": Tiles.of_slide(ihc)}
         self.views: Views | None = None
         self.images: dict[Side, Image] = {}
         self.points: dict[Side, Points] = {}
         self._names: dict[Side, tuple[str, ...]] = {"he": (), "ihc": ()}
+        self._marks: dict[Side, Marks] = {}
         self._grid_before = _grid_state(viewer)
         self._fitted: tuple[tuple[float, ...], float] = (0.0, 0.0, 0.0), 0.0
         self._hidden = [layer for layer in viewer.layers if layer.visible]
@@ -59,13 +64,36 @@ class PairCanvas:
             self._add(side)
         self._lay_out()
         viewer.mouse_drag_callbacks.append(self._on_press)
+        self._zooms_twice = double_click_to_zoom in viewer.mouse_double_click_callbacks
+        if self._zooms_twice:  # a double click would pick a point and zoom
+            viewer.mouse_double_click_callbacks.remove(double_click_to_zoom)
         viewer.scene.camera.events.zoom.connect(self._keep_mark_size)
         viewer.canvas.events.size.connect(self._fit_again)
+        viewer.canvas.grid.events.enabled.connect(self._on_change)
+        for layer in self._own_layers():
+            layer.events.mode.connect(self._keep_mode)
+            layer.events.visible.connect(self._on_change)
 
     @property
     def is_alive(self) -> bool:
         """Whether all layers are still in the viewer; a user may delete any of them."""
         return all(layer in self.viewer.layers for layer in self._own_layers())
+
+    @property
+    def is_picking(self) -> bool:
+        """Whether both slides are there to pick on: not hidden, and side by side."""
+        shown = all(image.visible for image in self.images.values())
+        return self.is_alive and shown and self.viewer.canvas.grid.enabled
+
+    @property
+    def shows_marks(self) -> bool:
+        """Whether the points are drawn."""
+        return any(layer.visible for layer in self.points.values())
+
+    def set_marks_shown(self, shown: bool) -> None:
+        """Show or hide all points, to see what lies under them."""
+        for layer in self.points.values():
+            layer.visible = shown
 
     def show_views(self, views: Views) -> None:
         """Lay the slides in the world as ``views`` say."""
@@ -78,10 +106,33 @@ class PairCanvas:
         self._keep_mark_size()
 
     def show_marks(self, marks: dict[Side, Marks]) -> None:
-        """Draw the points of both slides."""
+        """Draw the points of both slides; those of a hidden layer when it is shown again."""
+        self._marks = dict(marks)
         for side in SIDES:
-            self._names[side] = marks[side].names
-            marks[side].draw_on(self.points[side], self._mark_size(side))
+            if self.points[side].visible:
+                self._draw(side)
+
+    def _draw(self, side: Side) -> None:
+        """Draw the points that wait for it."""
+        marks = self._marks.pop(side, None)
+        if marks is not None:
+            self._names[side] = marks.names
+            marks.draw_on(self.points[side], self._mark_size())
+
+    def _on_change(self) -> None:
+        """Draw what was left undrawn while a layer was hidden, and tell."""
+        if not self.is_alive:
+            return
+        for side in SIDES:
+            if self.points[side].visible:
+                self._draw(side)
+        self.changed()
+
+    def _keep_mode(self, event: Any) -> None:
+        """Let no layer be moved or edited by napari's own tools: that falsifies what is picked."""
+        layer = event.source
+        if str(layer.mode) != PAN:
+            layer.mode = PAN
 
     def show_source(self, side: Side, source: Source) -> None:
         """Show other pixels in the place of a slide, such as an overlay."""
@@ -122,9 +173,15 @@ class PairCanvas:
         """Take away layers and callbacks, and give the grid back as it was."""
         if self._on_press in self.viewer.mouse_drag_callbacks:
             self.viewer.mouse_drag_callbacks.remove(self._on_press)
+        if self._zooms_twice:
+            self.viewer.mouse_double_click_callbacks.append(double_click_to_zoom)
         self.viewer.scene.camera.events.zoom.disconnect(self._keep_mark_size)
         self.viewer.canvas.events.size.disconnect(self._fit_again)
+        self.viewer.canvas.grid.events.enabled.disconnect(self._on_change)
+        self.changed = _ignored
         for layer in self._own_layers():
+            layer.events.mode.disconnect(self._keep_mode)
+            layer.events.visible.disconnect(self._on_change)
             if layer in self.viewer.layers:
                 self.viewer.layers.remove(layer)
         for layer in self._hidden:
@@ -132,6 +189,11 @@ class PairCanvas:
         grid = self.viewer.canvas.grid
         grid.enabled, grid.stride, grid.shape, grid.spacing = self._grid_before
         self.clicked = self.dropped = self.touched = _ignored
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The four layers of the session."""
+        return self._own_layers()
 
     def _own_layers(self) -> list[Layer]:
         """Return the four layers from the bottom up, cell by cell."""
@@ -210,8 +272,8 @@ class PairCanvas:
             layer.data = before
 
     def _side_of(self, event: Any) -> Side | None:
-        """Return the slide whose cell was pressed."""
-        if not self.is_alive:
+        """Return the slide whose cell was pressed; none while there is nothing to pick on."""
+        if not self.is_picking:
             return None
         for side in SIDES:
             index = self.viewer.layers.index(self.images[side])
@@ -229,22 +291,20 @@ class PairCanvas:
         middle = np.array(event.position[-2:]) + half
         return position_xy(self.images[side].world_to_data(middle))
 
-    def _mark_size(self, side: Side) -> float:
-        """Return the diameter of a mark in pixels of a slide."""
-        linear = self.images[side].affine.linear_matrix
-        um_per_px = float(np.sqrt(abs(np.linalg.det(linear))))
-        return MARK_PX / (float(self.viewer.scene.camera.zoom) * um_per_px)
+    def _mark_size(self) -> float:
+        """Return the diameter of a mark in µm: napari draws sizes without a layer's affine map."""
+        return MARK_PX / float(self.viewer.scene.camera.zoom)
 
     def _keep_mark_size(self) -> None:
         """Give marks their size on the screen again after a zoom."""
-        for side in SIDES:
-            if len(self.points[side].data):
-                self.points[side].size = self._mark_size(side)
+        for layer in self.points.values():
+            if len(layer.data):
+                layer.size = self._mark_size()
 
     def _point_under(self, side: Side, event: Any) -> str | None:
         """Return the point that a press grabs."""
         layer = self.points[side]
-        if not len(layer.data):
+        if not len(layer.data) or not layer.visible:
             return None
         world = [layer.data_to_world(point)[-2:] for point in layer.data]
         distance = np.linalg.norm(np.array(world) - np.array(event.position[-2:]), axis=1)

@@ -11,24 +11,65 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from napari_plugin.picker.picks import PickedPair, Picks
-from napari_plugin.views import XY
-from registration.files.storage import write_json
+from napari_plugin.views import SIDES, STAIN, XY
+from registration.errors import LandmarkError
+from registration.files.storage import content_hash, write_json
+from registration.files.tables import read_table
+from registration.geometry import Size
 from registration.landmarks.landmarks import (
     COORDINATES,
+    SLIDES,
     Landmarks,
+    check_inside,
     parse_landmark_argument,
     read_landmarks,
     write_landmarks,
 )
+from registration.slides.slide import Slide
 
 FORMAT = "bci-pipeline picking session"
 SUFFIX = "_landmarks.csv"
+
+
+@dataclass(frozen=True)
+class PairOfSlides:
+    """What tells the two slides of a landmark file from all others."""
+
+    names: tuple[str, str]
+    """Hash, size and µm per pixel of the H&E and of the IHC slide, in one word each."""
+    sizes: tuple[Size, Size]
+
+    @classmethod
+    def of(cls, he: Slide, ihc: Slide) -> PairOfSlides:
+        """Describe two open slides."""
+        names = (
+            f"{content_hash(one.path)} {one.size.width}x{one.size.height} {one.mpp:.4g}"
+            for one in (he, ihc)
+        )
+        return cls((*names,), (he.size, ihc.size))  # type: ignore[arg-type]
+
+    def check(self, path: Path, names: Sequence[str]) -> None:
+        """Raise :class:`LandmarkError` where a file names other slides than these."""
+        for side, ours, theirs in zip(SIDES, self.names, names, strict=True):
+            if theirs and theirs.split()[0] != ours.split()[0]:
+                raise LandmarkError(
+                    f"{path} holds pairs of another {STAIN[side]} slide ({theirs}; this one is "
+                    f"{ours}). Name another landmark file, or leave the field empty for a new one."
+                )
+
+    def check_inside(self, path: Path, landmarks: Landmarks) -> None:
+        """Raise :class:`LandmarkError` where a pair lies off these slides."""
+        try:
+            check_inside(landmarks, *self.sizes)
+        except LandmarkError as error:
+            raise LandmarkError(f"{path}: {error} Are these the pairs of other slides?") from error
 
 
 @dataclass(frozen=True)
@@ -42,9 +83,13 @@ class Restored:
 class Journal:
     """The landmark file of a session and its recovery file."""
 
-    def __init__(self, path: Path, begin_with: Landmarks | None = None) -> None:
+    def __init__(
+        self, path: Path, begin_with: Landmarks | None = None, slides: PairOfSlides | None = None
+    ) -> None:
         self.path = path
         """Our own CSV."""
+        self.slides = slides
+        """The slides whose pairs it holds; those of others are refused."""
         self._begin_with = begin_with
         self._written = Picks().pairs
         self._backed_up = False
@@ -52,30 +97,40 @@ class Journal:
         """Hash of the landmark file as this session left or found it; None before it looked."""
 
     @classmethod
-    def of_argument(cls, text: str) -> Journal:
+    def of_argument(cls, text: str, slides: PairOfSlides | None = None) -> Journal:
         """Return the journal for what a user gives as ``--landmarks``.
 
         Our own CSV is kept up to date itself. Of another format the pairs are taken over into
-        ``<name>_landmarks.csv`` beside it. Raises :class:`LandmarkError` for an unusable file.
+        ``<name>_landmarks.csv`` beside it, again whenever that file is the newer one. Raises
+        :class:`LandmarkError` for an unusable file.
         """
         path = Path(text)
         if not path.exists() and "," not in text:
-            return cls(path)
+            return cls(path, slides=slides)
         if path.exists() and _is_ours(path):
-            return cls(path)
+            return cls(path, slides=slides)
         first = path if path.exists() else Path(text.split(",")[0].strip())
-        return cls(first.with_name(first.stem + SUFFIX), parse_landmark_argument(text, minimum=0))
+        begin_with = parse_landmark_argument(text, minimum=0)
+        return cls(first.with_name(first.stem + SUFFIX), begin_with, slides)._newer_than(first)
 
     @classmethod
-    def beside(cls, slide: Path) -> Journal:
-        """Return the journal for a slide when no file is named: ``<slide>_landmarks.csv``.
+    def beside(
+        cls, he: Path, ihc: Path, slides: PairOfSlides | None = None, folder: Path | None = None
+    ) -> Journal:
+        """Return the journal for two slides when no file is named: ``<he>_<ihc>_landmarks.csv``.
 
-        It lies beside the slide, or in the current folder where that cannot be written to.
+        It lies in ``folder``, by default beside the H&E slide, or in the current folder where that
+        cannot be written to. Where a file of other slides has the name, the next free number is
+        added.
         """
-        for folder in (slide.parent, Path.cwd(), Path.home()):
-            if _writable(folder):
-                return cls(folder / (slide.stem + SUFFIX))
-        return cls(slide.parent / (slide.stem + SUFFIX))
+        folders = (folder or he.parent, Path.cwd(), Path.home())
+        where = next((one for one in folders if _writable(one)), folders[0])
+        stem = f"{he.stem}_{ihc.stem}"
+        found, number = cls(where / f"{stem}{SUFFIX}", slides=slides), 2
+        while not found._may_hold_ours():
+            found = cls(where / f"{stem}_{number}{SUFFIX}", slides=slides)
+            number += 1
+        return found
 
     @property
     def recovery_path(self) -> Path:
@@ -83,18 +138,38 @@ class Journal:
         return self.path.with_name(f".{self.path.stem}.recovery.json")
 
     def restore(self) -> Restored:
-        """Return what was picked before. Raises :class:`LandmarkError` for an unusable file."""
+        """Return what was picked before.
+
+        Raises :class:`LandmarkError` for an unusable file, and for pairs of other slides.
+        """
         self._seen = _hash(self.path)
+        if self._begin_with is not None:
+            if self.slides is not None:
+                self.slides.check_inside(self.path, self._begin_with)
+            taken = Picks.of(self._begin_with)
+            return Restored(taken, f"{_pairs(taken)} taken over into {self.path}.")
         recovered = self._recovered()
         if recovered is not None:
             return recovered
         if self.path.exists():
             picks = self._read()
             self._written = picks.pairs
-            return Restored(picks, f"{len(picks.pairs)} pairs read from {self.path}.")
-        if self._begin_with is not None:
-            return Restored(Picks.of(self._begin_with))
+            return Restored(picks, f"{_pairs(picks)} read from {self.path}.")
         return Restored()
+
+    def _newer_than(self, source: Path) -> Journal:
+        """Return a journal that takes pairs over only where its own file is older, or not there."""
+        if self.path.exists() and self.path.stat().st_mtime >= source.stat().st_mtime:
+            return Journal(self.path, slides=self.slides)
+        return self
+
+    def _may_hold_ours(self) -> bool:
+        """Return whether the file is free, or holds pairs of these slides."""
+        try:
+            self.restore()
+        except LandmarkError:
+            return False
+        return True
 
     def store(self, picks: Picks) -> str:
         """Write both files; return what a person must know of it, in words, or nothing.
@@ -136,9 +211,11 @@ class Journal:
 
     def _write(self, picks: Picks) -> None:
         part = self.path.with_name(f".{self.path.stem}.next.csv")
-        write_landmarks(part, picks.landmarks())
+        names = None if self.slides is None else self.slides.names
+        write_landmarks(part, picks.landmarks(), names)
         state = {
             "format": FORMAT,
+            "slides": names,
             "before": _hash(self.path),
             "after": _hash(part),
             "pairs": [asdict(pair) for pair in picks.pairs],
@@ -151,7 +228,12 @@ class Journal:
         """Read our CSV; one without any pair is what a session without points leaves."""
         if len(self.path.read_text(encoding="utf-8").split()) <= 1:
             return Picks()
-        return Picks.of(read_landmarks(self.path, minimum=0))
+        landmarks = read_landmarks(self.path, minimum=0)
+        if self.slides is not None:
+            for _, cells in read_table(self.path, LandmarkError, short_rows=True).records(SLIDES):
+                self.slides.check(self.path, [cells.get(name, "") for name in SLIDES])
+            self.slides.check_inside(self.path, landmarks)
+        return Picks.of(landmarks)
 
     def _recovered(self) -> Restored | None:
         """Return the session that a crash or a closed window interrupted, if its file is current."""
@@ -166,7 +248,9 @@ class Journal:
         picks = Picks(tuple(_pair(entry) for entry in state["pairs"]), state["selected"])
         if not picks.pairs:
             return None
-        return Restored(picks, f"{len(picks.pairs)} pairs taken up again from the last session.")
+        if self.slides is not None:
+            self.slides.check(self.recovery_path, state.get("slides") or ("", ""))
+        return Restored(picks, f"{_pairs(picks)} taken up again from the last session.")
 
     def _back_up(self) -> None:
         """Keep the file as it was before this session first changed it."""
@@ -190,6 +274,11 @@ def _writable(folder: Path) -> bool:
     except OSError:
         return False
     return True
+
+
+def _pairs(picks: Picks) -> str:
+    """Return how many pairs there are, in words."""
+    return "1 pair" if len(picks.pairs) == 1 else f"{len(picks.pairs)} pairs"
 
 
 def _hash(path: Path) -> str:

@@ -14,26 +14,27 @@ from napari_plugin.picker.picks import PickedPair, Picks
 from napari_plugin.views import SIDES, XY, Side
 
 COLORS = (
-    "#0072ff",
-    "#ff8c00",
-    "#00a651",
-    "#e6007e",
-    "#00b7c7",
-    "#a07800",
-    "#8a2be2",
-    "#d00000",
-    "#004f9e",
-    "#4f7a00",
+    "#0072b2",
+    "#e69f00",
+    "#009e73",
+    "#000000",
+    "#56b4e9",
+    "#b8a800",
+    "#d55e00",
+    "#7a3fa0",
 )
-"""Tell apart from each other, and from the pink, purple and brown of stained tissue."""
+"""Okabe and Ito's colours, which colour-blind people tell apart too, without those of stained tissue."""
 
 ASIDE = "   "
 """Keeps a number clear of its mark at any zoom."""
 OFF_COLOR = "#8c8c8c"
 WORST_COLOR = "#ff0000"
 SELECTED_COLOR = "#ffe600"
-BORDER, SELECTED_BORDER = 0.1, 0.2
+BORDER, SELECTED_BORDER, HOLLOW_BORDER = 0.1, 0.2, 0.15
 """Width of a mark's border as a share of its size."""
+SYMBOLS = {"": "ring", "place": "square", "guess": "diamond"}
+"""Proposals are hollow: what they propose must be seen."""
+ENDINGS = {"": "", "guess": " guess"}
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Marks:
 
     STYLE = {  # noqa: RUF012
         "size": 1.0,
+        "blending": "translucent_no_depth",
         "features": {"label": np.array([], str)},
         "text": {
             "string": "{label}",
@@ -60,7 +62,10 @@ class Marks:
     }
 
     def draw_on(self, layer: Points, mark_size: float) -> None:
-        """Make a points layer show these marks of ``mark_size`` slide pixels, and nothing else."""
+        """Make a points layer show these marks of ``mark_size`` µm, and nothing else.
+
+        The layer must be visible: napari takes no notice of new data of a hidden one.
+        """
         layer.data = to_napari(np.array(self.points, np.float64))
         if not self.names:
             return
@@ -98,11 +103,13 @@ def _look(
 ) -> tuple[str, str, str, str, float]:
     """Return label, colour, border, symbol and border width."""
     color = color_of(pair.name, order) if pair.enabled else OFF_COLOR
-    label = f"{ASIDE}{pair.name}{'?' if pair.proposal else ''}"
+    label = f"{ASIDE}{pair.name}{ENDINGS.get(pair.proposal, '?')}"
     border, width = "white", BORDER
+    symbol = SYMBOLS.get(pair.proposal, "square")
+    if pair.proposal:
+        border, color, width = color, "transparent", HOLLOW_BORDER
     if pair.name == selected:
         border, width = SELECTED_COLOR, SELECTED_BORDER
-    if pair.name == assessment.worst and assessment.stands_out:
-        label, border = f"{label} worst", WORST_COLOR
-    symbol = "diamond" if pair.proposal else "ring"
+    if pair.name in assessment.doubtful:
+        label, border = f"{label} !", WORST_COLOR
     return label, color, border, symbol, width

@@ -6,7 +6,9 @@ shows is read from here, so that a test without a window sees the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 
 from napari_plugin.picker.assessment import ADVISED_PAIRS, Assessment, assess
 from napari_plugin.picker.journal import Journal
@@ -14,6 +16,14 @@ from napari_plugin.picker.picks import Picks, RefusedError, told
 from napari_plugin.views import STAIN, XY, Frame, Side
 
 MOST_UNDO = 500
+SAME_PLACE_UM = 40.0
+"""A suggestion nearer than this to a pair says nothing new."""
+HEADLINES = {
+    "place": "Pair {} is proposed: accept it, or click the right IHC place",
+    "guess": "Pair {}: no match found, its IHC place is a guess. Click the right place",
+    "pair": "Pair {} is suggested: accept it, reject it, or drag it right",
+    "unconfirmed": "Pair {} is suggested but NOT CONFIRMED: look closely before you accept it",
+}
 
 
 class Picker:
@@ -28,7 +38,8 @@ class Picker:
         self._past: list[Picks] = []
         self._future: list[Picks] = []
         restored = journal.restore()
-        self._picks, self.message = restored.picks, restored.message
+        self._picks = restored.picks
+        self.message = journal.store(restored.picks) or restored.message
         self._assessment = assess(self._picks, he, ihc)
 
     @property
@@ -59,7 +70,9 @@ class Picker:
         if picks.half is not None:
             return f"Now the same place on the {STAIN['ihc']} slide (pair {picks.half.name})"
         if current is not None and current.proposal:
-            return f"Pair {current.name} is proposed: accept it, or click the right IHC place"
+            return HEADLINES[current.proposal].format(current.name)
+        if picks.waiting_place is not None:
+            return HEADLINES[picks.waiting_place.proposal].format(picks.waiting_place.name)
         return told("he")
 
     @property
@@ -70,6 +83,8 @@ class Picker:
         if found.needed:
             more = f"{found.needed} more pair{'s' if found.needed != 1 else ''} needed"
             return f"{pairs} · {more}" if found.counted else more
+        if found.problems:
+            return f"{pairs} · not ready to register: see the notes under the table"
         if found.counted < ADVISED_PAIRS:
             return f"{pairs} · enough; {ADVISED_PAIRS} or more can reveal a wrong click"
         return f"{pairs} · ready to register"
@@ -104,40 +119,69 @@ class Picker:
             self._try(lambda picks: picks.toggled(name))
 
     def give_up_half(self) -> None:
-        """Drop the point that waits for its partner."""
-        half = self._picks.half
-        if half is not None:
-            self.delete(half.name)
+        """Drop the point that waits for its partner, or the one whose place is only proposed."""
+        open_end = self._picks.half or self._picks.waiting_place
+        if open_end is not None:
+            self.delete(open_end.name)
+        elif self.message:
+            self._say("")
 
     def accept(self) -> None:
-        """Accept the selected proposal, or the first one."""
+        """Accept the selected proposal. Where another pair is selected, select the first proposal.
+
+        A pair is accepted by somebody who looks at it, and not from afar.
+        """
         current = self._picks.current
         waiting = self._picks.proposals
-        if current is None or not current.proposal:
-            current = waiting[0] if waiting else None
-        if current is None:
+        if current is not None and current.proposal:
+            name = current.name
+            self._try(lambda picks: picks.accepted([name]))
+        elif waiting:
+            self.select(waiting[0].name)
+        else:
             self._say("Nothing is proposed.")
-            return
-        name = current.name
-        self._try(lambda picks: picks.accepted([name]))
 
     def accept_all(self) -> None:
-        """Accept every proposal."""
-        self._try(lambda picks: picks.accepted([pair.name for pair in picks.proposals]))
+        """Accept every suggested pair of an alignment that was confirmed."""
+        if any(pair.proposal == "unconfirmed" for pair in self._picks.proposals):
+            self._say("These suggestions are not confirmed: look at them one by one.")
+            return
+        names = [pair.name for pair in self._picks.proposals if pair.proposal == "pair"]
+        self._try(lambda picks: picks.accepted(names))
 
     def reject_suggestions(self) -> None:
         """Drop every suggested pair that nobody accepted."""
         self._try(Picks.without_suggestions)
 
-    def suggest(self, places: Iterable[tuple[XY, XY]], note: str) -> None:
-        """Add a machine's pairs ``(H&E point, IHC point)``, to accept or reject one by one."""
-        places = list(places)
-        self._try(lambda picks: picks.with_suggestions(places, note))
+    def suggest(
+        self, places: Iterable[tuple[XY, XY]], note: str, *, confirmed: bool = True
+    ) -> None:
+        """Add a machine's pairs ``(H&E point, IHC point)``, to accept or reject one by one.
 
-    def propose_place(self, name: str, xy: XY, note: str) -> None:
+        Places where there is a pair already are left out.
+        """
+        places = [one for one in places if not self._has_pair_at(one[0])]
+        if not places:
+            self._say("Nothing new was found: there are pairs at all places that were suggested.")
+            return
+        self._try(lambda picks: picks.with_suggestions(places, note, confirmed=confirmed))
+        if not confirmed:
+            self._say(f"{note[:1].upper()}{note[1:]}")
+
+    def propose_place(self, name: str, xy: XY, note: str, *, matched: bool = True) -> None:
         """Add a machine's IHC place for a half picked pair; undone together with its click."""
         if any(pair.name == name and not pair.is_whole for pair in self._picks.pairs):
-            self._set(self._picks.with_place(name, xy, note))
+            self._set(self._picks.with_place(name, xy, note, matched=matched))
+
+    def say(self, message: str) -> None:
+        """Show a message until the next action."""
+        self._say(message)
+
+    def _has_pair_at(self, he: XY) -> bool:
+        """Return whether a pair that somebody picked or accepted is at a place."""
+        least = SAME_PLACE_UM / self.frames["he"].mpp
+        mine = (one.he for one in self._picks.pairs if not one.proposal and one.he is not None)
+        return any(math.dist(he, xy) < least for xy in mine)
 
     def select(self, name: str | None) -> None:
         """Select a pair; not an action to undo."""
@@ -203,5 +247,11 @@ class Picker:
         return False
 
     def _tell(self) -> None:
-        for listener in tuple(self.listeners):
-            listener()
+        tell(self.listeners)
+
+
+def tell(listeners: Sequence[Callable[[], None]]) -> None:
+    """Tell every listener, also after one that fails; its error is raised when all were told."""
+    with ExitStack() as told_all:
+        for listener in reversed(listeners):
+            told_all.callback(listener)

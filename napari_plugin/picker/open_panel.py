@@ -10,7 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFormLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
 
 from napari_plugin.picker.session import PairRequest
-from napari_plugin.widgets import PathField, button
+from napari_plugin.widgets import PathField, button, warn_style
 
 
 class OpenPanel(QWidget):
@@ -21,19 +21,19 @@ class OpenPanel(QWidget):
         self._opened = opened
         self.he = PathField("H&E slide")
         self.ihc = PathField("IHC slide")
-        self.landmarks = PathField("made beside the H&E slide")
+        self.landmarks = PathField("a new file beside the H&E slide")
         self.mpp_he, self.mpp_ihc = QLineEdit(), QLineEdit()
         for line in (self.mpp_he, self.mpp_ihc):
             line.setPlaceholderText("from the file")
         self.message = QLabel()
         self.message.setWordWrap(True)
-        self.message.setStyleSheet("color: #ffb000;")
+        self.message.setStyleSheet(warn_style(self))
         self.message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         form = QFormLayout()
-        form.addRow("H&E slide", self.he)
+        form.addRow("H&&E slide", self.he)
         form.addRow("IHC slide", self.ihc)
         form.addRow("Landmarks", self.landmarks)
-        form.addRow("µm per pixel, H&E", self.mpp_he)
+        form.addRow("µm per pixel, H&&E", self.mpp_he)
         form.addRow("µm per pixel, IHC", self.mpp_ihc)
         layout = QVBoxLayout(self)
         layout.addLayout(form)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QBrush, QColor
+from qtpy.QtGui import QBrush, QColor, QFont
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QGridLayout,
@@ -19,7 +19,7 @@ from napari_plugin.picker.assessment import Assessment
 from napari_plugin.picker.marks import OFF_COLOR, color_of
 from napari_plugin.picker.picks import PickedPair
 from napari_plugin.picker.session import Session
-from napari_plugin.widgets import button, quietly
+from napari_plugin.widgets import alarm_color, button, quietly
 
 NAME, USE, FIT, LEFT_OUT, STATE = range(5)
 HEADERS = {
@@ -34,11 +34,19 @@ HEADERS = {
 }
 
 
+PROPOSED = {
+    "place": "proposed",
+    "guess": "guess, no match",
+    "pair": "suggested",
+    "unconfirmed": "not confirmed",
+}
+MATCH_TIP = "Move the IHC point of the selected pair to where the two images match best"
 ADVICE = (
     "Choose places that you can find again on both slides, such as a vessel, a duct or a corner of "
     "the tissue, spread over the whole section."
 )
-ALARM_COLOR = "#ff7a7a"
+FEWEST_THAT_TELL = 5
+"""With four pairs the fit is exact, and how far they are off says nothing."""
 
 
 class PairsPanel(QWidget):
@@ -80,6 +88,8 @@ class PairsPanel(QWidget):
         waiting = bool(picks.proposals)
         for widget in (self.accept, self.accept_all, self.reject_all):
             widget.setEnabled(waiting)
+        for widget in (self.go, self.delete, self.match):
+            widget.setEnabled(picks.current is not None)
         self.suggest.setEnabled(self._session.suggesting is None)
         self.suggest.setText(
             "Suggest pairs (G)" if self._session.suggesting is None else "Looking for pairs …"
@@ -90,7 +100,9 @@ class PairsPanel(QWidget):
         self.undo = button("Undo (Ctrl+Z)", picker.undo)
         self.redo = button("Redo (Ctrl+Shift+Z)", picker.redo)
         self.go = button("Go to pair (J)", session.go_to)
-        self.delete = button("Delete pair (Del)", picker.delete)
+        self.delete = button("Delete pair (Del)", session.delete)
+        self.match = button("Match here (M)", session.match_here, MATCH_TIP)
+        self.marks = button("Hide or show marks (H)", session.toggle_marks)
         self.suggest = button("Suggest pairs (G)", session.suggest)
         self.accept = button("Accept (Enter)", session.accept)
         self.accept_all = button("Accept all (A)", picker.accept_all)
@@ -100,6 +112,7 @@ class PairsPanel(QWidget):
             (self.undo, self.redo),
             (self.suggest, self.accept),
             (self.accept_all, self.reject_all),
+            (self.match, self.marks),
         )
         grid = QGridLayout()
         for row, widgets in enumerate(places):
@@ -119,12 +132,17 @@ class PairsPanel(QWidget):
             use.setData(Qt.ItemDataRole.CheckStateRole, state)
         else:
             use.setData(Qt.ItemDataRole.CheckStateRole, None)
-        self._item(row, FIT, _um(found.residual_um.get(pair.name)))
+        off = found.residual_um.get(pair.name, found.proposed_um.get(pair.name))
+        tells = found.counted >= FEWEST_THAT_TELL or pair.name in found.proposed_um
+        self._item(row, FIT, _um(off) if tells else "–" if off is not None else "")
         self._item(row, LEFT_OUT, _um(found.left_out_um.get(pair.name)))
         state = self._item(row, STATE, _state(pair, found))
         state.setToolTip(pair.note)
-        alarming = state.text().endswith("look again")
-        state.setForeground(QBrush(QColor(ALARM_COLOR)) if alarming else QBrush())
+        alarming = state.text().endswith(("look again", "guess, no match", "not confirmed"))
+        state.setForeground(QBrush(alarm_color(self)) if alarming else QBrush())
+        bold = QFont(state.font())
+        bold.setBold(alarming)
+        state.setFont(bold)
 
     def _item(self, row: int, column: int, text: str) -> QTableWidgetItem:
         """Return the item of a cell, made on first use, showing ``text``."""
@@ -177,9 +195,11 @@ def _state(pair: PickedPair, found: Assessment) -> str:
     if not pair.is_whole:
         return "IHC place?"
     if pair.proposal:
-        return "proposed"
+        return PROPOSED[pair.proposal]
     if not pair.enabled:
         return "not used"
+    if pair.name in found.doubtful:
+        return "worst: look again" if pair.name == found.worst else "look again"
     if pair.name == found.worst:
-        return "worst: look again" if found.stands_out else "worst"
+        return "worst"
     return "look again" if pair.name in found.names_at_fault else ""

@@ -14,8 +14,10 @@ import numpy as np
 from napari_plugin.views import STAIN, XY, Side
 from registration.landmarks.landmarks import Landmarks
 
-Proposal = Literal["", "place", "pair"]
-"""What a machine proposed and nobody accepted: nothing, the IHC place of a picked point, or all."""
+Proposal = Literal["", "place", "guess", "pair", "unconfirmed"]
+"""What a machine proposed and nobody accepted: nothing; the IHC place of a picked point, as the images
+show it or only as other pairs predict it; a whole pair, of an alignment that was confirmed or not."""
+SUGGESTED = ("pair", "unconfirmed")
 
 
 class RefusedError(Exception):
@@ -33,6 +35,8 @@ class PickedPair:
     proposal: Proposal = ""
     note: str = ""
     """What is to be said of a proposal."""
+    piece: str = ""
+    """The piece of tissue that the pair lies on, where its file says so."""
 
     @property
     def is_whole(self) -> bool:
@@ -63,9 +67,13 @@ class Picks:
     @classmethod
     def of(cls, landmarks: Landmarks) -> Picks:
         """Return the pairs of a landmark file."""
-        rows = zip(landmarks.names, landmarks.he, landmarks.ihc, landmarks.enabled, strict=True)
+        pieces = landmarks.pieces or ("",) * len(landmarks)
+        rows = zip(
+            *(landmarks.names, landmarks.he, landmarks.ihc, landmarks.enabled, pieces), strict=True
+        )
         pairs = (
-            PickedPair(name, _xy(he), _xy(ihc), bool(enabled)) for name, he, ihc, enabled in rows
+            PickedPair(name, _xy(he), _xy(ihc), bool(enabled), piece=piece)
+            for name, he, ihc, enabled, piece in rows
         )
         return cls(tuple(pairs))
 
@@ -77,7 +85,9 @@ class Picks:
             np.array([pair.ihc for pair in whole], np.float64),
             [pair.name for pair in whole],
         )
-        return replace(landmarks, enabled=np.array([pair.enabled for pair in whole], bool))
+        pieces = tuple(pair.piece for pair in whole)
+        enabled = np.array([pair.enabled for pair in whole], bool)
+        return replace(landmarks, enabled=enabled, pieces=pieces if any(pieces) else None)
 
     @property
     def counted(self) -> tuple[PickedPair, ...]:
@@ -98,6 +108,11 @@ class Picks:
     def expected(self) -> Side:
         """The slide on which the next point belongs."""
         return "he" if self.half is None else "ihc"
+
+    @property
+    def waiting_place(self) -> PickedPair | None:
+        """The pair whose IHC place a machine proposed and nobody answered."""
+        return next((pair for pair in self.pairs if pair.proposal in ("place", "guess")), None)
 
     @property
     def current(self) -> PickedPair | None:
@@ -126,7 +141,15 @@ class Picks:
                     f"Pair {half.name} still needs its point on the IHC slide: click there, or press Esc."
                 )
             return self._with(half.placed("ihc", xy))
+        waiting = self.waiting_place
+        if side == "he" and waiting is not None:
+            raise RefusedError(
+                f"Pair {waiting.name} waits for its IHC place: "
+                f"{'' if waiting.proposal == 'guess' else 'press Enter to accept it, '}"
+                "click the right place, or press Esc to drop it."
+            )
         if side == "ihc":
+            current = waiting if waiting is not None else current
             if current is None or not current.proposal:
                 raise RefusedError(
                     "Click on the H&E slide first, then on the same place of the IHC slide."
@@ -138,7 +161,7 @@ class Picks:
     def moved(self, name: str, side: Side, xy: XY) -> Picks:
         """Return the picks with one point elsewhere; putting a proposed place right accepts it."""
         pair = self.pair(name).placed(side, xy)
-        if pair.proposal == "place" and side == "ihc":
+        if pair.proposal in ("place", "guess") and side == "ihc":
             pair = replace(pair, proposal="", note="")
         return self._with(pair)
 
@@ -148,34 +171,55 @@ class Picks:
         return self._with(replace(pair, enabled=not pair.enabled))
 
     def removed(self, name: str) -> Picks:
-        """Return the picks without a pair; the one after it (or before, at the end) is selected."""
+        """Return the picks without a pair; the one after it (or before, at the end) is selected.
+
+        After a rejected proposal that is the next proposal, as long as there is one.
+        """
         names = [pair.name for pair in self.pairs]
         index = names.index(name)
         rest = self.pairs[:index] + self.pairs[index + 1 :]
         neighbour = rest[min(index, len(rest) - 1)].name if rest else None
+        if self.pairs[index].proposal in SUGGESTED:
+            following = (*rest[index:], *rest[:index])
+            neighbour = next((pair.name for pair in following if pair.proposal), neighbour)
         return Picks(rest, neighbour)
 
-    def with_place(self, name: str, xy: XY, note: str) -> Picks:
+    def with_place(self, name: str, xy: XY, note: str, *, matched: bool = True) -> Picks:
         """Return the picks with a machine's proposal for the IHC place of a half picked pair."""
         pair = self.pair(name)
         if pair.is_whole:
             return self
-        return self._with(replace(pair, ihc=xy, proposal="place", note=note))
+        kind: Proposal = "place" if matched else "guess"
+        return self._with(replace(pair, ihc=xy, proposal=kind, note=note))
 
-    def with_suggestions(self, places: Iterable[tuple[XY, XY]], note: str) -> Picks:
+    def with_suggestions(
+        self, places: Iterable[tuple[XY, XY]], note: str, *, confirmed: bool = True
+    ) -> Picks:
         """Return the picks with a machine's pairs instead of those it suggested before."""
-        kept = Picks(tuple(pair for pair in self.pairs if pair.proposal != "pair"), self.selected)
+        kept = self.without_suggestions().with_selected(self.selected)
         places = list(places)
         named = zip(kept.new_names(len(places)), places, strict=True)
-        fresh = [PickedPair(name, he, ihc, True, "pair", note) for name, (he, ihc) in named]
+        kind: Proposal = "pair" if confirmed else "unconfirmed"
+        fresh = [PickedPair(name, he, ihc, True, kind, note) for name, (he, ihc) in named]
         selected = fresh[0].name if fresh else kept.selected
         return Picks((*kept.pairs, *fresh), selected)
 
     def accepted(self, names: Iterable[str]) -> Picks:
-        """Return the picks with proposals turned into pairs; the next proposal is selected."""
+        """Return the picks with proposals turned into pairs; the next proposal is selected.
+
+        A guess stays one: nobody has seen its place. Raises :class:`RefusedError` for it alone.
+        """
         wanted = set(names)
+        guesses = [p for p in self.pairs if p.name in wanted and p.proposal == "guess"]
+        if guesses and len(wanted) == len(guesses):
+            raise RefusedError(
+                f"The IHC place of pair {guesses[0].name} is only a guess, since the images show no "
+                "match: click or drag it to the right place, or press Esc to drop the pair."
+            )
         pairs = tuple(
-            replace(pair, proposal="", note="") if pair.name in wanted else pair
+            replace(pair, proposal="", note="")
+            if pair.name in wanted and pair.proposal != "guess"
+            else pair
             for pair in self.pairs
         )
         waiting = [pair.name for pair in pairs if pair.proposal]
@@ -183,7 +227,7 @@ class Picks:
 
     def without_suggestions(self) -> Picks:
         """Return the picks without the machine's pairs that nobody accepted."""
-        kept = tuple(pair for pair in self.pairs if pair.proposal != "pair")
+        kept = tuple(pair for pair in self.pairs if pair.proposal not in SUGGESTED)
         return Picks(kept, kept[-1].name if kept else None)
 
     def with_selected(self, name: str | None) -> Picks:

@@ -11,16 +11,19 @@ import json
 import math
 import sys
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_plugin.views import XY
 from registration.children import end_with_parent
 from registration.errors import RegistrationError
-from registration.geometry import Box, from_level0
+from registration.geometry import Box, Points, from_level0
 from registration.matching import match_points, structure
 from registration.slides.slide import Slide, open_slide
 from registration.start.propose import propose_alignment
+from registration.tissue import TissueMap
 from registration.transforms import Projective
 from registration.warp import warp_box
 
@@ -28,6 +31,8 @@ STEPS = ((4.0, 320.0, 160.0), (1.0, 100.0, 16.0))
 """µm per pixel, side of the patch and reach of the search in µm: first roughly, then closely."""
 LEAST_SCORE = 0.35
 LEAST_DISTINCT = 0.05
+EDGE_UM = 25.0
+CONFIRMED = "suggested"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,42 @@ def propose_place(he: Slide, ihc: Slide, ihc_to_he: Projective, he_xy: XY) -> Pl
             return Place(_xy(predicted), matched=False)
         found = found + shift
     return Place(_xy(found), matched=True)
+
+
+class Proposer:
+    """Proposes IHC places for points of one H&E slide, where there is tissue."""
+
+    def __init__(self, he: Slide, ihc: Slide) -> None:
+        self._he, self._ihc = he, ihc
+
+    def place(self, ihc_to_he: Projective, he_xy: XY, ihc_xy: XY | None = None) -> Place | None:
+        """Return the IHC place of an H&E point, searched around ``ihc_xy`` where that is known.
+
+        ``None`` where either slide shows glass: there is nothing to see that could be a pair.
+        """
+        if not self._he_tissue.at(np.array([he_xy]))[0]:
+            return None
+        if ihc_xy is not None:
+            ihc_to_he = _through(ihc_to_he, np.array(ihc_xy), he_xy)
+        place = propose_place(self._he, self._ihc, ihc_to_he, he_xy)
+        return place if self._ihc_tissue.at(np.array([place.xy]))[0] else None
+
+    def both_on_tissue(self, he: Points, ihc: Points) -> NDArray[np.bool_]:
+        """Return which pairs of ``(N, 2)`` points lie on tissue of both slides."""
+        return self._he_tissue.at(he) & self._ihc_tissue.at(ihc)
+
+    @cached_property
+    def _he_tissue(self) -> TissueMap:
+        return _with_edge(self._he)
+
+    @cached_property
+    def _ihc_tissue(self) -> TissueMap:
+        return _with_edge(self._ihc)
+
+
+def _with_edge(slide: Slide) -> TissueMap:
+    """Return the tissue of a slide with a margin: notches in its edge are good places."""
+    return TissueMap.of(slide).grown(EDGE_UM / slide.mpp)
 
 
 def _through(ihc_to_he: Projective, ihc_point: np.ndarray, he_xy: XY) -> Projective:
@@ -117,10 +158,12 @@ def main(arguments: list[str]) -> int:
             open_slide(given.ihc, given.mpp_ihc, "--mpp-ihc") as ihc,
         ):
             start = propose_alignment(ihc, he)
+            fixed, moving = start.landmarks
+            seen = Proposer(he, ihc).both_on_tissue(moving, fixed)
+            fixed, moving = fixed[seen], moving[seen]
     except RegistrationError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    fixed, moving = start.landmarks
     result = {
         "pairs": [[he.tolist(), ihc.tolist()] for he, ihc in zip(moving, fixed, strict=True)],
         "verified": start.verified,
@@ -131,11 +174,14 @@ def main(arguments: list[str]) -> int:
 
 
 def read_suggestions(text: str) -> tuple[list[tuple[XY, XY]], str]:
-    """Return the pairs that :func:`main` printed, and what is to be said of them."""
+    """Return the pairs that :func:`main` printed, and what is to be said of them.
+
+    That is :data:`CONFIRMED` where the images confirm them.
+    """
     result = json.loads(text)
     pairs = [(_xy(he), _xy(ihc)) for he, ihc in result["pairs"]]
     if result["verified"]:
-        return pairs, "suggested"
+        return pairs, CONFIRMED
     return pairs, f"suggested, but not confirmed: {'; '.join(result['reasons'])}"
 
 

@@ -11,7 +11,6 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QFormLayout,
     QHBoxLayout,
     QLabel,
@@ -23,10 +22,11 @@ from qtpy.QtWidgets import (
 
 from napari_plugin.jobs import DEFAULT_BLOCKS, Job, RunRequest
 from napari_plugin.picker.session import Session
-from napari_plugin.widgets import PathField, button
+from napari_plugin.widgets import PathField, StillComboBox, button
 
 RECIPES = {"best result": "default", "the paper's steps": "paper"}
 BLOCKS = (DEFAULT_BLOCKS, "3x3", "2x2", "1x1", "6x6", "8x8")
+REPLACE_HINT = "tick “replace an earlier run in this folder”"
 OUTCOMES = {
     0: "Registered.",
     1: "Not trustworthy: see the reasons above. Add or correct pairs, then register again.",
@@ -43,13 +43,15 @@ class RunPanel(QWidget):
         self._review = review
         self.job: Job | None = None
         self._request: RunRequest | None = None
+        self._has_result = False
+        """Whether what lies in the run folder was made from here."""
         self._activity: progress | None = None
-        self.recipe = QComboBox()
+        self.recipe = StillComboBox()
         self.recipe.addItems(list(RECIPES))
-        self.blocks = QComboBox()
+        self.blocks = StillComboBox()
         self.blocks.addItems(BLOCKS)
         self.out = PathField("run folder", folder=True)
-        self.out.set(Path.cwd() / "registered" / session.request.he.stem)
+        self.out.set(Path.cwd() / "registered" / _run_name(session))
         self.image = QCheckBox("write the registered slide")
         self.image.setChecked(True)
         self.overwrite = QCheckBox("replace an earlier run in this folder")
@@ -63,6 +65,8 @@ class RunPanel(QWidget):
         self.status = QLabel()
         self.status.setWordWrap(True)
         self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.doubt = QLabel()
+        self.doubt.setWordWrap(True)
         self._lay_out()
         for choice in (self.recipe, self.blocks):
             choice.currentIndexChanged.connect(lambda _: self.refresh())
@@ -91,12 +95,19 @@ class RunPanel(QWidget):
         self.cancel.setEnabled(self.job is not None and not self.job.was_cancelled)
         finished = (request.out / "registration.json").is_file()
         self.review.setEnabled(finished and not running)
+        own = self._has_result and self._request is not None and self._request.out == request.out
+        self.review.setText("Review the result" if own else "Review the earlier run")
+        assessed = self._session.picker.assessment
+        odd = assessed.problems if request.landmarks else ()
+        self.doubt.setText("\n".join(f"• {one}" for one in odd))
+        self.doubt.setVisible(bool(odd))
 
     def run(self) -> None:
         """Start the registration."""
         if self.job is not None:
             return
         self._request = self.request
+        self._has_result = False
         self.job = Job(self._request.command)
         self._activity = progress(total=0, desc="registration")
         self.bar.setRange(0, 0)
@@ -145,7 +156,8 @@ class RunPanel(QWidget):
         else:
             said = [*job.output.splitlines(), *job.said]
             outcome = OUTCOMES.get(code if code is not None else -1, "It ended unexpectedly.")
-            text = "\n".join([*said[-12:], outcome])
+            text = "\n".join([*said[-12:], outcome]).replace("give --overwrite", REPLACE_HINT)
+            self._has_result = code in (0, 1)
         self.status.setText(text)
         self.refresh()
 
@@ -165,6 +177,10 @@ class RunPanel(QWidget):
 
     def _lay_out(self) -> None:
         form = QFormLayout()
+        self.recipe.setToolTip(
+            "The paper's steps are for comparison; the best result is the default"
+        )
+        self.blocks.setToolTip("Rows x columns that the non-rigid registration cuts the slide into")
         form.addRow("How", self.recipe)
         form.addRow("Blocks", self.blocks)
         form.addRow("Run folder", self.out)
@@ -178,6 +194,7 @@ class RunPanel(QWidget):
         )
         layout = QVBoxLayout(self)
         layout.addLayout(form)
+        layout.addWidget(self.doubt)
         layout.addLayout(buttons)
         layout.addWidget(self.bar)
         layout.addWidget(self.status)
@@ -185,3 +202,8 @@ class RunPanel(QWidget):
         layout.addWidget(QLabel("The same in a terminal:"))
         layout.addWidget(self.command)
         layout.addWidget(copy, alignment=Qt.AlignmentFlag.AlignRight)
+
+
+def _run_name(session: Session) -> str:
+    """Return a folder's name that tells cases and stains apart, as the landmark file's does."""
+    return session.picker.journal.path.stem.removesuffix("_landmarks")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,10 +14,10 @@ from napari_plugin.jobs import Job, RunRequest, suggestion_command
 from napari_plugin.levels import Source
 from napari_plugin.overlay import MODES, Look, Mode, Overlay, warped_tiles
 from napari_plugin.picker.canvas import PairCanvas
-from napari_plugin.picker.journal import Journal
+from napari_plugin.picker.journal import Journal, PairOfSlides
 from napari_plugin.picker.marks import marks_of
-from napari_plugin.picker.model import Picker
-from napari_plugin.picker.proposals import Place, propose_place, read_suggestions
+from napari_plugin.picker.model import Picker, tell
+from napari_plugin.picker.proposals import CONFIRMED, Place, Proposer, read_suggestions
 from napari_plugin.views import XY, Frame, Side, Views
 from registration.errors import SlideError
 from registration.slides.slide import Slide, open_slide
@@ -34,15 +35,17 @@ class PairRequest:
     he: Path
     ihc: Path
     landmarks: str | None = None
-    """What a user gives for ``--landmarks``; by default a file beside the H&E slide."""
+    """What a user gives for ``--landmarks``; by default a file named after both slides."""
     mpp_he: float | None = None
     mpp_ihc: float | None = None
+    folder: Path | None = None
+    """Where that file lies by default; beside the H&E slide where nothing is said."""
 
-    def journal(self) -> Journal:
-        """Return where the pairs are kept."""
+    def journal(self, slides: PairOfSlides) -> Journal:
+        """Return where the pairs are kept. Raises :class:`LandmarkError`."""
         if self.landmarks:
-            return Journal.of_argument(self.landmarks)
-        return Journal.beside(self.he)
+            return Journal.of_argument(self.landmarks, slides)
+        return Journal.beside(self.he, self.ihc, slides, self.folder)
 
 
 class Session:
@@ -52,16 +55,25 @@ class Session:
         if request.he.resolve() == request.ihc.resolve():
             raise SlideError(f"the H&E and the IHC slide are the same file: {request.he}")
         self.request = request
-        self.he: Slide = open_slide(request.he, request.mpp_he, "“µm per pixel” (--mpp-he)")
-        self.ihc: Slide = open_slide(request.ihc, request.mpp_ihc, "“µm per pixel” (--mpp-ihc)")
-        frames = Frame(self.he.size, self.he.mpp), Frame(self.ihc.size, self.ihc.mpp)
-        self.picker = Picker(*frames, request.journal())
+        with ExitStack() as opened:
+            self.he: Slide = opened.enter_context(
+                open_slide(request.he, request.mpp_he, "“µm per pixel” (--mpp-he)")
+            )
+            self.ihc: Slide = opened.enter_context(
+                open_slide(request.ihc, request.mpp_ihc, "“µm per pixel” (--mpp-ihc)")
+            )
+            frames = Frame(self.he.size, self.he.mpp), Frame(self.ihc.size, self.ihc.mpp)
+            journal = request.journal(PairOfSlides.of(self.he, self.ihc))
+            self.picker = Picker(*frames, journal)
+            opened.pop_all()
         self.views = Views.of(*frames)
         self.look = Look()
         self.suggesting: Job | None = None
         self.listeners: list[Callable[[], None]] = []
+        self.has_loupe = True
         self.canvas = PairCanvas(viewer, self.he, self.ihc)
-        self._place: tuple[str, Future[Place]] | None = None
+        self._proposer = Proposer(self.he, self.ihc)
+        self._place: tuple[str, Future[Place | None]] | None = None
         self._threads = ThreadPoolExecutor(1, "place proposals")
         self._moved: tuple[Projective, Source] | None = None
         self._shown: Source = self.canvas.sources["ihc"]
@@ -95,9 +107,49 @@ class Session:
         """Go to the next pair (1) or the one before (-1)."""
         self.go_to(self.picker.picks.neighbour(step))
 
+    def while_picking(self, run: Callable[[], object]) -> None:
+        """Do something, unless the slides are hidden, behind a review for instance."""
+        if self.canvas.is_picking:
+            run()
+
     def accept(self) -> None:
         """Accept the selected proposal, and go to the next one."""
         self.picker.accept()
+        self._go_to_proposal()
+
+    def delete(self) -> None:
+        """Delete the selected pair; after a rejected proposal, go to the next one."""
+        current = self.picker.picks.current
+        self.picker.delete()
+        if current is not None and current.proposal:
+            self._go_to_proposal()
+
+    def match_here(self) -> None:
+        """Move the IHC point of the selected pair to where the images match it best."""
+        pair, follow = self.picker.picks.current, self.picker.assessment.follow
+        if pair is None or pair.he is None:
+            self.picker.say("Select a pair first.")
+        elif follow is None:
+            self.picker.say("Matching needs three pairs that tell how the slides lie.")
+        elif self._place is None:
+            found = self._threads.submit(self._proposer.place, follow, pair.he, pair.ihc)
+            self._place = pair.name, found
+            self._tell()
+
+    def toggle_marks(self) -> None:
+        """Hide all marks, to see what lies under them, or show them again."""
+        self.canvas.set_marks_shown(not self.canvas.shows_marks)
+
+    def toggle_loupe(self) -> None:
+        """Show the loupe, or not."""
+        self.has_loupe = not self.has_loupe
+        self._tell()
+
+    def fit(self) -> None:
+        """Show both slides whole, turned as they are."""
+        self.canvas.fit()
+
+    def _go_to_proposal(self) -> None:
         current = self.picker.picks.current
         if current is not None and current.proposal:
             self.go_to(current.name)
@@ -119,9 +171,9 @@ class Session:
         self._show_views(replace(self.views, follows=follows))
 
     def upright(self) -> None:
-        """Show both slides whole, as they were scanned."""
-        frames = self.picker.frames
-        self._show_views(replace(Views.of(frames["he"], frames["ihc"]), follows=False))
+        """Show both slides whole, H&E as it was scanned; the IHC view goes on following, if it does."""
+        frames, follows = self.picker.frames, self.views.follows
+        self._show_views(replace(Views.of(frames["he"], frames["ihc"]), follows=follows))
         self.canvas.fit()
 
     def set_look(self, mode: Mode | None = None, share: float | None = None) -> None:
@@ -168,9 +220,7 @@ class Session:
         if self._place is not None and self._place[1].done():
             name, future = self._place
             self._place = None
-            place = future.result()
-            if self.picker.frames["ihc"].holds(place.xy):
-                self.picker.propose_place(name, place.xy, place.note)
+            self._take_place(name, future.result())
             self._tell()
         if self.suggesting is not None and not self.suggesting.is_running:
             job, self.suggesting = self.suggesting, None
@@ -197,6 +247,7 @@ class Session:
         self.canvas.clicked = self._clicked
         self.canvas.dropped = self.picker.move
         self.canvas.touched = self._touched
+        self.canvas.changed = self._tell
         self.picker.listeners.append(self._refresh)
         self._refresh()
         self.canvas.fit()
@@ -206,13 +257,28 @@ class Session:
             return
         half, follow = self.picker.picks.half, self.picker.assessment.follow
         if half is not None and half.he is not None and follow is not None:
-            future = self._threads.submit(propose_place, self.he, self.ihc, follow, half.he)
-            self._place = (half.name, future)
+            self._place = half.name, self._threads.submit(self._proposer.place, follow, half.he)
+
+    def _take_place(self, name: str, place: Place | None) -> None:
+        """Propose the IHC place that was found for a pair, or move its point there."""
+        picker = self.picker
+        pair = next((one for one in picker.picks.pairs if one.name == name), None)
+        if pair is None:
+            return
+        if place is None or not picker.frames["ihc"].holds(place.xy):
+            if not pair.is_whole:
+                picker.say("No tissue there: click the same place on the IHC slide, or press Esc.")
+        elif not pair.is_whole:
+            picker.propose_place(name, place.xy, place.note, matched=place.matched)
+        elif place.matched:
+            picker.move(name, "ihc", place.xy)
+        else:
+            picker.say("The images show no clear match here; the point stays where it is.")
 
     def _touched(self, name: str, side: Side, xy: XY) -> None:
         """Select the point that was clicked on, unless an IHC place was asked for: that is meant."""
         picks = self.picker.picks
-        if side == "ihc" and picks.half is None and picks.pair(name).proposal == "place":
+        if side == "ihc" and picks.half is None and picks.pair(name).proposal in ("place", "guess"):
             self.picker.select(name)
         elif side != "ihc" or picks.half is None:
             self.picker.select(name)
@@ -222,8 +288,9 @@ class Session:
     def _take_suggestions(self, job: Job) -> None:
         job.news()
         if job.exit_code == 0:
-            self.picker.suggest(*read_suggestions(job.output))
-            self.go_to()
+            places, note = read_suggestions(job.output)
+            self.picker.suggest(places, note, confirmed=note == CONFIRMED)
+            self._go_to_proposal()
         elif not job.was_cancelled:
             self.picker.message = "\n".join(job.said) or "The search for pairs ended unexpectedly."
         self._tell()
@@ -261,5 +328,4 @@ class Session:
         self.canvas.show_source("ihc", source)
 
     def _tell(self) -> None:
-        for listener in tuple(self.listeners):
-            listener()
+        tell(self.listeners)

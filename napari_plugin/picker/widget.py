@@ -7,6 +7,7 @@ from pathlib import Path
 
 from napari import Viewer
 from qtpy.QtCore import QTimer
+from qtpy.QtGui import QFont, QFontMetrics
 from qtpy.QtWidgets import (
     QFileDialog,
     QGridLayout,
@@ -24,15 +25,17 @@ from napari_plugin.closing import Watcher
 from napari_plugin.picker.actions import Action, Bindings, actions_of
 from napari_plugin.picker.compare_panel import ComparePanel
 from napari_plugin.picker.journal import Journal
+from napari_plugin.picker.loupe import Loupe
 from napari_plugin.picker.open_panel import OpenPanel
 from napari_plugin.picker.pairs_panel import PairsPanel
 from napari_plugin.picker.run_panel import RunPanel
 from napari_plugin.picker.session import PairRequest, Session
 from napari_plugin.review.widget import ReviewWidget
-from napari_plugin.widgets import button
+from napari_plugin.widgets import button, warn_style
 from registration.errors import RegistrationError
 
 POLL_MS = 80
+PAUSED = "The slides are hidden, so nothing is picked. Close the review, or show both slides again."
 WIDTH_PX = 410
 
 
@@ -73,6 +76,11 @@ class PickerWidget(QWidget):
         self._pages.setCurrentWidget(self.panel)
         self._timer.start()
 
+    @property
+    def asks_for_mpp(self) -> bool:
+        """Whether the form waits for a µm per pixel that a slide does not tell."""
+        return "(--mpp-" in self.open_panel.message.text()
+
     def close_session(self) -> None:
         """End the session, everything saved, and show the form again."""
         self._timer.stop()
@@ -108,9 +116,11 @@ class SessionPanel(QWidget):
         self.pairs = PairsPanel(session)
         self.compare = ComparePanel(session)
         self.run = RunPanel(session, self._review)
+        self.loupe = Loupe(session)
         self._viewer = viewer
+        self._reviewing: ReviewWidget | None = None
         actions = actions_of(session)
-        self._bindings = Bindings(viewer, actions)
+        self._bindings = Bindings(viewer, actions, session.canvas.layers)
         self.tabs = QTabWidget()
         self.tabs.addTab(_scrolled(self._picking()), "1  Pick")
         self.tabs.addTab(_scrolled(self.run), "2  Register")
@@ -120,7 +130,9 @@ class SessionPanel(QWidget):
         for label in (self.headline, self.progress, self.message, self.file):
             label.setWordWrap(True)
         self.headline.setStyleSheet("font-size: 16px; font-weight: bold;")
-        self.message.setStyleSheet("color: #ffb000;")
+        two_lines = 2 * QFontMetrics(QFont(self.font().family(), 13)).lineSpacing()
+        self.headline.setMinimumHeight(two_lines)  # what is below does not jump when it wraps
+        self.message.setStyleSheet(warn_style(self))
         for widget in (self.headline, self.progress, self.message, self.tabs):
             layout.addWidget(widget)
         layout.addLayout(self._foot(close))
@@ -130,13 +142,15 @@ class SessionPanel(QWidget):
 
     def refresh(self) -> None:
         """Show the session's state."""
-        picker = self.session.picker
-        self.headline.setText(picker.headline)
+        picker, picking = self.session.picker, self.session.canvas.is_picking
+        self.headline.setText(picker.headline if picking else PAUSED)
+        self._page.setEnabled(picking)
         self.progress.setText(picker.progress)
         self.message.setText(picker.message)
         self.message.setVisible(bool(picker.message))
         self.file.setText(f"Saved as you click: {picker.journal.path}")
         self.pairs.refresh()
+        self.loupe.refresh()
         self.compare.refresh()
         self.run.refresh()
 
@@ -146,8 +160,9 @@ class SessionPanel(QWidget):
         self.run.close_job()
 
     def _picking(self) -> QWidget:
-        page = QWidget()
+        page = self._page = QWidget()
         layout = QVBoxLayout(page)
+        layout.addWidget(self.loupe)
         layout.addWidget(self.pairs, 1)
         layout.addWidget(self.compare)
         return page
@@ -164,11 +179,19 @@ class SessionPanel(QWidget):
         now = str(self.session.picker.journal.path)
         chosen = QFileDialog.getSaveFileName(self, "Landmark file", now, "CSV (*.csv)")[0]
         if chosen:
-            self.session.picker.save_as(Journal(Path(chosen)))
+            picker = self.session.picker
+            picker.save_as(Journal(Path(chosen), slides=picker.journal.slides))
 
     def _review(self, folder: Path) -> None:
-        widget = ReviewWidget(self._viewer, folder)
-        self._viewer.window.add_dock_widget(widget, name="Registration review", area="right")
+        """Open a run for review, in the one review there is, as a tab beside the picker."""
+        if self._reviewing is None or self._reviewing.parent() is None:
+            self._reviewing = ReviewWidget(self._viewer)
+            dock = self._viewer.window.add_dock_widget(
+                self._reviewing, name="Registration review", area="right", tabify=True
+            )
+            dock.show()
+            dock.raise_()
+        self._reviewing.show_run(folder)
 
 
 def _keys(actions: list[Action]) -> QWidget:

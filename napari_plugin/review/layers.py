@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from napari_plugin.convert import affine_napari, rectangle, scaling, to_napari
 from napari_plugin.levels import pyramid
 from napari_plugin.overlay import Look, Overlay
-from napari_plugin.review.model import FieldMap, PlaceMap, Review
+from napari_plugin.review.model import FieldMap, Flag, PlaceMap, Review
 from napari_plugin.review.patches import Patch
 from napari_plugin.views import STAIN
 from registration.geometry import Box
@@ -18,15 +19,22 @@ from registration.quality.verdict import LARGE_RESIDUAL_UM
 
 LayerTuple = tuple[Any, dict[str, Any], str]
 
-BLOCK_COLORS = {"registered": "#00a651", "blank": "#8c8c8c", "fallback": "#d00000"}
+BLOCK_COLORS = {"registered": "#0072b2", "blank": "#8c8c8c", "fallback": "#d55e00"}
+BLOCK_FILL = "1c"
+"""Opacity of a block's fill, of ff: enough to see, and to see the tissue."""
 PATCH_COLORS = {True: "white", False: "#d00000"}
 """Outlines of kept and of rejected patches."""
 PATCH_OPACITY = 0.16
 TRAFFIC_AT = (0.0, 0.5, 1.0)
-TRAFFIC = ((0.0, 0.65, 0.32), (1.0, 0.8, 0.0), (0.85, 0.0, 0.0))
-"""Colour of no shift, of one that begins to be large, and of twice as much."""
+TRAFFIC = ((0.0, 0.45, 0.7), (0.95, 0.9, 0.25), (0.6, 0.0, 0.0))
+"""Colour of no shift, of one that begins to be large, and of twice as much: blue, yellow, dark red,
+which colour-blind readers tell apart too."""
+DISPLACEMENT_MAP, AREA_MAP, PLACE_MAP = "viridis", "PuOr", "plasma"
+"""The change of area is shown around "no change", which is white; folds are brown, stretches purple."""
 DOTS_ALONG = 110
 """So many dots side by side reach along the slide."""
+OUTLINE_SHARE = 1 / 300
+"""Width of a block's outline as a share of the slide's width: to be seen with the slide whole."""
 LABEL_INSIDE = 0.1
 """A block's name stands this far inside its upper left corner, as a share of the block."""
 FIRST_LOOK = Look("blend", 0.5)
@@ -60,8 +68,8 @@ def map_layers(review: Review) -> list[LayerTuple]:
     displacement, folding = review.displacement_um, review.folding
     top = max(float(displacement.values.max()), 1.0)
     return [
-        _map(review, "displacement (µm)", displacement, "viridis", (0.0, top)),
-        _map(review, "change of area (0: folded)", folding, "twilight", (0.0, 2.0)),
+        _map(review, "displacement (µm)", displacement, DISPLACEMENT_MAP, (0.0, top)),
+        _map(review, "change of area (0: folded)", folding, AREA_MAP, (0.0, 2.0)),
         _places(review, "jump at block borders (px)", review.seam_px, VISIBLE_JUMP_PX),
         _places(review, "residual shift (µm)", review.residual_um, LARGE_RESIDUAL_UM),
         _blocks(review),
@@ -70,7 +78,8 @@ def map_layers(review: Review) -> list[LayerTuple]:
 
 def patch_layer(review: Review, patches: list[Patch]) -> LayerTuple:
     """Return patches as squares: the shift that is left as fill, kept or rejected as outline."""
-    corners = [rectangle(patch.box) for patch in patches]
+    width = max(patches[0].box.width / 60, 1.0)
+    corners = [rectangle(patch.box.expanded(-round(width / 2))) for patch in patches]
     shift = np.array([patch.shift_um for patch in patches])
     options = _options(review, "patches: residual shift (µm)") | {
         "shape_type": "rectangle",
@@ -80,10 +89,24 @@ def patch_layer(review: Review, patches: list[Patch]) -> LayerTuple:
         },
         "face_color": shift_colors(shift),
         "edge_color": [PATCH_COLORS[patch.kept] for patch in patches],
-        "edge_width": max(patches[0].box.width / 60, 1.0),
+        "edge_width": width,
         "opacity": 1.0,
     }
     return corners, options, "shapes"
+
+
+def arrow(review: Review, flag: Flag) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return the arrow from a flagged place to where its partner lies, as a layer of vectors."""
+    assert flag.shift is not None
+    begin = to_napari([flag.center])[0]
+    along = to_napari([flag.shift])[0]
+    options = _options(review, "shift that is left") | {
+        "edge_color": "black",
+        "edge_width": max(float(np.hypot(*along)) / 25, 1.0),
+        "vector_style": "arrow",
+        "opacity": 1.0,
+    }
+    return np.array([[begin, along]]), options
 
 
 def shift_colors(shift_um: np.ndarray) -> np.ndarray:
@@ -92,6 +115,32 @@ def shift_colors(shift_um: np.ndarray) -> np.ndarray:
     columns = [np.interp(share, TRAFFIC_AT, channel) for channel in zip(*TRAFFIC, strict=True)]
     opacity = np.where(np.isnan(shift_um), 0.0, PATCH_OPACITY)
     return np.stack([*columns, opacity], axis=1)
+
+
+def _swatches(colors: Iterable[tuple[str, str]]) -> str:
+    """Return a legend: squares of colours with what they mean."""
+    return "&nbsp; ".join(f"<span style='color:{color}'>■</span> {text}" for color, text in colors)
+
+
+def _scale(large: float, unit: str) -> str:
+    """Return the legend of dots: from nothing to twice what is called large."""
+    shown = (("#0d0887", "0"), ("#cc4778", f"{large:g}"), ("#f0f921", f"{2 * large:g} {unit}"))
+    return _swatches(shown)
+
+
+LEGENDS = {
+    "blocks": _swatches((color, status) for status, color in BLOCK_COLORS.items()),
+    "jump at block borders (px)": _scale(VISIBLE_JUMP_PX, "px"),
+    "residual shift (µm)": _scale(LARGE_RESIDUAL_UM, "µm"),
+    "patches: residual shift (µm)": _swatches(
+        (
+            ("#0073b3", "0"),
+            ("#f2e640", f"{LARGE_RESIDUAL_UM:g}"),
+            ("#990000", f"{2 * LARGE_RESIDUAL_UM:g} µm; outline: white kept, red rejected"),
+        )
+    ),
+}
+"""What colours mean, by the names of layers."""
 
 
 def _options(review: Review, name: str) -> dict[str, Any]:
@@ -121,7 +170,7 @@ def _places(review: Review, name: str, places: PlaceMap, large: float) -> LayerT
         options |= {
             "features": {"value": places.values},
             "face_color": "value",
-            "face_colormap": "turbo",
+            "face_colormap": PLACE_MAP,
             "face_contrast_limits": (0.0, 2 * large),
         }
     return to_napari(places.points), options, "points"
@@ -129,11 +178,12 @@ def _places(review: Review, name: str, places: PlaceMap, large: float) -> LayerT
 
 def _blocks(review: Review) -> LayerTuple:
     blocks = review.registration.blocks
-    width = max(review.pair.fixed_slide.size.width / 800, 1.0)
+    width = max(review.pair.fixed_slide.size.width * OUTLINE_SHARE, 1.0)
     boxes = [rectangle(Box(one.x, one.y, one.width, one.height)) for one in blocks]
     options = _options(review, "blocks") | {
         "shape_type": "rectangle",
-        "face_color": "transparent",
+        # Neighbours share an edge, which has one colour only; the fill tells them apart.
+        "face_color": [f"{BLOCK_COLORS[block.status]}{BLOCK_FILL}" for block in blocks],
         "edge_color": [BLOCK_COLORS[block.status] for block in blocks],
         "edge_width": width,
         "features": {"name": [block.name for block in blocks]},

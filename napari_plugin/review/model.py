@@ -28,6 +28,7 @@ from registration.transforms import jacobian_determinant
 Judgement = Literal["accepted", "rejected", "needs landmarks"]
 JUDGEMENTS: tuple[Judgement, ...] = ("accepted", "rejected", "needs landmarks")
 MAP_NODES = 256
+LEAST_VIEW_UM = 100.0
 MOST_FLAGS = 200
 
 
@@ -40,6 +41,8 @@ class Flag:
     box: Box
     """Level-0 pixels of the fixed slide."""
     text: str
+    shift: XY | None = None
+    """From this place to where the moved slide shows the same, in level-0 pixels."""
 
     @property
     def center(self) -> XY:
@@ -130,8 +133,13 @@ class Review:
         found = self._residual
         if found is None:
             return PlaceMap(np.zeros((0, 2)), np.zeros(0))
-        shift = found.shift_um[found.matched]
-        return PlaceMap(found.points[found.matched], np.hypot(shift[:, 0], shift[:, 1]))
+        return PlaceMap(found.points[found.matched], np.hypot(*self._shifts_um.T))
+
+    @property
+    def _shifts_um(self) -> NDArray[np.float64]:
+        """The shift at each of these places, ``(N, 2)``."""
+        found = self._residual
+        return np.zeros((0, 2)) if found is None else found.shift_um[found.matched]
 
     @property
     def block_flags(self) -> list[Flag]:
@@ -147,15 +155,16 @@ class Review:
     @property
     def place_flags(self) -> list[Flag]:
         """Places where a large shift is left, the largest first."""
-        places = self.residual_um
-        side = round(100 / self.pair.fixed_slide.mpp)
+        places, mpp = self.residual_um, self.pair.fixed_slide.mpp
+        shifts = self._shifts_um / mpp
         order = [i for i in np.argsort(-places.values) if places.values[i] > LARGE_RESIDUAL_UM]
         return [
             Flag(
                 "place",
                 f"shift {number + 1}",
-                _around(places.points[index], side),
+                _around(places.points[index], round(_view_um(places.values[index]) / mpp)),
                 f"{places.values[index]:.0f} µm are left",
+                (float(shifts[index, 0]), float(shifts[index, 1])),
             )
             for number, index in enumerate(order[:MOST_FLAGS])
         ]
@@ -209,6 +218,11 @@ class Review:
         xs, ys = axis_positions(0, level.width, step), axis_positions(0, level.height, step)
         mapped = self.registration.chain.steps[0].on_grid(xs, ys)
         return mapped - mesh(xs, ys).reshape(mapped.shape), step
+
+
+def _view_um(shift_um: float) -> float:
+    """Return how much to show around a place so that both ends of its shift are seen."""
+    return max(LEAST_VIEW_UM, 3 * shift_um)
 
 
 def _around(point: NDArray[np.float64], side: int) -> Box:

@@ -40,7 +40,7 @@ def pick(
         typer.Option(
             metavar="FILE",
             help="Pairs to go on with, and the file they are kept in. Other formats than ours are "
-            "taken over into a new file. Default: <HE>_landmarks.csv in the current folder.",
+            "taken over into a new file. Default: <HE>_<IHC>_landmarks.csv in the current folder.",
         ),
     ] = None,
     mpp_he: HeMpp = None,
@@ -48,7 +48,9 @@ def pick(
 ) -> None:
     """Pick pairs of landmarks on an H&E and an IHC slide, in a napari window."""
     _check_window()
-    words = ["pick", str(he), str(ihc), "--landmarks", landmarks or f"{he.stem}_landmarks.csv"]
+    words = ["pick", str(he), str(ihc)]
+    if landmarks is not None:
+        words += ["--landmarks", landmarks]
     for name, value in (("--mpp-he", mpp_he), ("--mpp-ihc", mpp_ihc)):
         if value is not None:
             words += [name, str(value)]

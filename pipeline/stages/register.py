@@ -27,6 +27,8 @@ from registration.slides.formats import SUFFIXES, ImageFormat
 from registration.slides.slide import Slide, open_slide
 
 LOG = logging.getLogger(__name__)
+NEXT = ".next-"
+"""Begins the name of the folder in which a run is made that is to replace a finished one."""
 BYTES_PER_OUTPUT_PIXEL = 0.35
 """JPEG of quality 85 with its pyramid, measured on synthetic slides; real ones are smaller."""
 
@@ -77,16 +79,16 @@ def run_request(
             if (request.out / REPORT_NAME).exists():
                 return registration
         else:
-            _make_room(request, key)
+            folder = _room(request, key)
             try:
                 with workers(count, scheduler) as crew:
-                    registration = register_pair(
-                        pair, request.out, settings, options, crew, progress
-                    )
+                    registration = register_pair(pair, folder, settings, options, crew, progress)
             except StartError as error:
-                told = f"{error}. {_remedy(request, pair)}"
-                report = write_refusal(request.out, pair, error, _next_commands(request))
+                told = f"{error}. {_remedy(request, pair, folder)}"
+                report = write_refusal(folder, pair, error, _next_commands(request, folder))
                 raise StartError(f"{told}\nBoth slides: {report}", error.evidence) from error
+            if folder != request.out:
+                registration = _replaced(request, folder)
         write_report(registration, pair)
     return registration
 
@@ -189,24 +191,24 @@ def _described(pair: Pair, stain: Moving) -> str:
     return f"{slide.path} ({slide.vendor}, {size.width} x {size.height} px, {slide.mpp:.4g} µm/px)"
 
 
-def _remedy(request: RegisterRequest, pair: Pair) -> str:
+def _remedy(request: RegisterRequest, pair: Pair, folder: Path) -> str:
     """Return what a person can do where no alignment was found: two commands to paste."""
     mpps = f"{pair.he.mpp:g} and {pair.ihc.mpp:g} µm/px"
     given = request.mpp_he is not None or request.mpp_ihc is not None
     doubt = f"The slides were taken at {mpps}: is that right? If so, pick" if given else "Pick"
-    pick, again = _next_commands(request)
+    pick, again = _next_commands(request, folder)
     return f"{doubt} landmarks with\n  {pick}\nand register again with\n  {again}"
 
 
-def _next_commands(request: RegisterRequest) -> tuple[str, str]:
-    """Return the command that picks landmarks, and the one that registers with them."""
+def _next_commands(request: RegisterRequest, folder: Path) -> tuple[str, str]:
+    """Return the commands that pick landmarks in ``folder``, and register with them."""
     given = [
         word
         for option, mpp in (("--mpp-he", request.mpp_he), ("--mpp-ihc", request.mpp_ihc))
         if mpp is not None
         for word in (option, f"{mpp:g}")
     ]
-    slides = (request.he, request.ihc, *given, "--landmarks", request.out / LANDMARKS_NAME)
+    slides = (request.he, request.ihc, *given, "--landmarks", folder / LANDMARKS_NAME)
     return typed("pick", *slides), typed("register", *slides, "--out", request.out)
 
 
@@ -215,7 +217,8 @@ def _check_folder(request: RegisterRequest, pair: Pair, key: str) -> None:
     out, kept = request.out, _landmark_files(request)
     if not out.exists() or all(entry.resolve() in kept for entry in out.iterdir()):
         return
-    if not list(out.glob(".work-*")) and not (out / RECORD_NAME).exists():
+    begun = [*out.glob(".work-*"), *out.glob(f"{NEXT}*")]
+    if not begun and not (out / RECORD_NAME).exists():
         raise UsageError(f"--out {out} holds files of something else; name another folder")
     if finished_key(out) not in (None, key) and not request.overwrite:
         raise UsageError(
@@ -248,16 +251,38 @@ def _differences(request: RegisterRequest, pair: Pair) -> str:
     return "; ".join(words) or "landmarks, truth, pieces or the program's version"
 
 
-def _make_room(request: RegisterRequest, key: str) -> None:
-    """Remove what another run left in ``out``; :func:`_check_folder` has seen that it may go."""
+def _room(request: RegisterRequest, key: str) -> Path:
+    """Return where to register: in ``out``, or inside it beside a finished run until that goes.
+
+    Work that another unfinished run left is removed; :func:`_check_folder` has seen that it may go.
+    """
     from pipeline.report.registration import REPORT_NAME
 
-    if finished_key(request.out) is not None:
-        _clear(request.out, _landmark_files(request))
-    (request.out / REPORT_NAME).unlink(missing_ok=True)  # of an earlier refusal
-    for folder in request.out.glob(".work-*"):
-        if folder.name != f".work-{key}":
-            shutil.rmtree(folder)
+    beside = request.out / f"{NEXT}{key}"
+    replaces = finished_key(request.out) is not None or beside.exists()
+    folder = beside if replaces else request.out
+    for other in (*request.out.glob(".work-*"), *request.out.glob(f"{NEXT}*")):
+        if other != folder and other.name != f".work-{key}":
+            shutil.rmtree(other)
+    (folder / REPORT_NAME).unlink(missing_ok=True)  # of an earlier refusal
+    return folder
+
+
+def _replaced(request: RegisterRequest, finished: Path) -> Registration:
+    """Put a finished run in the place of the one that was there, which goes only now.
+
+    A record comes last: a folder with one is whole.
+    """
+    out = request.out
+    (out / RECORD_NAME).unlink(missing_ok=True)
+    _clear(out, _landmark_files(request) | {finished.resolve()})
+    entries = sorted(finished.iterdir(), key=lambda entry: entry.name == RECORD_NAME)
+    kept = _landmark_files(request)
+    for entry in entries:
+        if (out / entry.name).resolve() not in kept:
+            entry.replace(out / entry.name)
+    shutil.rmtree(finished)
+    return Registration.load(out)
 
 
 def _landmark_files(request: RegisterRequest) -> set[Path]:

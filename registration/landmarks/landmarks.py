@@ -28,6 +28,8 @@ from registration.landmarks.geojson import Origin, read_named_points
 MINIMUM_PAIRS = 4
 PIECE = "piece"
 COORDINATES = ("he_x", "he_y", "ihc_x", "ihc_y")
+SLIDES = ("he_slide", "ihc_slide")
+"""Columns that name the slides a file was picked on; cut rows may leave them out."""
 ID_NAMES = ("id", "name", "label", "")
 DECIMALS = 4
 Moving = Literal["he", "ihc"]
@@ -97,7 +99,7 @@ def read_landmarks(
     else:
         if path.suffix.lower() in (".geojson", ".json"):
             raise LandmarkError(f"{path} holds points of one image: {_BOTH_FILES}")
-        table = read_table(path, LandmarkError)
+        table = read_table(path, LandmarkError, short_rows=_names_slides(path))
         landmarks = _from_bigwarp(table) if _is_bigwarp(table) else _from_our_csv(table)
     enabled = int(landmarks.enabled.sum())
     if enabled < minimum:
@@ -120,17 +122,20 @@ def parse_landmark_argument(
     return read_landmarks(Path(names[0]), Path(names[1]), minimum, origins)
 
 
-def write_landmarks(path: Path, landmarks: Landmarks) -> None:
-    """Write our own CSV."""
+def write_landmarks(
+    path: Path, landmarks: Landmarks, slides: tuple[str, str] | None = None
+) -> None:
+    """Write our own CSV, with what its slides are called where that is given."""
     several = landmarks.pieces is not None
-    lines = [",".join(("id", *COORDINATES, "enabled", *(["piece"] if several else [])))]
+    more = [*([PIECE] if several else []), *(SLIDES if slides else [])]
+    lines = [",".join(("id", *COORDINATES, "enabled", *more))]
     for index, name in enumerate(landmarks.names):
         values = [*landmarks.he[index], *landmarks.ihc[index]]
         quoted = f'"{name.replace(chr(34), 2 * chr(34))}"' if set(name) & set(',";\n') else name
         numbers = [f"{value:.{DECIMALS}f}" for value in values]
         enabled = str(bool(landmarks.enabled[index])).lower()
         piece = [] if landmarks.pieces is None else [landmarks.pieces[index]]
-        lines.append(",".join([quoted, *numbers, enabled, *piece]))
+        lines.append(",".join([quoted, *numbers, enabled, *piece, *(slides or ())]))
     write_text(path, "\n".join(lines) + "\n")
 
 
@@ -183,6 +188,14 @@ def _from_our_csv(table: Table) -> Landmarks:
     pieces = None if column is None else tuple(row.cells[column].strip() for row in rows)
     he, ihc = points[:, :2].copy(), points[:, 2:].copy()
     return Landmarks(names, he, ihc, np.array(enabled, bool), pieces)
+
+
+def _names_slides(path: Path) -> bool:
+    """Return whether the last columns say only what the slides are called."""
+    if not path.is_file() or path.suffix.lower() == ".parquet":
+        return False
+    with path.open("rb") as file:
+        return SLIDES[0].encode() in file.readline(1000)
 
 
 def _is_bigwarp(table: Table) -> bool:

@@ -12,11 +12,24 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from registration.geometry import Size
 from registration.landmarks.landmarks import Landmarks, read_landmarks
-from registration.synth import SynthCase, SynthSettings, write_case
+from registration.recipes import RegistrationSettings
+from registration.result import (
+    BlockRecord,
+    Folding,
+    Quality,
+    Registration,
+    SlideRecord,
+    StartRecord,
+    write_registration,
+)
+from registration.slides.slide import open_slide
+from registration.synth import SynthCase, SynthSettings, load_truth, write_case
+from registration.transforms import Chain, DisplacementField
 
 # Tests neither read nor write the napari settings of whoever runs them.
 os.environ.setdefault("NAPARI_CONFIG", "")
@@ -55,6 +68,59 @@ def exact(pair: SynthCase) -> Landmarks:
     return read_landmarks(pair.truth)
 
 
+@pytest.fixture
+def run(pair: SynthCase, tmp_path: Path) -> Path:
+    """A run folder with the exact transform, one block fallen back, and no registered slide."""
+    field, projective = load_truth(pair.folder).steps
+    assert isinstance(field, DisplacementField)
+    with open_slide(pair.he) as he, open_slide(pair.ihc) as ihc:
+        records = SlideRecord.of(he), SlideRecord.of(ihc)
+        size = ihc.size
+    half = size.width // 2
+    blocks = (
+        BlockRecord("1-1", 0, 0, half, size.height, "registered", "", 0.5),
+        BlockRecord("1-2", half, 0, size.width - half, size.height, "fallback", "it folds", 0.4),
+    )
+    registration = Registration(
+        folder=tmp_path / "run",
+        key="k",
+        he=records[0],
+        ihc=records[1],
+        moving="he",
+        settings=RegistrationSettings(rows=1, columns=2),
+        start=StartRecord("landmarks", True, False, (), {}),
+        chain=Chain((field, projective)),
+        blocks=blocks,
+        quality=Quality(Folding(0.9, 0.95, 1.05, 1.1, 0.0), None, None, 0.0, {}),
+        verdict="review",
+        reasons=("block 1-2 fell back",),
+        image=None,
+    )
+    none = np.zeros((0, 2))
+    write_registration(registration, Landmarks.of(none, none))
+    return registration.folder
+
+
+def menu_entries(menu: Any) -> dict[str, Any]:
+    """Return the actions of a menu and of all below it, by their text without mnemonics."""
+    menu.aboutToShow.emit()
+    found = {}
+    for action in menu.actions():
+        below = action.menu()
+        found |= menu_entries(below) if below is not None else {}
+        found[action.text().replace("&", "")] = action
+    return found
+
+
+def open_from_menu(viewer: Any, entry: str) -> Any:
+    """Choose an entry of napari's plugin menu and return the widget that it opened."""
+    actions = menu_entries(viewer.window.plugins_menu)
+    before = set(viewer.window.dock_widgets.values())
+    next(action for text, action in actions.items() if text.startswith(entry)).trigger()
+    [opened] = set(viewer.window.dock_widgets.values()) - before
+    return opened
+
+
 class Hand:
     """A person at the window: real mouse and key events on napari's canvas, nothing else."""
 
@@ -71,6 +137,32 @@ class Hand:
     def picks(self) -> Any:
         """The pairs."""
         return self.session.picker.picks
+
+    def open_pair(self, he: Path, ihc: Path, landmarks: Path) -> None:
+        """Type the slides into the form and press its button; close the open pair first."""
+        from qtpy.QtTest import QTest
+
+        if self.session is not None:
+            self.push("Close slides")
+        form = self.widget.open_panel
+        for field, text in ((form.he, he), (form.ihc, ihc), (form.landmarks, landmarks)):
+            field.line.clear()
+            QTest.keyClicks(field.line, str(text))
+        self.push("Open both slides")
+        if self.session is not None:
+            self.settle()
+
+    def push(self, text: str) -> None:
+        """Click a button of the panel with the mouse."""
+        from qtpy.QtCore import Qt
+        from qtpy.QtTest import QTest
+        from qtpy.QtWidgets import QPushButton
+
+        window = self.viewer.window._qt_window
+        buttons = (one for one in window.findChildren(QPushButton) if one.isVisible())
+        button = next(one for one in buttons if one.text().startswith(text))
+        QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+        self.wait()
 
     def wait(self, seconds: float = 0.05) -> None:
         """Let the window work."""
@@ -194,6 +286,20 @@ class Hand:
         downsample = layer.data[layer.data_level].downsample
         top, left = layer.corner_pixels[0]
         return (xy[0] + 0.5) / downsample - left, (xy[1] + 0.5) / downsample - top
+
+
+@pytest.fixture(scope="module")
+def desk() -> Iterator[Hand]:
+    """One real window for the tests of a module, its picker opened through napari's own menu."""
+    from napari import Viewer
+    from qtpy.QtWidgets import QApplication
+
+    viewer = Viewer()
+    viewer.window.resize(1400, 800)
+    yield Hand(viewer, open_from_menu(viewer, "Landmark picker"))
+    viewer.close()
+    QApplication.processEvents()
+    gc.collect()
 
 
 @pytest.fixture

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from napari_plugin.picker.assessment import Assessment, assess
+from napari_plugin.picker.doubt import suspects
 from napari_plugin.picker.picks import Picks
 from napari_plugin.views import Frame
-from registration.geometry import Size
+from registration.geometry import Size, farthest_first
 from registration.landmarks.landmarks import Landmarks
 from registration.transforms import Projective
 
@@ -74,9 +75,9 @@ def test_the_wrong_pair_is_the_worst_wherever_it_lies(wrong: int) -> None:
     assert sum("look" in message.lower() for message in found.problems) == 1
 
 
-def test_a_doubtful_pair_is_told_even_where_few_pairs_prove_nothing() -> None:
+def test_a_doubtful_pair_is_told_even_where_few_pairs_prove_little() -> None:
     rng = np.random.default_rng(1)
-    he = IHC_TO_HE(PLACES[:6]) + rng.normal(0, 12, (6, 2))
+    he = IHC_TO_HE(PLACES[:6]) + rng.normal(0, 4, (6, 2))
     he[4] += (150.0, -110.0)
 
     found = judged(PLACES[:6], he)
@@ -90,7 +91,70 @@ def test_no_pair_stands_out_among_equals() -> None:
     found = [judged(PLACES, IHC_TO_HE(PLACES) + rng.normal(0, 4, PLACES.shape)) for _ in range(20)]
 
     assert all(one.worst is not None for one in found)
-    assert sum(one.stands_out for one in found) <= 4
+    assert sum(one.stands_out for one in found) <= 1
+
+
+SETS = 400
+"""With so many sets a rate of 3.5 % stays under 5 % in 19 of 20 series; the seeds are fixed."""
+
+
+def layout(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Return places as a person spreads them: each the farthest of some from those before."""
+    cloud = rng.uniform(0, 1, (60, 2)) * [3400, 3000] + 100
+    return cloud[farthest_first(cloud, count, 0)]
+
+
+def drawn(rng: np.random.Generator, count: int, error_um: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return IHC places and H&E places that are off by a normal error in each direction."""
+    ihc = layout(rng, count)
+    return ihc, IHC_TO_HE(ihc) + rng.normal(0, error_um / HE.mpp, ihc.shape)
+
+
+@pytest.mark.parametrize("count", [5, 6, 8])
+@pytest.mark.parametrize("error_um", [0.0, 2.0, 10.0])
+def test_fewer_than_five_in_a_hundred_good_sets_are_doubted(count: int, error_um: float) -> None:
+    rng = np.random.default_rng(count)
+
+    false = sum(bool(suspects(*drawn(rng, count, error_um), HE.mpp)) for _ in range(SETS))
+
+    assert false < 0.05 * SETS
+
+
+@pytest.mark.parametrize("count", [6, 7, 10])
+def test_a_mis_click_of_50_um_is_named_in_95_of_a_hundred_sets(count: int) -> None:
+    rng = np.random.default_rng(count)
+    named = 0
+    for _ in range(SETS):
+        ihc, he = drawn(rng, count, 2.5)
+        wrong, angle = int(rng.integers(count)), rng.uniform(0, 2 * np.pi)
+        he[wrong] += 50 / HE.mpp * np.array([np.cos(angle), np.sin(angle)])
+        named += suspects(ihc, he, HE.mpp) == (wrong,)
+
+    assert named >= 0.95 * SETS
+
+
+def test_ready_means_enough_pairs_and_nothing_odd() -> None:
+    he = IHC_TO_HE(PLACES)
+    swapped = he.copy()
+    swapped[[1, 4]] = he[[4, 1]]
+    mirrored = Projective.affine([[-0.5, 0.0, 2000.0], [0.0, 0.5, 100.0]])(PLACES)
+
+    assert judged(PLACES, he).is_ready
+    assert not judged(PLACES[:5], he[:5]).is_ready
+    assert not judged(PLACES, swapped).is_ready
+    assert not judged(PLACES, mirrored).is_ready
+
+
+def test_how_far_a_proposal_is_off_is_told_and_counts_for_nothing() -> None:
+    picks = Picks.of(Landmarks.of(IHC_TO_HE(PLACES[:5]), PLACES[:5]))
+    he = IHC_TO_HE(PLACES[5:6])[0] + [30.0, 40.0]
+    ihc = PLACES[5]
+    picks = picks.with_suggestions([((he[0], he[1]), (ihc[0], ihc[1]))], "")
+
+    found = assess(picks, HE, IHC)
+
+    assert found.proposed_um == {"6": pytest.approx(25.0)}
+    assert found.counted == 5
 
 
 def test_of_exact_pairs_none_is_the_worst() -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from napari_plugin.picker.journal import Journal
+from napari_plugin.picker.journal import Journal, PairOfSlides
 from napari_plugin.picker.model import Picker
 from napari_plugin.views import Frame
+from registration.errors import LandmarkError
 from registration.geometry import Size
 from registration.landmarks.landmarks import read_landmarks
 
@@ -177,4 +178,87 @@ def test_a_file_that_cannot_be_written_is_told_and_the_pairs_stay(tmp_path: Path
 
 
 def test_without_a_name_the_file_lies_beside_the_slide(tmp_path: Path) -> None:
-    assert Journal.beside(tmp_path / "s1.ndpi").path == tmp_path / "s1_landmarks.csv"
+    found = Journal.beside(tmp_path / "s1.ndpi", tmp_path / "s1_ki67.ndpi")
+
+    assert found.path == tmp_path / "s1_s1_ki67_landmarks.csv"
+
+
+OURS = PairOfSlides(("aa 2000x1500 0.5", "bb 1800x1700 0.25"), (HE.size, IHC.size))
+OTHERS = PairOfSlides(("aa 2000x1500 0.5", "cc 1800x1700 0.25"), (HE.size, IHC.size))
+
+
+def test_pairs_of_other_slides_are_refused_and_a_default_name_makes_way(tmp_path: Path) -> None:
+    he, ihc = tmp_path / "he.svs", tmp_path / "ihc.svs"
+    first = Picker(HE, IHC, Journal.beside(he, ihc, OURS))
+    first.click("he", (10, 20))
+    first.click("ihc", (30, 40))
+    first.close()
+    before = first.journal.path.read_bytes()
+
+    with pytest.raises(LandmarkError, match="another IHC slide"):
+        Picker(HE, IHC, Journal.of_argument(str(first.journal.path), OTHERS))
+    other = Picker(HE, IHC, Journal.beside(he, ihc, OTHERS))
+
+    assert other.journal.path.name == "he_ihc_2_landmarks.csv"
+    assert other.picks.pairs == ()
+    assert first.journal.path.read_bytes() == before
+    assert len(Picker(HE, IHC, Journal.beside(he, ihc, OURS)).picks.pairs) == 1
+
+
+def test_an_open_end_of_other_slides_is_refused_too(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    half = Picker(HE, IHC, Journal(path, slides=OURS))
+    half.click("he", (10, 20))
+    half.close()
+
+    with pytest.raises(LandmarkError, match="another IHC slide"):
+        Picker(HE, IHC, Journal(path, slides=OTHERS))
+
+
+def test_pairs_that_lie_off_the_slides_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text("id,he_x,he_y,ihc_x,ihc_y\n1,1999,5,1801,5\n", encoding="utf-8")
+
+    with pytest.raises(LandmarkError, match="other slides"):
+        Picker(HE, IHC, Journal(path, slides=OURS))
+
+
+def test_a_row_added_by_hand_needs_not_name_the_slides(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    picker = Picker(HE, IHC, Journal(path, slides=OURS))
+    picker.click("he", (10, 20))
+    picker.click("ihc", (30, 40))
+    picker.close()
+    path.write_text(path.read_text() + "extra,1,2,3,4,true\n")
+
+    assert [one.name for one in Picker(HE, IHC, Journal(path, slides=OURS)).picks.pairs] == [
+        "1",
+        "extra",
+    ]
+
+
+def test_the_piece_that_a_pair_lies_on_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text("id,he_x,he_y,ihc_x,ihc_y,enabled,piece\n1,1,2,3,4,true,piece 2\n")
+
+    picker = Picker(HE, IHC, Journal(path))
+    picker.click("he", (10, 20))
+    picker.click("ihc", (30, 40))
+
+    assert read_landmarks(path, minimum=0).pieces == ("piece 2", "")
+
+
+def test_a_bigwarp_file_that_was_edited_is_taken_over_again(tmp_path: Path) -> None:
+    bigwarp = tmp_path / "big.csv"
+    bigwarp.write_text('"Pt-0","true","10.5","20.0","30.0","40.0"\n', encoding="utf-8")
+    first = Picker(HE, IHC, Journal.of_argument(str(bigwarp)))
+    first.close()
+    bigwarp.write_text('"Pt-0","true","11.5","20.0","30.0","40.0"\n', encoding="utf-8")
+    later = first.journal.path.stat().st_mtime + 10
+    os.utime(bigwarp, (later, later))
+
+    again = Picker(HE, IHC, Journal.of_argument(str(bigwarp)))
+
+    assert again.picks.pair("Pt-0").he == (11.5, 20.0)
+    assert read_landmarks(first.journal.path, minimum=0).he.tolist() == [[11.5, 20.0]]
+    assert "taken over" in again.message

@@ -107,18 +107,93 @@ def test_undo_takes_a_click_back_together_with_the_place_proposed_for_it(picker:
 
 
 def test_a_proposed_place_counts_only_when_accepted_or_corrected(picker: Picker) -> None:
-    for number in ("1", "2"):
-        picker.click("he", (100 * int(number), 100))
-        picker.propose_place(number, (130, 140 * int(number)), "found")
+    picker.click("he", (100, 100))
+    picker.propose_place("1", (130, 140), "found")
     assert len(picker.picks.landmarks()) == 0
 
-    picker.accept()  # the selected one: pair 2
-    picker.select("1")
-    picker.click("ihc", (131, 141))  # a click puts the other one right
+    assert not picker.click("he", (200, 100))  # proposals do not pile up
+    assert "Pair 1 waits" in picker.message
+    picker.click("ihc", (131, 141))  # a click puts it right
+    picker.click("he", (200, 100))
+    picker.propose_place("2", (130, 280), "found")
+    picker.accept()
 
     landmarks = picker.picks.landmarks()
     assert landmarks.names == ("1", "2")
     assert landmarks.ihc.tolist() == [[131, 141], [130, 280]]
+
+
+def test_a_guess_is_named_never_accepted_and_no_evidence(picker: Picker) -> None:
+    picker.click("he", (100, 100))
+    picker.propose_place("1", (130, 140), "no clear match", matched=False)
+    assert "guess" in picker.headline
+
+    picker.accept()
+    picker.accept_all()
+
+    assert len(picker.picks.landmarks()) == 0
+    assert picker.assessment.counted == 0
+    picker.accept()
+    assert "only a guess" in picker.message
+    picker.move("1", "ihc", (133, 144))  # a person put it where it belongs
+    assert picker.picks.landmarks().ihc.tolist() == [[133, 144]]
+
+
+def test_escape_drops_a_proposed_place(picker: Picker) -> None:
+    picker.click("he", (100, 100))
+    picker.propose_place("1", (130, 140), "found")
+
+    picker.give_up_half()
+
+    assert picker.picks.pairs == ()
+
+
+def test_unconfirmed_suggestions_are_named_and_accepted_one_by_one(picker: Picker) -> None:
+    places = [((10.0, 10.0), (20.0, 20.0)), ((300.0, 400.0), (500.0, 600.0))]
+    picker.suggest(places, "suggested, but not confirmed: 0 % agree", confirmed=False)
+    assert "NOT CONFIRMED" in picker.headline
+    assert "0 % agree" in picker.message
+
+    picker.accept_all()
+
+    assert len(picker.picks.landmarks()) == 0
+    picker.accept()
+    assert picker.picks.landmarks().names == ("1",)
+
+
+def test_accepting_from_afar_selects_and_a_rejected_suggestion_leads_to_the_next(
+    picker: Picker,
+) -> None:
+    pick(picker, *CORNERS[:2])
+    picker.suggest([((900.0, 900), (20.0, 20)), ((300.0, 700), (50.0, 60))], "suggested")
+    picker.select("1")
+
+    picker.accept()
+    assert (len(picker.picks.landmarks()), picker.picks.selected) == (2, "3")
+    picker.delete()
+
+    assert picker.picks.selected == "4"
+
+
+def test_places_that_are_pairs_already_are_not_suggested(picker: Picker) -> None:
+    pick(picker, *CORNERS[:2])
+
+    picker.suggest([((101.0, 99.0), (20.0, 20.0)), ((900.0, 900.0), (50.0, 60.0))], "suggested")
+
+    assert [pair.he for pair in picker.picks.proposals] == [(900.0, 900.0)]
+
+
+def test_a_listener_that_fails_does_not_stop_the_others(picker: Picker) -> None:
+    told = []
+
+    def fails() -> None:
+        raise RuntimeError("broken")
+
+    picker.listeners += [fails, lambda: told.append(1)]
+    with pytest.raises(RuntimeError, match="broken"):
+        picker.click("he", (5, 5))
+
+    assert told == [1]
 
 
 def test_a_late_proposal_does_not_move_a_point_that_was_clicked(picker: Picker) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_plugin.jobs import Job, suggestion_command
-from napari_plugin.picker.proposals import propose_place, read_suggestions
+from napari_plugin.picker.proposals import Proposer, propose_place, read_suggestions
 from registration.landmarks.landmarks import Landmarks, read_landmarks
 from registration.landmarks.projective import fit_affine
 from registration.slides.slide import open_slide
@@ -79,3 +79,14 @@ def test_a_slide_that_is_gone_is_told(pair: SynthCase) -> None:
 
     assert job.exit_code == 2
     assert "slide not found" in "\n".join(job.said)
+
+
+def test_nothing_is_proposed_on_glass(
+    pair: SynthCase, exact: Landmarks, three_picks: Projective
+) -> None:
+    with open_slide(pair.he) as he, open_slide(pair.ihc) as ihc:
+        proposer = Proposer(he, ihc)
+
+        assert proposer.place(three_picks, (3.0, 3.0)) is None
+        x, y = exact.he[100].tolist()
+        assert proposer.place(three_picks, (x, y)) is not None

@@ -15,21 +15,10 @@ from pipeline.patches.record import Candidate, CasePatches, CaseSlides
 from pipeline.patches.settings import PatchSettings
 from registration.errors import RunError
 from registration.geometry import Box
-from registration.landmarks.landmarks import Landmarks
 from registration.quality.verdict import LARGE_RESIDUAL_UM
-from registration.recipes import RegistrationSettings
-from registration.result import (
-    BlockRecord,
-    Folding,
-    Quality,
-    Registration,
-    SlideRecord,
-    StartRecord,
-    write_registration,
-)
+from registration.result import Registration
 from registration.slides.slide import open_slide
 from registration.synth import SynthCase, load_truth
-from registration.transforms import Chain, DisplacementField
 
 PATCHES = """pair_id,he_hash,ihc_hash,x,y,size,mpp,shift_um,kept,reason
 a,{he},{ihc},100,200,256,0.92,3.5,true,
@@ -37,39 +26,6 @@ b,{he},{ihc},600,300,256,0.92,31.0,false,shifted
 c,{he},{ihc},700,300,256,0.92,,false,blank HE
 d,other,{ihc},0,0,256,0.92,99,false,shifted
 """
-
-
-@pytest.fixture
-def run(pair: SynthCase, tmp_path: Path) -> Path:
-    """A run folder with the exact transform, one block fallen back, and no registered slide."""
-    field, projective = load_truth(pair.folder).steps
-    assert isinstance(field, DisplacementField)
-    with open_slide(pair.he) as he, open_slide(pair.ihc) as ihc:
-        records = SlideRecord.of(he), SlideRecord.of(ihc)
-        size = ihc.size
-    half = size.width // 2
-    blocks = (
-        BlockRecord("1-1", 0, 0, half, size.height, "registered", "", 0.5),
-        BlockRecord("1-2", half, 0, size.width - half, size.height, "fallback", "it folds", 0.4),
-    )
-    registration = Registration(
-        folder=tmp_path / "run",
-        key="k",
-        he=records[0],
-        ihc=records[1],
-        moving="he",
-        settings=RegistrationSettings(rows=1, columns=2),
-        start=StartRecord("landmarks", True, False, (), {}),
-        chain=Chain((field, projective)),
-        blocks=blocks,
-        quality=Quality(Folding(0.9, 0.95, 1.05, 1.1, 0.0), None, None, 0.0, {}),
-        verdict="review",
-        reasons=("block 1-2 fell back",),
-        image=None,
-    )
-    none = np.zeros((0, 2))
-    write_registration(registration, Landmarks.of(none, none))
-    return registration.folder
 
 
 @pytest.fixture

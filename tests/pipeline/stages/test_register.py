@@ -19,7 +19,7 @@ from pipeline.stages.register import RegisterRequest, expected_key, plan, run_re
 from pipeline.stages.settings import RegisterSettings
 from registration.errors import StartError
 from registration.execution import no_progress
-from registration.result import Registration
+from registration.result import Registration, write_review
 from registration.synth import SynthCase, SynthSettings, write_case
 
 ONE_BLOCK = RegisterSettings(blocks="1x1", image="none")
@@ -111,6 +111,31 @@ def test_overwriting_keeps_the_landmarks_that_a_person_edited_in_the_folder(
 
     assert edited.read_text() == text
     assert Registration.load(out).settings.columns == 2
+
+
+def test_a_finished_run_stays_until_the_one_that_replaces_it_is_finished(
+    case: SynthCase, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    first = RegisterRequest(case.he, case.ihc, out, ONE_BLOCK, str(case.landmarks))
+    run_request(first, 1, None, no_progress)
+    write_review(out, "accepted")
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    other = changed(first, "1x2", overwrite=True)
+
+    def stopped(stage: str, done: int, total: int) -> None:
+        if stage == "blocks":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_request(other, 1, None, stopped)
+    assert {name: (out / name).read_bytes() for name in before} == before
+
+    run_request(other, 1, None, no_progress)
+
+    assert Registration.load(out).settings.columns == 2
+    assert Registration.load(out).review is None
+    assert not list(out.glob(".*"))
 
 
 def test_a_start_that_cannot_be_confirmed_ends_with_1_and_the_next_command(

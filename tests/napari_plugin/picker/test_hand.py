@@ -1,0 +1,184 @@
+"""What a person does by mouse and keys, and what must not happen then: nothing lost, nothing invented.
+
+One window serves all of these tests; each opens its slides in it.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from registration.geometry import farthest_first
+from registration.landmarks.landmarks import Landmarks, read_landmarks, write_landmarks
+from registration.synth import SynthCase
+from tests.napari_plugin.conftest import Hand
+
+pytestmark = [pytest.mark.gui, pytest.mark.timeout(1800)]  # on a machine that may be busy
+
+
+@pytest.fixture
+def six(exact: Landmarks, tmp_path: Path) -> Path:
+    """A file of six exact pairs."""
+    path = tmp_path / "six.csv"
+    write_landmarks(path, exact.take(np.array(farthest_first(exact.he, 6, 0))))
+    return path
+
+
+def test_the_pairs_of_another_slide_are_refused_in_the_form(
+    desk: Hand, pair: SynthCase, exact: Landmarks, tmp_path: Path
+) -> None:
+    path = tmp_path / "pairs.csv"
+    desk.open_pair(pair.he, pair.ihc, path)
+    desk.click("he", tuple(exact.he[0]))
+    desk.click("ihc", tuple(exact.ihc[0]))
+    before = path.read_bytes()
+
+    desk.open_pair(pair.he, pair.he.with_name("p1_he.ndpi"), path)  # the same file twice
+    assert "the same file" in desk.widget.open_panel.message.text()
+    desk.open_pair(pair.ihc, pair.he, path)
+
+    assert desk.session is None
+    assert "another H&E slide" in desk.widget.open_panel.message.text()
+    assert path.read_bytes() == before
+
+
+def test_while_a_review_is_open_nothing_edits_the_pairs(
+    desk: Hand, pair: SynthCase, exact: Landmarks, six: Path, run: Path
+) -> None:
+    desk.open_pair(pair.he, pair.ihc, six)
+    desk.push("Both upright")
+    before = desk.picks
+    view = desk.viewer.scene.camera.zoom
+    panel = desk.widget.panel.run
+    panel.out.set(run)
+    desk.widget.panel.tabs.setCurrentIndex(1)
+    desk.push("Review the earlier run")
+    height, width = desk.viewer.canvas.size
+
+    for pixel in ((width // 4, height // 2), (3 * width // 4, height // 2)):
+        desk.press(pixel)
+    for key in ("Return", "Delete", "E", "A"):
+        desk.key(key)
+    desk.key("Z", ctrl=True)
+    assert desk.picks == before
+    assert desk.widget.panel.headline.text().startswith("The slides are hidden")
+
+    review = desk.widget.panel._reviewing
+    review.parent().hide()  # the eye of its dock
+    desk.wait(0.1)
+    assert desk.viewer.canvas.grid.enabled
+    assert desk.viewer.scene.camera.zoom == pytest.approx(view)
+    assert desk.click("he", tuple(exact.he[40]))
+    assert len(desk.picks.pairs) == len(before.pairs) + 1
+    desk.key("Escape")
+
+    desk.push("Review the earlier run")  # the same review, not a second one
+    names = [layer.name for layer in desk.viewer.layers]
+    assert names.count("blocks") == 1
+    desk.viewer.window.remove_dock_widget(review)
+    desk.wait(0.1)
+    assert [layer.name for layer in desk.viewer.layers if layer.visible] == [
+        *("H&E", "H&E points", "IHC", "IHC points")
+    ]
+
+
+def test_on_glass_nothing_is_proposed(desk: Hand, pair: SynthCase, six: Path) -> None:
+    desk.open_pair(pair.he, pair.ihc, six)
+
+    desk.click("he", (4.0, 4.0))
+    desk.wait_for(lambda: not desk.session.is_working)
+
+    assert desk.picks.half is not None
+    assert "No tissue" in desk.widget.panel.message.text()
+    desk.key("Return")
+    assert len(read_landmarks(six)) == 6
+    desk.key("Escape")
+    assert desk.picks.half is None
+
+
+def test_a_pair_is_deleted_while_its_points_are_hidden(
+    desk: Hand, pair: SynthCase, six: Path
+) -> None:
+    desk.open_pair(pair.he, pair.ihc, six)
+    table = desk.widget.panel.pairs.table
+    desk.viewer.layers["IHC points"].visible = False  # the eye of napari's layer list
+    desk.session.picker.select("5") if "5" in read_landmarks(six).names else None
+    desk.key("Down")
+    name = desk.picks.selected
+
+    desk.key("Delete")
+
+    assert table.rowCount() == 5
+    assert name not in read_landmarks(six).names
+    assert desk.widget.panel.pairs.undo.isEnabled()
+    desk.viewer.layers["IHC points"].visible = True
+    assert len(desk.viewer.layers["IHC points"].data) == 5
+    desk.key("Z", ctrl=True)
+    assert len(desk.viewer.layers["IHC points"].data) == 6
+
+
+def test_naparis_own_keys_move_neither_grid_nor_slides(
+    desk: Hand, pair: SynthCase, six: Path
+) -> None:
+    desk.open_pair(pair.he, pair.ihc, six)
+    image = desk.viewer.layers["H&E"]
+    places = [layer.affine.affine_matrix.copy() for layer in desk.viewer.layers]
+
+    desk.key("G", ctrl=True)
+    desk.key("2")
+    desk.key("T", ctrl=True)
+    desk.key("V", shift=True)
+    image.mode = "transform"  # the button of napari's layer controls
+    middle = desk.on_canvas("he", (640.0, 500.0))
+    desk.drag(middle, (middle[0] + 50, middle[1] + 20))
+
+    assert desk.viewer.canvas.grid.enabled
+    assert [layer.visible for layer in desk.viewer.layers] == [True] * 4
+    assert str(image.mode) == "pan_zoom"
+    for layer, place in zip(desk.viewer.layers, places, strict=True):
+        np.testing.assert_allclose(layer.affine.affine_matrix, place)
+    assert len(read_landmarks(six)) == 6
+
+
+def test_marks_hide_keep_their_size_and_the_whole_view_keeps_following(
+    desk: Hand, pair: SynthCase, six: Path
+) -> None:
+    desk.open_pair(pair.he, pair.ihc, six)
+    points = desk.viewer.layers["H&E points"]
+    for zoom in (0.3, 2.0):
+        desk.viewer.scene.camera.zoom = zoom
+        assert points.size[0] * zoom == pytest.approx(14)  # pixels of the screen
+
+    desk.key("H")
+    assert not points.visible
+    desk.key("H")
+    assert points.visible
+    desk.key("0")
+    assert desk.session.views.follows
+    turned = desk.session.views.ihc.matrix[:2, :2]
+    assert abs(math.degrees(math.atan2(turned[1, 0], turned[0, 0]))) > 10  # as the pairs say
+
+
+def test_the_loupe_shows_both_places_and_matching_mends_a_point(
+    desk: Hand, pair: SynthCase, exact: Landmarks, six: Path
+) -> None:
+    desk.open_pair(pair.he, pair.ihc, six)
+    desk.key("Down")
+    name = desk.picks.selected
+    right = np.array(desk.picks.pair(name).ihc)
+    desk.key("J")
+    begin = desk.on_canvas("ihc", tuple(right))
+    desk.drag(begin, (begin[0] + 16, begin[1] - 12))
+    astray = np.hypot(*(np.array(desk.picks.pair(name).ihc) - right))
+
+    desk.push("Match here")
+    desk.wait_for(lambda: not desk.session.is_working)
+
+    assert np.hypot(*(np.array(desk.picks.pair(name).ihc) - right)) < min(astray, 12)
+    loupe = desk.widget.panel.loupe
+    assert loupe.isVisible()
+    desk.key("Z")
+    assert not loupe.isVisible()
