@@ -198,6 +198,8 @@ class RunRequest:
     mpp_he: float | None = None
     mpp_ihc: float | None = None
     overwrite: bool = False
+    pieces: str | None = None
+    """What a person drew: files of outlines."""
 
     @property
     def arguments(self) -> list[str]:
@@ -205,6 +207,8 @@ class RunRequest:
         words = ["register", str(self.he), str(self.ihc), "--out", str(self.out)]
         if self.landmarks is not None:
             words += ["--landmarks", str(self.landmarks)]
+        if self.pieces is not None:
+            words += ["--pieces", self.pieces]
         if self.recipe != "default":
             words += ["--recipe", self.recipe]
         if self.blocks != DEFAULT_BLOCKS:

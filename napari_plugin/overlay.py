@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -11,7 +11,7 @@ import numpy as np
 from napari_plugin.levels import Source, Tiles
 from registration.geometry import Box, Image, Size
 from registration.slides.slide import Slide
-from registration.transforms import Transform
+from registration.transforms import Projective, Transform
 from registration.warp import warp_box
 
 Mode = Literal["off", "blend", "checkerboard", "swipe"]
@@ -29,11 +29,13 @@ class Look:
     share: float = 0.5
     """Share of the moved slide: its opacity, or how far the swipe has come over :attr:`window`."""
     window: tuple[float, float] = (0.0, 1.0)
-    """First and last level-0 column of the fixed slide that are in view."""
+    """Where the view begins and ends along :attr:`across`, in level-0 pixels of the fixed slide."""
+    across: tuple[float, float] = (1.0, 0.0)
+    """Unit vector on the fixed slide that points to the right on the screen."""
 
     @property
     def edge(self) -> float:
-        """Level-0 column up to which a swipe shows the moved slide."""
+        """How far along :attr:`across` a swipe shows the moved slide."""
         left, right = self.window
         return left + self.share * (right - left)
 
@@ -69,13 +71,28 @@ class Overlay:
         if look.mode == "blend":
             return np.asarray(cv2.addWeighted(moved, look.share, fixed, 1 - look.share, 0))
         columns = (box.x + np.arange(box.width) + 0.5) * downsample - 0.5
+        rows = ((box.y + np.arange(box.height) + 0.5) * downsample - 0.5)[:, None]
+        x, y = look.across
+        across = x * columns + y * rows
         if look.mode == "swipe":
-            show_moved = np.broadcast_to(columns <= look.edge, (box.height, box.width))
+            show_moved = across <= look.edge
         else:
-            rows = (box.y + np.arange(box.height) + 0.5) * downsample - 0.5
-            parity = np.floor(columns / look.square) + np.floor(rows / look.square)[:, None]
-            show_moved = parity % 2 == 0
+            down = x * rows - y * columns
+            show_moved = (np.floor(across / look.square) + np.floor(down / look.square)) % 2 == 0
         return np.where(show_moved[..., None], moved, fixed)
+
+
+def seen(look: Look, to_world: Projective, center: tuple[float, float], width_um: float) -> Look:
+    """Return a look for a view ``width_um`` wide around a world point, however the slide is turned.
+
+    ``to_world`` maps level-0 pixels of the fixed slide to the world.
+    """
+    x, y = center
+    half = width_um / 2
+    left, right = to_world.inverse([(x - half, y), (x + half, y)])
+    across = (right - left) / np.hypot(*(right - left))
+    window = float(across @ left), float(across @ right)
+    return replace(look, window=window, across=(float(across[0]), float(across[1])))
 
 
 def warped_tiles(moving: Slide, transform: Transform, fixed: Size) -> Tiles:

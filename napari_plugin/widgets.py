@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from napari import Viewer
+from napari.utils.theme import get_theme
 from qtpy.QtCore import QObject, Qt
 from qtpy.QtGui import QColor, QWheelEvent
 from qtpy.QtWidgets import (
@@ -30,18 +32,19 @@ def button(text: str, run: Callable[[], object], tip: str = "") -> QPushButton:
     return made
 
 
-def alarm_color(widget: QWidget) -> QColor:
-    """Return a red that can be read on the ground of a widget, dark or light."""
-    return QColor("#ff7a7a" if _is_dark(widget) else "#b00020")
+def alarm_color(viewer: Viewer) -> QColor:
+    """Return a red that can be read in the viewer's theme."""
+    return QColor("#ff7a7a" if _is_dark(viewer) else "#b00020")
 
 
-def warn_style(widget: QWidget) -> str:
-    """Return the style of a message that can be read on the ground of a widget."""
-    return f"color: {'#ffb000' if _is_dark(widget) else '#8a4b00'};"
+def warn_style(viewer: Viewer) -> str:
+    """Return the style of a message that can be read in the viewer's theme."""
+    return f"color: {'#ffb000' if _is_dark(viewer) else '#8a4b00'};"
 
 
-def _is_dark(widget: QWidget) -> bool:
-    return bool(widget.palette().color(widget.backgroundRole()).lightness() < MIDDLE_GREY)
+def _is_dark(viewer: Viewer) -> bool:
+    background = get_theme(viewer.theme).background.as_hex()
+    return bool(QColor(background).lightness() < MIDDLE_GREY)
 
 
 class StillComboBox(QComboBox):

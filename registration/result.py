@@ -242,6 +242,24 @@ class PieceRecord:
     quality: Quality | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class RejectedArea:
+    """An area of the fixed slide that a person does not want in a dataset."""
+
+    name: str
+    outline: Ring
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewNotes:
+    """What a person says with a judgement."""
+
+    comment: str = ""
+    initials: str = ""
+    rejected: tuple[RejectedArea, ...] = ()
+    """Patches that touch one of these areas are dropped."""
+
+
 @dataclass(frozen=True, eq=False)
 class Registration:
     """A finished registration."""
@@ -263,6 +281,7 @@ class Registration:
     """File name of the registered slide in the folder."""
     review: Review | None = None
     """A person's judgement."""
+    notes: ReviewNotes = ReviewNotes()
     pieces: tuple[PieceRecord, ...] = ()
     """Where a slide shows several pieces of tissue; none where one chain serves the whole slide."""
 
@@ -315,6 +334,7 @@ class Registration:
             reasons=stored.reasons,
             image=stored.image,
             review=stored.review,
+            notes=stored.notes,
             pieces=stored.pieces,
         )
 
@@ -341,6 +361,7 @@ class _Stored:
     reasons: tuple[str, ...]
     image: FileName | None
     review: Review | None = None
+    notes: ReviewNotes = ReviewNotes()
     pieces: tuple[PieceRecord, ...] = ()
 
 
@@ -396,10 +417,15 @@ def write_registration(registration: Registration, landmarks: Landmarks) -> None
     write_json(folder / RECORD_NAME, record)
 
 
-def write_review(folder: Path, judgement: Review | None) -> None:
-    """Write a person's judgement into a finished run, which later stages respect."""
+def write_review(folder: Path, judgement: Review | None, notes: ReviewNotes | None = None) -> None:
+    """Write a person's judgement into a finished run, which later stages respect.
+
+    Notes that are there stay where none are given.
+    """
     record = read_record(folder)
     record["review"] = judgement
+    if notes is not None:
+        record["notes"] = asdict(notes)
     write_json(folder / RECORD_NAME, record)
 
 

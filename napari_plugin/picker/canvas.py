@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from napari import Viewer
 from napari.components._viewer_mouse_bindings import double_click_to_zoom
-from napari.layers import Image, Layer, Points
+from napari.layers import Image, Layer, Points, Shapes
 
 from napari_plugin.convert import (
     affine_napari,
@@ -16,7 +16,7 @@ from napari_plugin.convert import (
     position_xy,
     to_napari,
 )
-from napari_plugin.levels import Level, Source, Tiles, pyramid
+from napari_plugin.levels import Source, Tiles, pyramid
 from napari_plugin.picker.marks import Marks
 from napari_plugin.views import SIDES, STAIN, XY, Side, Views
 from registration.slides.slide import Slide
@@ -30,6 +30,12 @@ JUMP_ZOOM = 1.0
 MARK_PX = 14.0
 """Diameter of a mark in screen pixels, at any zoom."""
 PAN = "pan_zoom"
+OUTLINE_COLORS = {
+    "exclude": "#000000",
+    "control": "#cc79a7",
+    "piece": "#0072b2",
+    "found": "#56b4e9",
+}
 LAYERS_PER_CELL = 2
 CELL_GAP_PX = 6
 
@@ -53,6 +59,9 @@ class PairCanvas:
         self.views: Views | None = None
         self.images: dict[Side, Image] = {}
         self.points: dict[Side, Points] = {}
+        self.outlines: dict[Side, Shapes] = {}
+        """Outlines on the slides, as soon as there are any; see :mod:`napari_plugin.picker.outlines`."""
+        self.is_drawing = False
         self._names: dict[Side, tuple[str, ...]] = {"he": (), "ihc": ()}
         self._marks: dict[Side, Marks] = {}
         self._grid_before = _grid_state(viewer)
@@ -83,7 +92,7 @@ class PairCanvas:
     def is_picking(self) -> bool:
         """Whether both slides are there to pick on: not hidden, and side by side."""
         shown = all(image.visible for image in self.images.values())
-        return self.is_alive and shown and self.viewer.canvas.grid.enabled
+        return self.is_alive and shown and self.viewer.canvas.grid.enabled and not self.is_drawing
 
     @property
     def shows_marks(self) -> bool:
@@ -100,7 +109,7 @@ class PairCanvas:
         self.views = views
         for side in SIDES:
             affine = affine_napari(views.of_side(side).matrix)
-            for layer in (self.images[side], self.points[side]):
+            for layer in self._of_side(side):
                 if not np.allclose(layer.affine.affine_matrix, affine, rtol=0, atol=1e-12):
                     layer.affine = affine
         self._keep_mark_size()
@@ -162,12 +171,11 @@ class PairCanvas:
         """The world point in the middle of both cells."""
         return position_xy(self.viewer.scene.camera.center)
 
-    def columns_in_view(self, side: Side) -> tuple[float, float]:
-        """Return the first and last level-0 column that are loaded for the present view."""
-        image = self.images[side]
-        level: Level = image.data[image.data_level]
-        columns = image.corner_pixels[:, 1] * level.downsample
-        return float(columns[0]), float(columns[1] + level.downsample)
+    @property
+    def cell_width_um(self) -> float:
+        """How much of the world each cell shows from left to right."""
+        viewer = self.viewer
+        return float(viewer.canvas.size[1]) / len(SIDES) / float(viewer.scene.camera.zoom)
 
     def close(self) -> None:
         """Take away layers and callbacks, and give the grid back as it was."""
@@ -180,8 +188,9 @@ class PairCanvas:
         self.viewer.canvas.grid.events.enabled.disconnect(self._on_change)
         self.changed = _ignored
         for layer in self._own_layers():
-            layer.events.mode.disconnect(self._keep_mode)
-            layer.events.visible.disconnect(self._on_change)
+            if layer not in self.outlines.values():
+                layer.events.mode.disconnect(self._keep_mode)
+                layer.events.visible.disconnect(self._on_change)
             if layer in self.viewer.layers:
                 self.viewer.layers.remove(layer)
         for layer in self._hidden:
@@ -197,7 +206,12 @@ class PairCanvas:
 
     def _own_layers(self) -> list[Layer]:
         """Return the four layers from the bottom up, cell by cell."""
-        return [layer for side in SIDES for layer in (self.images[side], self.points[side])]
+        return [layer for side in SIDES for layer in self._of_side(side)]
+
+    def _of_side(self, side: Side) -> list[Layer]:
+        """Return the layers of one cell from the bottom up."""
+        outlines = [self.outlines[side]] if side in self.outlines else []
+        return [self.images[side], *outlines, self.points[side]]
 
     def _add(self, side: Side) -> None:
         """Add a slide and its points."""

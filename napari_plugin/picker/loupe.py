@@ -17,9 +17,9 @@ from napari_plugin.views import SIDES, STAIN, XY
 from registration.geometry import Box, Image
 from registration.transforms import Projective
 
-SIDE_PX = 184
+SIDE_PX = 160
 UM_PER_PX = 0.35
-"""About 64 µm across: a nucleus is 20 to 30 pixels."""
+"""About 56 µm across: a nucleus is 20 to 30 pixels."""
 HOLE_PX, ARM_PX = 9, 34
 """The cross-hair leaves what it points at free."""
 GLASS = 255

@@ -234,9 +234,9 @@ class Picker:
 
     def _set(self, picks: Picks) -> None:
         """Make ``picks`` the present state: judge it, store it, tell everybody."""
-        counted_before = self._picks.counted
+        before = self._picks.counted, self._picks.proposals
         self._picks = picks
-        if picks.counted != counted_before:
+        if (picks.counted, picks.proposals) != before:
             self._assessment = assess(picks, self.frames["he"], self.frames["ihc"])
         self.message = self.journal.store(picks)
         self._tell()

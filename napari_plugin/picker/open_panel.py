@@ -27,7 +27,7 @@ class OpenPanel(QWidget):
             line.setPlaceholderText("from the file")
         self.message = QLabel()
         self.message.setWordWrap(True)
-        self.message.setStyleSheet(warn_style(self))
+        self.message.setStyleSheet(warn_style(viewer))
         self.message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         form = QFormLayout()
         form.addRow("H&&E slide", self.he)

@@ -12,14 +12,18 @@ from napari import Viewer
 
 from napari_plugin.jobs import Job, RunRequest, suggestion_command
 from napari_plugin.levels import Source
-from napari_plugin.overlay import MODES, Look, Mode, Overlay, warped_tiles
+from napari_plugin.overlay import MODES, Look, Mode, Overlay, seen, warped_tiles
 from napari_plugin.picker.canvas import PairCanvas
 from napari_plugin.picker.journal import Journal, PairOfSlides
 from napari_plugin.picker.marks import marks_of
 from napari_plugin.picker.model import Picker, tell
+from napari_plugin.picker.outlines import draw_outline, show_outlines
 from napari_plugin.picker.proposals import CONFIRMED, Place, Proposer, read_suggestions
-from napari_plugin.views import XY, Frame, Side, Views
+from napari_plugin.picker.regions import Region, Regions
+from napari_plugin.views import SIDES, STAIN, XY, Frame, Side, Views
 from registration.errors import SlideError
+from registration.geometry import Points
+from registration.piece_map import Outlines
 from registration.slides.slide import Slide, open_slide
 from registration.transforms import Projective
 
@@ -65,15 +69,19 @@ class Session:
             frames = Frame(self.he.size, self.he.mpp), Frame(self.ihc.size, self.ihc.mpp)
             journal = request.journal(PairOfSlides.of(self.he, self.ihc))
             self.picker = Picker(*frames, journal)
+            origins: dict[Side, tuple[int, int]] = {"he": self.he.origin, "ihc": self.ihc.origin}
+            self.regions = Regions(self.picker.journal.path, origins)
             opened.pop_all()
         self.views = Views.of(*frames)
-        self.look = Look()
+        self.look = self._at_rest = Look()
         self.suggesting: Job | None = None
         self.listeners: list[Callable[[], None]] = []
         self.has_loupe = True
         self.canvas = PairCanvas(viewer, self.he, self.ihc)
         self._proposer = Proposer(self.he, self.ihc)
         self._place: tuple[str, Future[Place | None]] | None = None
+        self._found: dict[Side, Outlines] = {}
+        self._pieces: Future[dict[Side, Outlines]] | None = None
         self._threads = ThreadPoolExecutor(1, "place proposals")
         self._moved: tuple[Projective, Source] | None = None
         self._shown: Source = self.canvas.sources["ihc"]
@@ -102,6 +110,13 @@ class Session:
             self._show_views(self.views.brought_together(pair.he, pair.ihc))
         x, y = self.views.he([pair.he])[0].tolist()
         self.canvas.look_at((x, y))
+
+    def show_place(self, he: XY) -> None:
+        """Show a place of the H&E slide in the middle, ready for a click there."""
+        self.picker.select(None)
+        x, y = self.views.he([he])[0].tolist()
+        self.canvas.look_at((x, y))
+        self.picker.say("This is the place: click it on the H&E slide, then on the IHC slide.")
 
     def step(self, step: int) -> None:
         """Go to the next pair (1) or the one before (-1)."""
@@ -178,13 +193,27 @@ class Session:
 
     def set_look(self, mode: Mode | None = None, share: float | None = None) -> None:
         """Change how the H&E slide is previewed over the IHC slide."""
-        self.look = Look(
-            mode if mode is not None else self.look.mode,
-            min(1.0, max(0.0, share if share is not None else self.look.share)),
-            self.canvas.columns_in_view("ihc"),
+        look = replace(
+            self.look,
+            mode=mode if mode is not None else self.look.mode,
+            share=min(1.0, max(0.0, share if share is not None else self.look.share)),
         )
+        self.look = self._seen(look)
         self._show_preview()
         self._tell()
+
+    def _seen(self, look: Look) -> Look:
+        """Return a look for what is in view now."""
+        return seen(look, self.views.ihc, self.canvas.center, self.canvas.cell_width_um)
+
+    def follow_view(self) -> None:
+        """Let the edge of a swipe, or the squares, go along with the view once it has come to rest."""
+        if self.look.mode not in ("swipe", "checkerboard"):
+            return
+        now = self._seen(self.look)
+        if now == self._at_rest and now != self.look:
+            self.set_look()
+        self._at_rest = now
 
     def next_look(self) -> None:
         """Go from no preview to blend, checkerboard, swipe, and back."""
@@ -213,7 +242,37 @@ class Session:
             out=out,
             mpp_he=given.mpp_he,
             mpp_ihc=given.mpp_ihc,
+            pieces=self.regions.argument,
         )
+
+    def draw_region(self, side: Side, kind: str) -> None:
+        """Let the next clicks outline a region of a slide."""
+
+        def drawn(outline: Points) -> None:
+            self.regions.add(side, Region(kind, outline))
+            self.show_regions()
+
+        draw_outline(self.canvas, side, drawn)
+        self.picker.say(f"Click the corners on the {STAIN[side]} slide, then press Enter.")
+
+    def remove_region(self, side: Side, index: int) -> None:
+        """Remove an outline."""
+        self.regions.remove(side, index)
+        self.show_regions()
+
+    def show_pieces(self) -> None:
+        """Start looking for the pieces of tissue, as ``register`` does; they are shown as outlines."""
+        if self._pieces is None:
+            self._pieces = self._threads.submit(self._proposer.pieces)
+
+    def show_regions(self) -> None:
+        """Draw the outlines that a person drew, and those of pieces that were found."""
+        shown: dict[Side, list[tuple[str, Points]]] = {}
+        for side in SIDES:
+            shown[side] = [(one.kind, one.outline) for one in self.regions.on(side)]
+            shown[side] += [("found", ring) for ring in self._found.get(side, ())]
+        show_outlines(self.canvas, shown)
+        self._tell()
 
     def poll(self) -> None:
         """Take up what has arrived from other threads and processes; called a few times a second."""
@@ -222,6 +281,10 @@ class Session:
             self._place = None
             self._take_place(name, future.result())
             self._tell()
+        self.follow_view()
+        if self._pieces is not None and self._pieces.done():
+            self._found, self._pieces = self._pieces.result(), None
+            self.show_regions()
         if self.suggesting is not None and not self.suggesting.is_running:
             job, self.suggesting = self.suggesting, None
             self._take_suggestions(job)
@@ -250,6 +313,7 @@ class Session:
         self.canvas.changed = self._tell
         self.picker.listeners.append(self._refresh)
         self._refresh()
+        self.show_regions()
         self.canvas.fit()
 
     def _clicked(self, side: Side, xy: XY) -> None:

@@ -28,13 +28,16 @@ from napari_plugin.picker.journal import Journal
 from napari_plugin.picker.loupe import Loupe
 from napari_plugin.picker.open_panel import OpenPanel
 from napari_plugin.picker.pairs_panel import PairsPanel
+from napari_plugin.picker.regions_panel import RegionsPanel
 from napari_plugin.picker.run_panel import RunPanel
 from napari_plugin.picker.session import PairRequest, Session
 from napari_plugin.review.widget import ReviewWidget
+from napari_plugin.views import XY
 from napari_plugin.widgets import button, warn_style
 from registration.errors import RegistrationError
 
 POLL_MS = 80
+DRAWING = "Click the corners of the region; Enter ends it"
 PAUSED = "The slides are hidden, so nothing is picked. Close the review, or show both slides again."
 WIDTH_PX = 410
 
@@ -115,6 +118,7 @@ class SessionPanel(QWidget):
         self.file = QLabel()
         self.pairs = PairsPanel(session)
         self.compare = ComparePanel(session)
+        self.regions = RegionsPanel(session)
         self.run = RunPanel(session, self._review)
         self.loupe = Loupe(session)
         self._viewer = viewer
@@ -132,7 +136,7 @@ class SessionPanel(QWidget):
         self.headline.setStyleSheet("font-size: 16px; font-weight: bold;")
         two_lines = 2 * QFontMetrics(QFont(self.font().family(), 13)).lineSpacing()
         self.headline.setMinimumHeight(two_lines)  # what is below does not jump when it wraps
-        self.message.setStyleSheet(warn_style(self))
+        self.message.setStyleSheet(warn_style(viewer))
         for widget in (self.headline, self.progress, self.message, self.tabs):
             layout.addWidget(widget)
         layout.addLayout(self._foot(close))
@@ -143,7 +147,8 @@ class SessionPanel(QWidget):
     def refresh(self) -> None:
         """Show the session's state."""
         picker, picking = self.session.picker, self.session.canvas.is_picking
-        self.headline.setText(picker.headline if picking else PAUSED)
+        drawing = self.session.canvas.is_drawing
+        self.headline.setText(picker.headline if picking else DRAWING if drawing else PAUSED)
         self._page.setEnabled(picking)
         self.progress.setText(picker.progress)
         self.message.setText(picker.message)
@@ -152,6 +157,7 @@ class SessionPanel(QWidget):
         self.pairs.refresh()
         self.loupe.refresh()
         self.compare.refresh()
+        self.regions.refresh()
         self.run.refresh()
 
     def close_all(self) -> None:
@@ -165,6 +171,7 @@ class SessionPanel(QWidget):
         layout.addWidget(self.loupe)
         layout.addWidget(self.pairs, 1)
         layout.addWidget(self.compare)
+        layout.addWidget(self.regions)
         return page
 
     def _foot(self, close: Callable[[], None]) -> QHBoxLayout:
@@ -186,12 +193,18 @@ class SessionPanel(QWidget):
         """Open a run for review, in the one review there is, as a tab beside the picker."""
         if self._reviewing is None or self._reviewing.parent() is None:
             self._reviewing = ReviewWidget(self._viewer)
+            self._reviewing.picked_here = self._pick_here
             dock = self._viewer.window.add_dock_widget(
                 self._reviewing, name="Registration review", area="right", tabify=True
             )
             dock.show()
             dock.raise_()
         self._reviewing.show_run(folder)
+
+    def _pick_here(self, he: XY) -> None:
+        """Go on picking where a review found something."""
+        self.tabs.setCurrentIndex(0)
+        self.session.show_place(he)
 
 
 def _keys(actions: list[Action]) -> QWidget:

@@ -20,6 +20,7 @@ from registration.quality.verdict import LARGE_RESIDUAL_UM
 LayerTuple = tuple[Any, dict[str, Any], str]
 
 BLOCK_COLORS = {"registered": "#0072b2", "blank": "#8c8c8c", "fallback": "#d55e00"}
+REJECTED = "rejected areas"
 BLOCK_FILL = "1c"
 """Opacity of a block's fill, of ff: enough to see, and to see the tissue."""
 PATCH_COLORS = {True: "white", False: "#d00000"}
@@ -91,6 +92,19 @@ def patch_layer(review: Review, patches: list[Patch]) -> LayerTuple:
         "edge_color": [PATCH_COLORS[patch.kept] for patch in patches],
         "edge_width": width,
         "opacity": 1.0,
+    }
+    return corners, options, "shapes"
+
+
+def rejected_layer(review: Review) -> LayerTuple:
+    """Return the areas that a person rejected, crossed out by their outline."""
+    corners = [to_napari(np.array(area.outline)) for area in review.notes.rejected]
+    options = _options(review, REJECTED) | {
+        "shape_type": "polygon",
+        "ndim": 2,
+        "face_color": "#00000055",
+        "edge_color": "black",
+        "edge_width": max(review.pair.fixed_slide.size.width * OUTLINE_SHARE, 1.0),
     }
     return corners, options, "shapes"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
@@ -21,7 +21,7 @@ from registration.pair import Pair
 from registration.quality.seams import border_jumps
 from registration.quality.verdict import LARGE_RESIDUAL_UM
 from registration.residual_map import ResidualMap
-from registration.result import Registration, write_review
+from registration.result import Registration, RejectedArea, ReviewNotes, write_review
 from registration.slides.slide import open_slide
 from registration.transforms import jacobian_determinant
 
@@ -73,6 +73,7 @@ class Review:
         self.registration = registration
         self.pair = pair
         self.judgement = registration.review
+        self.notes = registration.notes
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -186,11 +187,51 @@ class Review:
 
     def judge(self, judgement: Judgement | None) -> None:
         """Write a person's judgement into the run. Raises :class:`RunError`."""
+        self._write(judgement, self.notes)
+
+    def say(self, comment: str, initials: str) -> None:
+        """Write a comment and who made it into the run. Raises :class:`RunError`."""
+        self._write(self.judgement, replace(self.notes, comment=comment, initials=initials))
+
+    def reject_area(self, name: str, outline: Points) -> None:
+        """Reject an area of the fixed slide, ``(N, 2)`` level-0 pixels: its patches are dropped.
+
+        Raises :class:`RunError`.
+        """
+        ring = tuple((float(x), float(y)) for x, y in outline)
+        areas = (*self.notes.rejected, RejectedArea(name, ring))
+        self._write(self.judgement, replace(self.notes, rejected=areas))
+
+    def reject_flag(self, flag: Flag) -> None:
+        """Reject a flagged place, block or patch."""
+        box = flag.box
+        corners = mesh(np.array([box.x, box.right], float), np.array([box.y, box.bottom], float))
+        self.reject_area(f"{flag.kind} {flag.name}", corners[[0, 1, 3, 2]])
+
+    def reject_piece(self, number: int) -> None:
+        """Reject a piece of tissue. Raises :class:`RunError` where there is none of that number."""
+        found = [one for one in self.registration.pieces if one.number == number]
+        if not found:
+            raise RunError(f"this registration has no piece {number}")
+        for outline in found[0].fixed_outlines:
+            self.reject_area(f"piece {number}", np.array(outline))
+
+    def take_back(self, name: str) -> None:
+        """Let areas of a name into the dataset again. Raises :class:`RunError`."""
+        areas = tuple(area for area in self.notes.rejected if area.name != name)
+        self._write(self.judgement, replace(self.notes, rejected=areas))
+
+    @property
+    def rejected_names(self) -> tuple[str, ...]:
+        """The areas that were rejected, each once."""
+        return tuple(dict.fromkeys(area.name for area in self.notes.rejected))
+
+    def _write(self, judgement: Judgement | None, notes: ReviewNotes) -> None:
         try:
-            write_review(self.registration.folder, judgement)
+            write_review(self.registration.folder, judgement, notes)
         except OSError as error:
             raise RunError(f"the judgement could not be written: {error}") from error
-        self.judgement = judgement
+        self.judgement, self.notes = judgement, notes
 
     def close(self) -> None:
         """Release the slides."""

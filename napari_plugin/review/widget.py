@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from napari import Viewer
 from napari.layers import Image, Layer
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -22,10 +24,13 @@ from qtpy.QtWidgets import (
 )
 
 from napari_plugin.closing import Watcher
-from napari_plugin.convert import center_napari
+from napari_plugin.convert import center_napari, position_xy
 from napari_plugin.levels import pyramid
 from napari_plugin.look_control import SHARE_STEPS, LookControl
-from napari_plugin.overlay import Look, Mode, Overlay
+from napari_plugin.overlay import Look, Mode, Overlay, seen
+from napari_plugin.review.acting import Acting
+from napari_plugin.review.areas import RejectedAreas
+from napari_plugin.review.before import Before
 from napari_plugin.review.layers import (
     FIRST_LOOK,
     LEGENDS,
@@ -35,8 +40,11 @@ from napari_plugin.review.layers import (
     patch_layer,
 )
 from napari_plugin.review.model import JUDGEMENTS, Flag, Judgement, Review
+from napari_plugin.views import XY
 from napari_plugin.widgets import PathField, button, warn_style
 from registration.errors import RegistrationError
+from registration.geometry import Points
+from registration.transforms import Projective
 
 VERDICT_COLORS = {"pass": "#35c46a", "review": "#ffb000", "fail": "#ff5a5a"}
 FLAG_VIEW = 1.6
@@ -44,35 +52,7 @@ FLAG_VIEW = 1.6
 CLOSEST_PX = 2.0
 """Screen pixels per pixel of the slide after a jump, at most: there is nothing more to see."""
 FIT_SHARE = 0.95
-
-
-@dataclass(frozen=True)
-class _Before:
-    """What a window showed before the review took it over."""
-
-    visible: tuple[Layer, ...]
-    grid: bool
-    center: tuple[float, ...]
-    zoom: float
-
-    @classmethod
-    def taken_from(cls, viewer: Viewer) -> _Before:
-        """Remember what is shown, and hide it."""
-        visible = tuple(layer for layer in viewer.layers if layer.visible)
-        camera, grid = viewer.scene.camera, viewer.canvas.grid
-        before = cls(visible, grid.enabled, tuple(camera.center), float(camera.zoom))
-        for layer in visible:
-            layer.visible = False
-        grid.enabled = False
-        return before
-
-    def give_back(self, viewer: Viewer) -> None:
-        """Show it again."""
-        for layer in self.visible:
-            layer.visible = True
-        viewer.canvas.grid.enabled = self.grid
-        camera = viewer.scene.camera
-        camera.center, camera.zoom = self.center, self.zoom
+REST_MS = 150
 
 
 class ReviewWidget(QWidget):
@@ -82,23 +62,31 @@ class ReviewWidget(QWidget):
         super().__init__()
         viewer = self._viewer = napari_viewer
         self.review: Review | None = None
-        self.look = FIRST_LOOK
+        self.look = self._at_rest = FIRST_LOOK
         self.image: Image | None = None
         self._layers: list[Layer] = []
         self._patches: Layer | None = None
-        self._before: _Before | None = None
+        self._before: Before | None = None
         """What the window showed before; ``None`` while the review is not shown."""
         self._own_view: tuple[list[Layer], tuple[float, ...], float] | None = None
         """Layers, centre and zoom of a review that is hidden for a while."""
         self._arrow: Layer | None = None
+        self._areas = RejectedAreas(viewer)
+        self.picked_here: Callable[[XY], object] | None = None
+        """Takes an IHC or H&E place of the fixed slide back to the picker, where there is one."""
         self.folder = PathField("run folder of bci-pipeline register", folder=True)
         self.dataset = PathField("folder of bci-pipeline patch", folder=True)
         self.verdict, self.judged, self.message = QLabel(), QLabel(), QLabel()
         self.control = LookControl(with_off=False)
         self.maps = QVBoxLayout()
         self.flags = QListWidget()
+        self.acting = Acting(self._act, self._reject_flag, self._draw_area, self._pick_here)
         self._lay_out()
         self._closing = Watcher(self, viewer, self.close_review)
+        self._timer = QTimer(self)
+        self._timer.setInterval(REST_MS)
+        self._timer.timeout.connect(self._follow_view)
+        self._timer.start()
         self._refresh()
         if folder is not None:
             self.folder.set(folder)
@@ -123,13 +111,14 @@ class ReviewWidget(QWidget):
             return
         self.message.setText("")
         viewer = self._viewer
-        self._before = _Before.taken_from(viewer)
+        self._before = Before.taken_from(viewer)
         for data in (image_layer(self.review, self.look), *map_layers(self.review)):
             self._add(data)
         self.image = self._layers[0]
         viewer.layers.selection.active = self.image
         self._fit()
         self._list_flags([*self.review.block_flags, *self.review.place_flags])
+        self._areas.show(self.review)
         self._refresh()
         record = self.review.patch_record
         if record is not None:
@@ -156,14 +145,32 @@ class ReviewWidget(QWidget):
         """Change how the slides are laid over each other."""
         if self.review is None or self.image is None:
             return
-        self.look = Look(
-            mode or self.look.mode,
-            self.look.share if share is None else share,
-            _columns_in_view(self.image),
-        )
+        share = self.look.share if share is None else share
+        self.look = self._seen(replace(self.look, mode=mode or self.look.mode, share=share))
         overlay = Overlay(self.review.fixed_source, self.review.moved_source, self.look)
         self.image.data = pyramid(overlay)
         self._refresh()
+
+    def _seen(self, look: Look) -> Look:
+        """Return a look for what is in view now."""
+        assert self.review is not None
+        mpp, camera = self.review.pair.fixed_slide.mpp, self._viewer.scene.camera
+        width_um = float(self._viewer.canvas.size[1]) / float(camera.zoom)
+        return seen(
+            look,
+            Projective.affine(np.diag([mpp, mpp, 1.0])[:2]),
+            position_xy(camera.center),
+            width_um,
+        )
+
+    def _follow_view(self) -> None:
+        """Let the edge of a swipe, or the squares, go along with the view once it has come to rest."""
+        if self.review is None or self.look.mode == "blend" or self._before is None:
+            return
+        now = self._seen(self.look)
+        if now == self._at_rest and now != self.look:
+            self.set_look()
+        self._at_rest = now
 
     def go_to(self, flag: Flag) -> None:
         """Fill the view with a flagged place."""
@@ -204,6 +211,7 @@ class ReviewWidget(QWidget):
         if review is None:
             return
         self._take_arrow_away()
+        self._areas.show(None)
         for layer in self._layers:
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
@@ -217,6 +225,50 @@ class ReviewWidget(QWidget):
         self.flags.clear()
         self._refresh()
 
+    def _act(self, change: Callable[[Review], None]) -> None:
+        """Change the review, and say what goes wrong."""
+        if self.review is None:
+            return
+        try:
+            change(self.review)
+        except RegistrationError as error:
+            self.message.setText(str(error))
+        self._areas.show(self.review)
+        self._refresh()
+
+    def _reject_flag(self) -> None:
+        item = self.flags.currentItem()
+        flag = None if item is None else item.data(Qt.ItemDataRole.UserRole)
+        if flag is None:
+            self.message.setText("Choose one of the flagged places first.")
+        else:
+            self._act(lambda review: review.reject_flag(flag))
+
+    def _draw_area(self) -> None:
+        """Let the next clicks draw a polygon that is rejected when it is finished."""
+        if self.review is not None:
+            self._areas.draw(self.review, self._area_drawn)
+            self.message.setText("Click the corners of the area, then press Enter.")
+
+    def _area_drawn(self, outline: Points) -> None:
+        if self.review is None:
+            return
+        number = sum(name.startswith("area") for name in self.review.rejected_names) + 1
+        self._act(lambda review: review.reject_area(f"area {number}", outline))
+        self.message.setText(f"Patches that touch area {number} are left out from now on.")
+
+    def _pick_here(self) -> None:
+        if self.review is None or self.picked_here is None:
+            return
+        x, y = position_xy(self._viewer.scene.camera.center)
+        mpp, dock = self.review.pair.fixed_slide.mpp, self.parent()
+        on_fixed = np.array([[x / mpp, y / mpp]])
+        side = 1 - int(self.review.registration.moving == "he")
+        he = on_fixed if side else self.review.registration.chain(on_fixed)
+        if isinstance(dock, QWidget):
+            dock.hide()
+        self.picked_here((float(he[0, 0]), float(he[0, 1])))
+
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
         """Give the window back to the picker while this panel is hidden behind it, or by its eye."""
         super().hideEvent(event)
@@ -224,7 +276,9 @@ class ReviewWidget(QWidget):
         if self.review is None or before is None or event.spontaneous():
             return
         camera = self._viewer.scene.camera
-        shown = [layer for layer in self._layers if layer.visible]
+        extra = (self._arrow, self._areas.layer)
+        own = [*self._layers, *(layer for layer in extra if layer is not None)]
+        shown = [layer for layer in own if layer.visible and layer in self._viewer.layers]
         self._own_view = shown, tuple(camera.center), float(camera.zoom)
         for layer in shown:
             layer.visible = False
@@ -237,9 +291,10 @@ class ReviewWidget(QWidget):
         if self.review is None or self._own_view is None:
             return
         shown, center, zoom = self._own_view
-        self._own_view, self._before = None, _Before.taken_from(self._viewer)
+        self._own_view, self._before = None, Before.taken_from(self._viewer)
         for layer in shown:
             layer.visible = True
+        self._viewer.layers.selection.active = self.image
         camera = self._viewer.scene.camera
         camera.center, camera.zoom = center, zoom
 
@@ -296,6 +351,7 @@ class ReviewWidget(QWidget):
         """Show the state."""
         review = self.review
         self.control.show_look(self.look)
+        self.acting.show_review(review, self.picked_here is not None)
         for widget in (self.control, self.dataset, *self._judge_buttons):
             widget.setEnabled(review is not None)
         if review is None:
@@ -309,7 +365,7 @@ class ReviewWidget(QWidget):
     def _lay_out(self) -> None:
         for label in (self.verdict, self.judged, self.message):
             label.setWordWrap(True)
-        self.message.setStyleSheet(warn_style(self))
+        self.message.setStyleSheet(warn_style(self._viewer))
         self.flags.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.flags.itemClicked.connect(self._flag_clicked)
         self.control.choice.currentIndexChanged.connect(
@@ -329,6 +385,7 @@ class ReviewWidget(QWidget):
         show_patches = button("Show", lambda: self.open_patches(Path(self.dataset.text or ".")))
         layout.addLayout(_row(QLabel("Patches of"), self.dataset, show_patches))
         layout.addWidget(self.message)
+        layout.addWidget(self.acting)
         layout.addLayout(self._judging())
         layout.addWidget(self.judged)
 
@@ -346,9 +403,3 @@ def _row(*widgets: QWidget) -> QHBoxLayout:
     for widget in widgets:
         row.addWidget(widget, int(isinstance(widget, PathField)))
     return row
-
-
-def _columns_in_view(image: Image) -> tuple[float, float]:
-    level = image.data[image.data_level]
-    columns = image.corner_pixels[:, 1] * level.downsample
-    return float(columns[0]), float(columns[1] + level.downsample)

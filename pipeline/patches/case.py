@@ -10,7 +10,10 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+
+import numpy as np
 
 from pipeline.patches.alignment import null_percentiles
 from pipeline.patches.examples import illustrate
@@ -25,8 +28,9 @@ from pipeline.patches.writer import CutTask, RunSource, cut, image_paths
 from registration.errors import RunError
 from registration.execution import Progress, Workers
 from registration.files.storage import content_hash, settings_hash, write_text
-from registration.geometry import Box
+from registration.geometry import Box, mesh, spaced
 from registration.pair import Pair
+from registration.piece_map import Territories
 from registration.result import Registration
 
 KEY_NAME = "key.txt"
@@ -34,6 +38,9 @@ KEY_VERSION = 2
 """Raised when cutting changes, so that older images are not taken up again."""
 
 CUT_AT_ONCE = 4
+PROBES_ALONG = 17
+"""A patch is probed at so many places along each side for areas that a person rejected."""
+NOT_TO_BE_USED = "no piece"
 FAILED = "failed: "
 BY_PERSON = {"rejected": "rejected by a person", "needs landmarks": "a person asks for landmarks"}
 
@@ -55,7 +62,9 @@ def exclusion(registration: Registration) -> str | None:
 def case_key(registration: Registration, settings: PatchSettings) -> str:
     """Return the hash of all that a case's patches depend on."""
     verdicts = [registration.verdict, registration.review]
-    return settings_hash(KEY_VERSION, registration.key, verdicts, settings.of_images())
+    rejected = [asdict(area) for area in registration.notes.rejected]
+    more = [rejected] if rejected else []
+    return settings_hash(KEY_VERSION, registration.key, verdicts, settings.of_images(), *more)
 
 
 def cut_case(
@@ -77,6 +86,7 @@ def cut_case(
     grid = grid_of(pair, settings)
     measured = measure_case(source, grid, folder, workers, progress)
     candidates = select(measured, grid, registration.moving, settings)
+    candidates = without_rejected(candidates, registration, round(settings.size * grid.downsample))
     kept = [box for box, item in zip(measured.boxes, candidates, strict=True) if item.kept]
     _cut_images(source, grid, kept, folder / IMAGES, settings, workers, progress)
     patches = CasePatches(
@@ -134,6 +144,27 @@ def select(
         for box, geometry, item, rank in zip(
             measured.boxes, measured.geometry, measured.compared, ranks, strict=True
         )
+    ]
+
+
+def without_rejected(
+    candidates: list[Candidate], registration: Registration, side: int
+) -> list[Candidate]:
+    """Drop the candidates, ``side`` level-0 pixels large, that touch what a person rejected."""
+    rings = tuple(np.array(area.outline) for area in registration.notes.rejected)
+    if not rings:
+        return candidates
+    areas = [Territories.of({1: (ring,)}, registration.fixed.size) for ring in rings]
+    along = spaced(PROBES_ALONG, (side - 1) / (PROBES_ALONG - 1))
+    probes = mesh(along, along)
+
+    def touches(candidate: Candidate) -> bool:
+        points = probes + np.array([candidate.x, candidate.y])
+        return any(area.at(points).any() for area in areas)
+
+    return [
+        replace(one, reason=NOT_TO_BE_USED) if one.kept and touches(one) else one
+        for one in candidates
     ]
 
 

@@ -296,7 +296,9 @@ def desk() -> Iterator[Hand]:
 
     viewer = Viewer()
     viewer.window.resize(1400, 800)
-    yield Hand(viewer, open_from_menu(viewer, "Landmark picker"))
+    made = Hand(viewer, open_from_menu(viewer, "Landmark picker"))
+    made.settle()
+    yield made
     viewer.close()
     QApplication.processEvents()
     gc.collect()

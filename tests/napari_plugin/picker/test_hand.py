@@ -132,7 +132,7 @@ def test_naparis_own_keys_move_neither_grid_nor_slides(
     desk.key("T", ctrl=True)
     desk.key("V", shift=True)
     image.mode = "transform"  # the button of napari's layer controls
-    middle = desk.on_canvas("he", (640.0, 500.0))
+    middle = desk.on_canvas("he", (1250.0, 20.0))
     desk.drag(middle, (middle[0] + 50, middle[1] + 20))
 
     assert desk.viewer.canvas.grid.enabled

@@ -1,0 +1,92 @@
+"""The part of the review that acts: reject a place, an area or a piece; a comment; a pair to be picked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
+
+from napari_plugin.review.model import Review
+from napari_plugin.widgets import StillComboBox, button, quietly
+
+REJECT_TIP = "Patches that touch the flagged place chosen above are left out of datasets"
+DRAW_TIP = "Click the corners of an area on the slide, then press Enter; its patches are left out"
+HERE_TIP = "Back to the picker, with the place in the middle of this view"
+
+
+class Acting(QWidget):
+    """Fields and buttons that change a review; ``acted`` is called after each change.
+
+    ``act`` runs a change and says what goes wrong.
+    """
+
+    def __init__(
+        self,
+        act: Callable[[Callable[[Review], None]], None],
+        reject_flag: Callable[[], object],
+        draw: Callable[[], object],
+        pick_here: Callable[[], object],
+    ) -> None:
+        super().__init__()
+        self._act = act
+        self.comment, self.initials = QLineEdit(), QLineEdit()
+        self.comment.setPlaceholderText("comment")
+        self.initials.setPlaceholderText("initials")
+        self.initials.setMaximumWidth(60)
+        self.pieces, self.rejected = StillComboBox(), StillComboBox()
+        for line in (self.comment, self.initials):
+            line.editingFinished.connect(self._said)
+        self.pick_here = button("Pick a pair here", pick_here, HERE_TIP)
+        self.reject_piece = button("Reject piece", self._reject_piece)
+        self.take_back = button("Take back", self._take_back)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        reject = button("Reject this place", reject_flag, REJECT_TIP)
+        for widgets in (
+            (reject, button("Reject an area …", draw, DRAW_TIP)),
+            (self.pieces, self.reject_piece, self.pick_here),
+            (QLabel("Rejected:"), self.rejected, self.take_back),
+            (self.comment, self.initials),
+        ):
+            row = QHBoxLayout()
+            for widget in widgets:
+                row.addWidget(widget)
+            layout.addLayout(row)
+
+    def show_review(self, review: Review | None, can_pick: bool) -> None:
+        """Show the state of a review, or none."""
+        self.setEnabled(review is not None)
+        self.pick_here.setEnabled(can_pick)
+        notes = None if review is None else review.notes
+        for line, text in ((self.comment, "comment"), (self.initials, "initials")):
+            with quietly(line):
+                line.setText("" if notes is None else getattr(notes, text))
+        pieces = () if review is None else review.registration.pieces
+        numbers = [str(piece.number) for piece in pieces if piece.fixed_outlines]
+        _fill(self.pieces, numbers)
+        _fill(self.rejected, [] if review is None else list(review.rejected_names))
+        self.reject_piece.setEnabled(bool(numbers))
+        self.take_back.setEnabled(self.rejected.count() > 0)
+
+    def _said(self) -> None:
+        comment, initials = self.comment.text(), self.initials.text()
+        self._act(lambda review: review.say(comment, initials))
+
+    def _reject_piece(self) -> None:
+        number = int(self.pieces.currentText())
+        self._act(lambda review: review.reject_piece(number))
+
+    def _take_back(self) -> None:
+        name = self.rejected.currentText()
+        self._act(lambda review: review.take_back(name))
+
+
+def _fill(choice: Any, texts: list[str]) -> None:
+    """Offer these texts; the chosen one stays chosen where it is still there."""
+    if [choice.itemText(index) for index in range(choice.count())] == texts:
+        return
+    before = choice.currentText()
+    choice.clear()
+    choice.addItems(texts)
+    choice.setCurrentText(before)
