@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 
 from napari_plugin.reader import get_reader
-from napari_plugin.review.layers import image_layer, map_layers, patch_layer, shift_colors
+from napari_plugin.review.layers import arrow, image_layer, map_layers, patch_layer, shift_colors
 from napari_plugin.review.model import Judgement, Review
-from pipeline.patches.case import exclusion
+from pipeline.patches.case import exclusion, without_rejected
 from pipeline.patches.record import Candidate, CasePatches, CaseSlides
 from pipeline.patches.settings import PatchSettings
 from registration.errors import RunError
+from registration.files.storage import write_npz
 from registration.geometry import Box
 from registration.quality.verdict import LARGE_RESIDUAL_UM
-from registration.result import Registration
+from registration.residual_map import ResidualMap
+from registration.result import RESIDUAL_NAME, Registration
 from registration.slides.slide import open_slide
 from registration.synth import SynthCase, load_truth
 
@@ -202,3 +204,65 @@ def displacement_px(review: Review) -> float:
 def test_missing_run_is_told(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no finished registration"):
         Review.open(tmp_path)
+
+
+def test_rejected_places_and_a_comment_are_kept_with_the_judgement(
+    review: Review, run: Path
+) -> None:
+    review.judge("accepted")
+    review.say("fold in the corner", "AB")
+    [flag] = review.block_flags
+    review.reject_flag(flag)
+    review.reject_area("area 1", np.array([[10.0, 10], [200, 12], [150, 190]]))
+
+    again = Review.open(run)
+
+    assert again.judgement == "accepted"
+    assert (again.notes.comment, again.notes.initials) == ("fold in the corner", "AB")
+    assert again.rejected_names == ("block 1-2", "area 1")
+    assert len(again.notes.rejected[0].outline) == 4
+    again.take_back("block 1-2")
+    assert Review.open(run).rejected_names == ("area 1",)
+
+
+def test_patches_that_touch_a_rejected_area_are_dropped(review: Review, run: Path) -> None:
+    triangle = np.array([[1000.0, 500], [1200, 500], [1000, 700]])
+    review.reject_area("area 1", triangle)
+    scores = {"he_tissue": 1.0, "ihc_tissue": 1.0, "filled": 0.0, "fold": False, "seam": False}
+    candidates = [
+        Candidate(
+            *(x, y, 0, 0),
+            **scores,
+            shift_um=1.0,
+            similarity=None,
+            null_percentile=None,
+            reason=reason,
+        )
+        for x, y, reason in ((900, 450, ""), (1120, 640, ""), (300, 450, ""), (1010, 510, "folded"))
+    ]
+
+    left = without_rejected(candidates, Registration.load(run), 128)
+
+    assert [one.reason for one in left] == ["no piece", "", "", "folded"]
+
+
+def test_an_unknown_piece_is_told(review: Review) -> None:
+    with pytest.raises(RunError, match="no piece 3"):
+        review.reject_piece(3)
+
+
+def test_a_flagged_shift_is_shown_with_both_ends(run: Path) -> None:
+    shift = np.array([[60.0, -80.0], [3.0, 4.0]])  # µm: one is far, one is near
+    points = np.array([[400.0, 300.0], [700.0, 500.0]])
+    alike, chance, reach = (np.full(2, value) for value in (0.9, 0.2, 120.0))
+    write_npz(run / RESIDUAL_NAME, **ResidualMap(points, shift, alike, chance, reach).arrays())
+    review = Review.open(run)
+
+    [flag] = review.place_flags
+
+    mpp = review.pair.fixed_slide.mpp
+    assert flag.shift == pytest.approx((60 / mpp, -80 / mpp))
+    assert flag.box.width * mpp > 2 * 100
+    vectors, options = arrow(review, flag)
+    np.testing.assert_allclose(vectors[0, 1], [-80 / mpp, 60 / mpp])
+    assert options["vector_style"] == "arrow"
