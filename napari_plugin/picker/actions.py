@@ -101,7 +101,7 @@ class Bindings:
     def __init__(
         self, viewer: Viewer, actions: Sequence[Action], layers: Sequence[Layer] = ()
     ) -> None:
-        self._viewer = viewer
+        self._viewer, self._layers = viewer, tuple(layers)
         before = dict(viewer.keymap)
         for key in NAPARIS_OWN:
             viewer.bind_key(key, _nothing, overwrite=True)
@@ -118,7 +118,10 @@ class Bindings:
         }
 
     def close(self) -> None:
-        """Give every key its former meaning; the layers go with the session."""
+        """Give every key its former meaning; the layers go with the session, and hold nothing of it."""
+        for layer in self._layers:
+            layer.keymap.clear()
+        self._layers = ()
         for key, former in self._replaced.items():
             if former is None:
                 self._viewer.keymap.pop(key, None)

@@ -26,6 +26,8 @@ from napari_plugin.widgets import PathField, StillComboBox, button
 
 RECIPES = {"best result": "default", "the paper's steps": "paper"}
 BLOCKS = (DEFAULT_BLOCKS, "3x3", "2x2", "1x1", "6x6", "8x8")
+CLOSING_S = 2.0
+"""How long a registration may take to put its things away when the window closes; it goes on later."""
 REPLACE_HINT = "tick “replace an earlier run in this folder”"
 OUTCOMES = {
     0: "Registered.",
@@ -130,7 +132,7 @@ class RunPanel(QWidget):
         """End a registration that still runs, with all its workers."""
         job, self.job = self.job, None
         if job is not None:
-            job.close()
+            job.close(CLOSING_S)
         self._close_activity()
 
     def _show_progress(self, stage: str, done: int, total: int) -> None:

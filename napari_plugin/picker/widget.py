@@ -164,6 +164,8 @@ class SessionPanel(QWidget):
         """Take back key bindings and end what runs."""
         self._bindings.close()
         self.run.close_job()
+        if self._reviewing is not None:
+            self._reviewing.picked_here = None
 
     def _picking(self) -> QWidget:
         page = self._page = QWidget()

@@ -67,6 +67,7 @@ def review(
 
 def _open_window(words: list[str]) -> None:
     """Open a window in a process of its own, and end as it ends."""
+    typer.echo("Opening the window …", err=True)
     ended = subprocess.run(python("-m", "napari_plugin", *words), check=False, env=environment())
     if ended.returncode:
         raise typer.Exit(ended.returncode if ended.returncode > 0 else 1)

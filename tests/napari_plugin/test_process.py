@@ -42,6 +42,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.gui
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="kills a process the POSIX way")
 def test_a_killed_window_loses_no_click(pair: SynthCase, tmp_path: Path) -> None:
     landmarks = tmp_path / "pairs.csv"

@@ -43,6 +43,7 @@ def stored(window: Any) -> Landmarks:
     return read_landmarks(window.session.picker.journal.path, minimum=0)
 
 
+@pytest.mark.slow
 def test_from_six_clicked_pairs_to_a_judged_registration(
     hand: Callable[..., Any], pair: SynthCase, exact: Landmarks, tmp_path: Path
 ) -> None:
@@ -336,6 +337,7 @@ def test_closing_the_slides_leaves_nothing_connected(
     assert while_open["camera zoom"] > before["camera zoom"]
 
 
+@pytest.mark.slow
 def test_closing_the_dock_ends_the_session_and_hiding_it_does_not(
     hand: Callable[..., Any], pair: SynthCase
 ) -> None:
