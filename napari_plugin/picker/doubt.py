@@ -69,15 +69,24 @@ def _odd_one(fixed: Points, moving: Points) -> int:
     """Return the pair whose removal lowers the squared error of the affine fit most.
 
     The leave-one-out distance itself would blame pairs at the edge, where a fit of the others has
-    no hold.
+    no hold. The drop is the squared residual over one minus the leverage.
     """
-    rest = [np.arange(len(fixed)) != index for index in range(len(fixed))]
-    return int(np.argmin([_squares(fixed[kept], moving[kept]) for kept in rest]))
+    basis = np.linalg.qr(_design(fixed))[0]
+    residual = moving - basis @ (basis.T @ moving)
+    free = 1 - (basis**2).sum(axis=1)
+    return int(np.argmax((residual**2).sum(axis=1) / np.maximum(free, 1e-9)))
+
+
+def _design(fixed: Points) -> NDArray[np.float64]:
+    """Return the ``(N, 3)`` design matrix of an affine fit, centred and scaled."""
+    spread = max(float(fixed.std()), 1e-12)
+    return np.column_stack([(fixed - fixed.mean(axis=0)) / spread, np.ones(len(fixed))])
 
 
 def _squares(fixed: Points, moving: Points) -> float:
     """Return the squared error of the affine fit."""
-    return float((residuals(fit_affine(fixed, moving), fixed, moving) ** 2).sum())
+    basis = np.linalg.qr(_design(fixed))[0]
+    return float(((moving - basis @ (basis.T @ moving)) ** 2).sum())
 
 
 def _chance(fixed: Points, moving: Points, chosen: NDArray[np.intp], mpp: float) -> float:
@@ -96,9 +105,11 @@ def _by_robust_residual(fixed: Points, moving: Points) -> NDArray[np.intp]:
 
     Up to half of the pairs cannot spoil it (Rousseeuw, 1984).
     """
-    triples = [list(three) for three in combinations(range(len(fixed)), 3)]
+    triples = np.array(list(combinations(range(len(fixed)), 3)))
     if len(triples) > TRIALS:
         random = np.random.default_rng(len(fixed))
-        triples = [triples[index] for index in random.choice(len(triples), TRIALS, replace=False)]
-    fits = (residuals(fit_affine(fixed[t], moving[t]), fixed, moving) for t in triples)
-    return np.argsort(-min(fits, key=lambda residual: float(np.median(residual))))
+        triples = random.choice(triples, TRIALS, replace=False)
+    design = _design(fixed)
+    solutions = np.linalg.pinv(design[triples]) @ moving[triples]  # (T, 3, 2)
+    distance = np.linalg.norm(moving - design @ solutions, axis=2)
+    return np.argsort(-distance[np.median(distance, axis=1).argmin()])

@@ -13,6 +13,9 @@ import pytest
 
 from registration.geometry import farthest_first
 from registration.landmarks.landmarks import Landmarks, read_landmarks, write_landmarks
+from registration.pieces.drawn import read_drawn
+from registration.result import Registration
+from registration.slides.slide import open_slide
 from registration.synth import SynthCase
 from tests.napari_plugin.conftest import Hand
 
@@ -182,3 +185,53 @@ def test_the_loupe_shows_both_places_and_matching_mends_a_point(
     assert loupe.isVisible()
     desk.key("Z")
     assert not loupe.isVisible()
+
+
+def test_a_region_to_leave_out_is_drawn_kept_and_given_to_register(
+    desk: Hand, pair: SynthCase, six: Path
+) -> None:
+    desk.open_pair(pair.he, pair.ihc, six)
+    corners = [(200.0, 150.0), (420.0, 160.0), (380.0, 400.0)]
+
+    desk.push("Draw on H&&E")
+    for corner in corners:
+        desk.press(desk.on_canvas("he", corner))
+    desk.key("Return")
+    desk.wait_for(lambda: desk.session.canvas.is_picking)
+
+    assert len(desk.picks.pairs) == 6  # corners are no points
+    drawn = read_drawn(six.with_name("six_he.geojson"))
+    np.testing.assert_allclose(drawn.left_out[0][:3], corners, atol=3)
+    assert "--pieces" in desk.widget.panel.run.command.toPlainText()
+    desk.push("Remove")
+    assert not six.with_name("six_he.geojson").exists()
+
+
+def test_a_review_rejects_an_area_and_leads_back_to_pick_a_pair(
+    desk: Hand, pair: SynthCase, six: Path, run: Path
+) -> None:
+    desk.open_pair(pair.he, pair.ihc, six)
+    desk.widget.panel.run.out.set(run)
+    desk.widget.panel.tabs.setCurrentIndex(1)
+    desk.push("Review the earlier run")
+    height, width = desk.viewer.canvas.size
+    middle = (width // 2, height // 2)
+
+    desk.push("Reject an area")
+    for across, down in ((-60, -60), (60, -50), (10, 70)):
+        desk.press((middle[0] + across, middle[1] + down))
+    desk.key("Return")
+    desk.wait_for(lambda: bool(Registration.load(run).notes.rejected))
+
+    [area] = Registration.load(run).notes.rejected
+    assert (area.name, len(area.outline)) == ("area 1", 3)
+    assert Registration.load(run).review is None
+    desk.push("Pick a pair here")
+    assert desk.session.canvas.is_picking
+    with open_slide(pair.ihc) as slide:
+        x, y = (slide.size.width - 1) / 2, (slide.size.height - 1) / 2
+    he = Registration.load(run).chain([[x, y]])
+    shown = desk.session.views.he.inverse([desk.session.canvas.center])
+    np.testing.assert_allclose(shown, he, atol=8)
+    review = desk.widget.panel._reviewing
+    desk.viewer.window.remove_dock_widget(review)
