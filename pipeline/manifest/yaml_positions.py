@@ -13,6 +13,8 @@ from typing import Any
 import yaml
 
 from pipeline.errors import ManifestError
+from registration.files.commands import typed
+from registration.files.words import nearest_entry
 from registration.settings import Place
 
 NOTHING = frozenset({"", "~", "null", "Null", "NULL"})
@@ -52,10 +54,19 @@ def read_located(path: Path) -> Located:
     """Read a YAML file. Raises :class:`ManifestError` where it is missing, no text, or no YAML."""
     try:
         text = path.read_text(encoding="utf-8-sig")
+    except IsADirectoryError as error:
+        remedy = typed("manifest", path)
+        raise ManifestError(
+            f"{path} is a folder; write a manifest of its slides: {remedy}"
+        ) from error
     except OSError as error:
-        raise ManifestError(f"{path} cannot be read: {error.strerror}") from error
+        near = nearest_entry(path) if path.parent.is_dir() else None
+        hint = f". Nearest: {near}" if near and not path.exists() else ""
+        raise ManifestError(f"{path} cannot be read: {error.strerror}{hint}") from error
     except UnicodeDecodeError as error:
-        raise ManifestError(f"{path} is not UTF-8 text") from error
+        raise ManifestError(
+            f"{path} is not UTF-8 text; give a manifest (YAML) or a table of cases (CSV)"
+        ) from error
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:

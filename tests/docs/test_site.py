@@ -131,6 +131,25 @@ def test_every_kind_of_error_is_on_the_page() -> None:
     assert {name for name in names if f"`{name}`" not in page} == set()
 
 
+def test_files_of_the_code_that_pages_name_are_there() -> None:
+    named = {
+        (page.name, found)
+        for page in PAGES
+        for found in re.findall(
+            rf"\b((?:{'|'.join(PACKAGES)}|benchmarks|tests)/[\w/]*(?:\.py|\.sh|/))",
+            page.read_text("utf-8"),
+        )
+    }
+    modules = {
+        (page.name, f"benchmarks/{found}.py")
+        for page in PAGES
+        for found in re.findall(r"python -m benchmarks\.(\w+)", page.read_text("utf-8"))
+    }
+
+    assert len(named) > 10
+    assert {entry for entry in named | modules if not (ROOT / entry[1]).exists()} == set()
+
+
 def test_install_is_the_same_in_the_readme_and_on_its_page() -> None:
     readme, page = PAGES[0].read_text("utf-8"), (ROOT / "docs" / "install.md").read_text("utf-8")
     blocks = [block for block in code_blocks(PAGES[0]) if "pip install" in block]

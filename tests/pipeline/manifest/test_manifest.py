@@ -225,6 +225,11 @@ def test_what_is_no_manifest_at_all(base: Path, text: str, expected: str) -> Non
 def test_a_missing_and_a_binary_file(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="cannot be read: No such file"):
         load_manifest(tmp_path / "none.yaml")
+    (tmp_path / "cohort.yaml").write_text("cases: []\n")
+    with pytest.raises(ManifestError, match=r"No such file.*Nearest: .*cohort\.yaml"):
+        load_manifest(tmp_path / "cohort.yml")
+    with pytest.raises(ManifestError, match=r"is a folder; write a manifest .*manifest"):
+        load_manifest(tmp_path)
     (tmp_path / "slide.yaml").write_bytes(b"II*\0\xff\xfe")
     with pytest.raises(ManifestError, match="not UTF-8 text"):
         load_manifest(tmp_path / "slide.yaml")
