@@ -3,7 +3,7 @@
 A third of the training pairs is shifted by up to 30 px; the test pairs are aligned sections of
 other patients. All variants train for the same number of steps, from the same seeds. ``--which
 recipes`` compares the recipes, ``--which choices`` leaves out one choice of ``robust`` after the
-other and adds two that were tried, ``--which models`` trains all models. Scores are means over seeds
+other and adds others that were tried, ``--which models`` trains all models. Scores are means over seeds
 and test patches; brackets are 95 % intervals of the difference to the first variant, from resampled
 seeds and patients: where zero lies outside, the two differ. With ``--keep FOLDER`` finished runs are
 found again; ``--data-seed`` draws other slides, so that what was chosen on one set is confirmed on
@@ -75,6 +75,10 @@ CHOICE_VARIANTS: dict[str, dict[str, Any]] = {
     "without confidence": {"confidence": False},
     "without EMA": {"ema": 0.0},
     "without recalibration": {"recalibrate": 0},
+    "with a conditional discriminator": {"conditional": True},
+    "with a weak discriminator": {"lambda_gan": 0.2},
+    "with flips": {"augment": "flip"},
+    "without fine L1": {"lambda_l1": 0.0, "scales": 3, "scale_weights": (0.0, 25.0, 25.0)},
     "with turns and mirrors": {"augment": "dihedral"},
     "with coarse weights": {"scales": 3, "scale_weights": (25.0, 50.0, 100.0), "lambda_l1": 12.5},
 }

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from training.errors import MemoryFullError
 from training.models.discriminators import MultiscaleDiscriminator, PatchGAN
 from training.models.generators import build_generator, recompute_activations
-from training.models.pix2pix import generator_spec
+from training.models.pix2pix import generator_spec, shown_channels
 from training.settings.config import TrainConfig
 
 GIB = 2.0**30
@@ -165,8 +165,10 @@ def meta_networks(config: TrainConfig) -> tuple[nn.Module, nn.Module]:
         if config.model == "cyclegan":
             return _recomputing(generator, config), PatchGAN(3, config.ndf, spec.norm)
         if config.model == "pix2pixhd":
-            return _recomputing(generator, config), MultiscaleDiscriminator(width=config.ndf)
-        return _recomputing(generator, config), PatchGAN(width=config.ndf)
+            return _recomputing(generator, config), MultiscaleDiscriminator(
+                shown_channels(config), config.ndf
+            )
+        return _recomputing(generator, config), PatchGAN(shown_channels(config), config.ndf)
 
 
 def _recomputing(generator: nn.Module, config: TrainConfig) -> nn.Module:

@@ -1,8 +1,9 @@
 """The models: which networks play, what they want, and one training step of each.
 
 pix2pix (Isola et al. 2017), pyramid pix2pix (Liu et al. 2022) and pix2pixHD (Wang et al. 2018) are
-conditional GANs: the discriminator sees the H&E image beside a real or a generated IHC image. It
-is stepped first, then the generator, as in the released code. CycleGAN is in ``cyclegan``.
+conditional GANs: the discriminator sees the H&E image beside a real or a generated IHC image, or
+the latter alone (``conditional``). It is stepped first, then the generator, as in the released
+code. CycleGAN is in ``cyclegan``.
 """
 
 from __future__ import annotations
@@ -87,12 +88,17 @@ def generator_spec(config: TrainConfig) -> GeneratorSpec:
     return replace(GENERATORS[kind], width=config.ngf, dropout=config.dropout)
 
 
+def shown_channels(config: TrainConfig) -> int:
+    """Return the channels of what a pix2pix discriminator sees: H&E and IHC, or IHC alone."""
+    return 6 if config.conditional else 3
+
+
 class Pix2Pix:
     """pix2pix and pyramid pix2pix: cross-entropy GAN, L1 and the pyramid loss."""
 
     def __init__(self, config: TrainConfig, spec: GeneratorSpec, fabric: Fabric) -> None:
         self.spec = spec
-        self._lambda_gan = config.lambda_gan
+        self._lambda_gan, self._conditional = config.lambda_gan, config.conditional
         generator, discriminator = build_generator(spec), self._discriminator(config)
         for network in (generator, discriminator):
             initialise(network, zero_bias=config.model != "pix2pixhd")
@@ -146,21 +152,25 @@ class Pix2Pix:
         terms = {}
         for name, image in (("D_fake", fake), ("D_real", batch.ihc)):
             with self._discriminators.exchanging(last=last and name == "D_real"):
-                found = self._d.train(torch.cat((batch.he, image), dim=1))
+                found = self._d.train(self._shown(batch, image))
                 terms[name] = self._verdict(found, real=name == "D_real")
                 self._discriminators.backward(0.5 * terms[name] / parts)
         return terms
 
     def _generator_terms(self, batch: Batch, fake: Tensor) -> Losses:
         """Return the terms of the generator's loss."""
-        found = self._d.judge(torch.cat((batch.he, fake), dim=1))
+        found = self._d.judge(self._shown(batch, fake))
         terms = {"G_GAN": self._lambda_gan * self._verdict(found, real=True)}
         for number, term in enumerate(self._pyramid(fake, batch.ihc, batch.weight)):
             terms[f"G_S{number}" if number else "G_L1"] = term
         return terms
 
+    def _shown(self, batch: Batch, image: Tensor) -> Tensor:
+        """Return what the discriminator sees of a real or generated IHC image."""
+        return torch.cat((batch.he, image), dim=1) if self._conditional else image
+
     def _discriminator(self, config: TrainConfig) -> nn.Module:
-        return PatchGAN(width=config.ndf)
+        return PatchGAN(shown_channels(config), config.ndf)
 
     def _verdict(self, found: Any, *, real: bool) -> Tensor:
         """Return the adversarial loss of what the discriminator found."""
@@ -182,9 +192,9 @@ class Pix2PixHD(Pix2Pix):
 
     def _generator_terms(self, batch: Batch, fake: Tensor) -> Losses:
         """Return GAN, feature-matching and VGG terms."""
-        found = self._d.judge(torch.cat((batch.he, fake), dim=1))
+        found = self._d.judge(self._shown(batch, fake))
         with torch.no_grad():
-            wanted = self._d.judge(torch.cat((batch.he, batch.ihc), dim=1))
+            wanted = self._d.judge(self._shown(batch, batch.ihc))
         terms = {
             "G_GAN": self._lambda_gan * self._verdict(found, real=True),
             "G_features": LAMBDA_FEATURES * feature_matching_loss(found, wanted),
@@ -195,7 +205,7 @@ class Pix2PixHD(Pix2Pix):
         return terms
 
     def _discriminator(self, config: TrainConfig) -> nn.Module:
-        return MultiscaleDiscriminator(width=config.ndf)
+        return MultiscaleDiscriminator(shown_channels(config), config.ndf)
 
     def _verdict(self, found: Any, *, real: bool) -> Tensor:
         return multiscale_adversarial_loss(found, real=real)

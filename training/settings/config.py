@@ -65,6 +65,9 @@ class TrainConfig(Settings):
     scale_weights: Weights = setting(
         (), "Weights of S1, S2, ... one by one, in place of lambda_scale."
     )
+    conditional: bool = setting(
+        True, "The discriminator sees the H&E image beside the IHC image, not the IHC image alone."
+    )
     vgg_weights: str = setting(
         "", "Path of torchvision's VGG-19 weights for pix2pixHD, which otherwise has no VGG loss."
     )

@@ -26,6 +26,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "robust": {
         "confidence": True,
+        "conditional": False,
         "ema": 0.999,
         "recalibrate": 64,
     },

@@ -64,6 +64,22 @@ def literal_step(
     optimizers[0].step()
 
 
+@pytest.mark.parametrize("model", ["pyramid-pix2pix", "pix2pixhd"])
+def test_a_discriminator_of_ihc_alone_is_blind_to_the_he_image(
+    small_config: SmallConfig, model: str
+) -> None:
+    config = small_config(model=model, ngf=4, ndf=4, conditional=False)
+    trained = build_model(config, make_fabric(config))
+    seen: list[tuple[int, ...]] = []
+    network = trained.players["discriminator"].network
+    network.register_forward_pre_hook(lambda _, images: seen.append(tuple(images[0].shape)))
+
+    losses = trained.step([a_batch()])
+
+    assert set(seen) == {(2, 3, 32, 32)}
+    assert {"D_real", "D_fake", "G_GAN"} <= losses.keys()
+
+
 def test_pyramid_pix2pix_steps_like_the_released_code(small_config: SmallConfig) -> None:
     config = small_config(ngf=4, ndf=4, scales=3, dropout=0.5, channels_last=False)
     torch.manual_seed(0)
