@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from napari_plugin.picker.doubt import odd_one, suspects
+from napari_plugin.picker.doubt import LARGE_UM, disagreement_um, odd_one, suspects
 from napari_plugin.picker.picks import Picks
 from napari_plugin.views import SIDES, Frame
 from registration.errors import LandmarkError
@@ -96,6 +96,7 @@ def assess(picks: Picks, he: Frame, ihc: Frame) -> Assessment:
         problems=(
             *(_in_words(problem.message) for problem in problems),
             *(_doubt(name, left_out) for name in doubtful),
+            *([] if doubtful else _mixed_up(disagreement_um(fixed, moving, he.mpp))),
         ),
         names_at_fault=frozenset(
             names[index]
@@ -181,6 +182,16 @@ def _proposed(transform: Projective | None, picks: Picks, mpp: float) -> dict[st
     he, ihc = (np.array([pair.at(side) for pair in waiting], np.float64) for side in SIDES)
     distance = residuals(transform, ihc, he) * mpp
     return dict(zip((pair.name for pair in waiting), distance.tolist(), strict=True))
+
+
+def _mixed_up(off_um: float) -> list[str]:
+    """Say that pairs disagree more than two sections do, where none of them is to blame alone."""
+    if off_um <= LARGE_UM:
+        return []
+    return [
+        f"The pairs disagree by {off_um:.0f} µm on average, more than two sections do: some of them "
+        "are mixed up, or far from their places."
+    ]
 
 
 def _doubt(name: str, left_out_um: dict[str, float]) -> str:

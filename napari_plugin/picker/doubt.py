@@ -1,6 +1,6 @@
 """Which of the picked pairs are likely to be mis-clicks: one rule, from five pairs on.
 
-Of good pairs, up to 15 µm off in each direction, it names any in fewer than five of a hundred sets. A
+Of good pairs, up to 10 µm off in each direction, it names any in fewer than five of a hundred sets. A
 mis-click of 50 µm among six or more pairs that were clicked to within 3 µm is named in 95.
 """
 
@@ -28,6 +28,8 @@ USUAL_WEIGHT = 1.0
 """... and how many degrees of freedom that knowledge is worth."""
 LEAST_ERROR_UM = 1.0
 """Below this all pairs agree."""
+LARGE_UM = 100.0
+"""Pairs of two sections disagree less than this; what disagrees more is mixed up."""
 SEVERAL_FROM = 8
 """From so many pairs on two and more of them can be told apart from the rest."""
 TRIALS = 200
@@ -50,12 +52,22 @@ def suspects(fixed: Points, moving: Points, mpp: float) -> tuple[int, ...]:
         choices += [order[:number] for number in range(2, count // 3 + 1)]
     chances = [_chance(fixed, moving, chosen, mpp) for chosen in choices]
     best = int(np.argmin(chances))
-    if chances[best] > CHANCE:
+    if chances[best] * len(choices) > CHANCE:
         return ()
     chosen = np.sort(choices[best])
     rest = np.setdiff1d(np.arange(count), chosen)
     away = residuals(fit_affine(fixed[rest], moving[rest]), fixed[chosen], moving[chosen]) * mpp
     return tuple(chosen[away > FLOOR_UM].tolist())
+
+
+def disagreement_um(fixed: Points, moving: Points, mpp: float) -> float:
+    """Return by how much pairs disagree with one affine map: root mean square per degree of freedom.
+
+    Zero for fewer than :data:`FEWEST_PAIRS`.
+    """
+    if len(fixed) < FEWEST_PAIRS:
+        return 0.0
+    return math.sqrt(2 * _squares(fixed, moving) / (2 * len(fixed) - 6)) * mpp
 
 
 def odd_one(fixed: Points, moving: Points, mpp: float) -> int | None:

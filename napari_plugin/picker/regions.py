@@ -75,7 +75,9 @@ class Regions:
         for feature in features(read_geojson(path, self._origins[side])):
             kind = ((feature.get("properties") or {}).get("classification") or {}).get("name", "")
             for ring in (feature.get("geometry") or {}).get("coordinates", [])[:1]:
-                found.append(Region(str(kind), np.array(ring, np.float64) - PIXEL_CENTER))
+                outline = np.array(ring, np.float64)[:, :2] - PIXEL_CENTER
+                closed = bool((outline[0] == outline[-1]).all())
+                found.append(Region(str(kind), outline[:-1] if closed else outline))
         return tuple(found)
 
     def _store(self, side: Side, regions: tuple[Region, ...]) -> None:
@@ -95,7 +97,7 @@ def _feature(region: Region) -> dict[str, object]:
     ring = (region.outline + PIXEL_CENTER).tolist()
     return {
         "type": "Feature",
-        "geometry": {"type": "Polygon", "coordinates": [[*ring, ring[0]]]},
+        "geometry": {"type": "Polygon", "coordinates": [[*ring, [*ring[0]]]]},
         "properties": {
             "objectType": "annotation",
             "classification": {"name": region.kind},
