@@ -38,12 +38,20 @@ class LandmarkError(RegistrationError, ValueError):
 class StartError(RegistrationError):
     """No initial alignment could be found that an independent measure confirms.
 
-    ``evidence`` is what was measured, by name, where anything was.
+    ``evidence`` is what was measured, by name, where anything was; ``picking_helps`` is whether
+    picked landmarks could lead to a start.
     """
 
-    def __init__(self, message: str, evidence: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        evidence: Mapping[str, float] | None = None,
+        *,
+        picking_helps: bool = True,
+    ) -> None:
         super().__init__(message)
         self.evidence = dict(evidence or {})
+        self.picking_helps = picking_helps
 
 
 class SettingsError(RegistrationError, ValueError):

@@ -53,10 +53,10 @@ def write_refusal(
         "pipeline.report",
         "refused.html",
         title=f"{pair.he.path.name} and {pair.ihc.path.name}",
-        verdict=Verdict("bad", "not registered", lines, ADVICE),
+        verdict=Verdict("bad", "not registered", lines, ADVICE if error.picking_helps else ""),
         slides=[_card("H&E", pair.he), _card("IHC", pair.ihc)],
         rows=evidence_rows(error.evidence),
-        commands=next_commands,
+        commands=next_commands if error.picking_helps else (),
     )
     path = folder / REPORT_NAME
     write_text(path, page)

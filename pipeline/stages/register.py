@@ -84,9 +84,10 @@ def run_request(
                 with workers(count, scheduler) as crew:
                     registration = register_pair(pair, folder, settings, options, crew, progress)
             except StartError as error:
-                told = f"{error}. {_remedy(request, pair, folder)}"
+                remedy = f" {_remedy(request, pair, folder)}" if error.picking_helps else ""
                 report = write_refusal(folder, pair, error, _next_commands(request, folder))
-                raise StartError(f"{told}\nBoth slides: {report}", error.evidence) from error
+                told = f"{error}.{remedy}\nBoth slides: {report}"
+                raise StartError(told, error.evidence) from error
             if folder != request.out:
                 registration = _replaced(request, folder)
         write_report(registration, pair)

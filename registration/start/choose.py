@@ -74,7 +74,7 @@ def _automatic(pair: Pair, folder: Path) -> InitialAlignment:
     """Propose landmarks, keep them for a person to edit, and go on only if they are confirmed."""
     for slide in (pair.he, pair.ihc):
         if reason := not_brightfield(slide):
-            raise StartError(reason)
+            raise StartError(reason, picking_helps=False)
     proposed = propose_alignment(pair.fixed_slide, pair.moving_slide)
     fixed, moving = proposed.landmarks
     he, ihc = (moving, fixed) if pair.moving == "he" else (fixed, moving)

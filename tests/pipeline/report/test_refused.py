@@ -28,6 +28,11 @@ def test_the_page_shows_both_slides_and_fits_a_phone(
     page = write_refusal(tmp_path, hand_made.pair, error, ["bci-pipeline pick 'a b' c"])
 
     text = page.read_text("utf-8")
+    hopeless = StartError("he.png is not brightfield", picking_helps=False)
+    (tmp_path / "dark").mkdir()
+    other = write_refusal(tmp_path / "dark", hand_made.pair, hopeless, ["bci-pipeline pick a b"])
+    assert "bci-pipeline pick" not in other.read_text("utf-8")
+    assert "ick landmarks" not in other.read_text("utf-8")
     assert text.count("data:image/jpeg") == 2
     assert "No initial alignment &lt;could&gt; be confirmed." in text
     assert "bci-pipeline pick &#39;a b&#39; c" in text
