@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 
 .PHONY: demo test test-slow test-long check lint types contract docs clean
 
-demo: $(VENV)/.base
+demo: $(VENV)/.train
 	$(BIN)/bci-pipeline demo
 
 test: $(VENV)/.dev
@@ -35,6 +35,10 @@ $(VENV)/.base: pyproject.toml constraints.txt
 	.ci/system-packages base
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.train: $(VENV)/.base
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[train]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.base

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.dataset.plan import REPORT_NAME as DATASET_REPORT
-from pipeline.errors import DatasetError, UsageError
+from pipeline.errors import DatasetError, MissingExtraError, UsageError
+from pipeline.extras import needs_training
 from pipeline.patches.settings import PatchSettings
 from pipeline.report.registration import REPORT_NAME
 from pipeline.stages.patch import PatchRequest, run_patch
@@ -22,8 +23,10 @@ from registration.files.outputs import check_folder
 from registration.files.storage import write_text
 from registration.result import Registration
 from registration.synth import CohortPlan, SynthCase, SynthSettings, plan_cohort, write_cohort
+from training.errors import DataError
 
 SLIDES, RUNS, DATASET, LABELS = "slides", "registered", "dataset", "labels.csv"
+TRAINED = "trained"
 SEED = 7
 HER2: tuple[Her2, ...] = ("1+", "3+")
 PICKED_CASES = 1
@@ -34,8 +37,8 @@ PICKS = 6
 PATCH_PX = 512
 """Half of BCI's size: slides of the demo are small."""
 
-SPLITS = ("train", "test")
-"""One patient each."""
+SPLITS = ("test", "train")
+"""One patient each: what is brown is learnt from the second."""
 
 
 @dataclass
@@ -46,6 +49,8 @@ class Demo:
     size: int
     cases: list[SynthCase] = field(default_factory=list)
     registrations: dict[str, Registration] = field(default_factory=dict)
+    trained: Path | None = None
+    """Folder of the network, where one was trained."""
     results: list[str] = field(default_factory=list)
     """Lines that say where things are, for the end."""
 
@@ -117,10 +122,28 @@ def cut_patches(demo: Demo, progress: Progress) -> None:
     )
 
 
+def stain_virtually(demo: Demo, progress: Progress) -> None:
+    """Train a tiny network on the pairs, and translate a slide with it, where torch is installed."""
+    case = demo.cases[SPLITS.index("train")].name
+    try:
+        needs_training()
+        from pipeline.demo_stain import (
+            virtual_stain,  # what it needs is only installed with an extra
+        )
+
+        demo.results += virtual_stain(
+            demo.out / DATASET, demo.registrations[case], demo.out / TRAINED, progress
+        )
+        demo.trained = demo.out / TRAINED
+    except (MissingExtraError, DataError) as error:
+        demo.results.append(f"no network was trained: {error}")
+
+
 STAGES = (
     Stage("making slides", make_slides),
     Stage("registering", register_cases),
     Stage("cutting patches", cut_patches),
+    Stage("training a tiny network, and translating a slide with it", stain_virtually),
 )
 
 

@@ -40,7 +40,7 @@ def demo(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a small cohort of slides, run the whole pipeline on it, and say how well it did."""
+    """Make slides, register them, cut patches, train a tiny network, and say how well it all did."""
     from rich.console import Console
 
     from pipeline.demo import Demo, plan_demo, run_demo
@@ -83,6 +83,10 @@ def _print(work: Demo, seconds: float) -> None:
     console.print(f"\ndone in {seconds:.0f} s. Open {_report(work)} in a browser, then try")
     console.print(f"  {typed('register', case.he, case.ihc, '--out', 'mine')}")
     console.print(f"  {typed('train', work.out / DATASET, '--out', 'trained', '--dry-run')}")
+    if work.trained is not None:
+        trained, dataset = work.trained, work.out / DATASET
+        console.print(f"  {typed('translate', trained, case.he, '--out', 'virtual_ihc.tif')}")
+        console.print(f"  {typed('evaluate', trained, dataset, '--out', 'scores')}")
 
 
 def _cells(registration: Registration) -> list[str]:
@@ -111,4 +115,9 @@ def _as_json(work: Demo, seconds: float) -> dict[str, Any]:
         }
         for name, registration in work.registrations.items()
     }
-    return {"out": str(work.out), "seconds": round(seconds, 1), "cases": cases}
+    return {
+        "out": str(work.out),
+        "seconds": round(seconds, 1),
+        "cases": cases,
+        "trained": None if work.trained is None else str(work.trained),
+    }
