@@ -23,7 +23,7 @@ from training.settings.sources import resolve
 
 if TYPE_CHECKING:
     from training.data.pairs import Dataset
-    from training.run.loop import Outcome
+    from training.run.loop import Measure, Outcome
     from training.run.plan import RunPlan
 
 LONG_S = 600.0
@@ -94,7 +94,7 @@ def train(
         base=saved if resume and saved.exists() else None,
     )
     from pipeline.cli.train_progress import training_progress
-    from pipeline.dataset.alignment import with_alignment
+    from training.data.confidence import alignment_known
     from training.data.pairs import open_dataset
     from training.run.loop import train as run
     from training.run.plan import plan_run
@@ -102,9 +102,16 @@ def train(
 
     pairs = open_dataset(dataset, he=he, ihc=ihc)
     plan = plan_run(chosen, pairs, out, resume=resume)
-    measured = not no_measure and weighs_pairs(chosen)
+    measure: Measure | None = None
+    notes = list(plan.notes)
+    if not no_measure and weighs_pairs(chosen) and not alignment_known(pairs.select("train")):
+        # What compares images is loaded where it is used: training alone does without it.
+        from pipeline.dataset import alignment
+
+        measure = alignment.with_alignment
+        notes += filter(None, [alignment.outlook(pairs)])
     if dry_run:
-        planned = _plan(plan, pairs, measured=measured)
+        planned = _plan(plan, pairs, notes)
         typer.echo(json_text(planned) if as_json else _as_lines(planned))
         return
     with training_progress() as listener:
@@ -116,7 +123,7 @@ def train(
             resume=resume,
             cache_parent=cache,
             listener=listener,
-            measure=with_alignment if measured else None,
+            measure=measure,
         )
     typer.echo(_json(done) if as_json else _summary(done))
 
@@ -134,18 +141,15 @@ def outlook(plan: RunPlan) -> str:
     return f"{text}. Shorter: {', '.join(ways[:-1])} or {ways[-1]}"
 
 
-def _plan(plan: RunPlan, dataset: Dataset, *, measured: bool) -> dict[str, Any]:
+def _plan(plan: RunPlan, dataset: Dataset, notes: list[str]) -> dict[str, Any]:
     """Return a plan as a person, or a program, reads it."""
-    from pipeline.dataset.alignment import outlook as of_measuring
-
-    measuring = [of_measuring(dataset)] if measured else []
     return {
         "outlook": outlook(plan),
         "dataset": dataset.source,
         "layout": dataset.layout,
         "pairs_to_train_on": plan.train,
         "pairs_held_out": plan.held_out,
-        "notes": [*plan.notes, *filter(None, measuring)],
+        "notes": notes,
         "image": f"{plan.width} x {plan.height} px",
         "cache_gib": round(plan.cache_bytes / 2**30, 2),
         "steps_per_epoch": plan.steps_per_epoch,
@@ -170,10 +174,11 @@ def _as_lines(values: dict[str, Any]) -> str:
 
 def _summary(done: Outcome) -> str:
     """Return the outcome in words."""
-    if done.best_psnr is None:
+    if done.best is None:
         return f"{done.epochs} epochs, {done.steps} steps. Generator: {done.folder / 'last.pt'}"
     return (
-        f"{done.epochs} epochs, {done.steps} steps. Best validation PSNR {done.best_psnr:.2f} dB: "
+        f"{done.epochs} epochs, {done.steps} steps. Best validation: PSNR "
+        f"{done.best['psnr']:.2f} dB, DAB error {done.best['dab_error']:.3f} OD: "
         f"{done.folder / 'best.pt'}. Report: {done.folder / 'train.html'}"
     )
 
@@ -181,4 +186,4 @@ def _summary(done: Outcome) -> str:
 def _json(done: Outcome) -> str:
     """Return the outcome as JSON."""
     values = {"run": str(done.folder), "epochs": done.epochs, "steps": done.steps}
-    return json_text({**values, "scores": done.scores, "best_psnr": done.best_psnr})
+    return json_text({**values, "scores": done.scores, "best": done.best})

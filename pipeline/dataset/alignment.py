@@ -19,6 +19,7 @@ from registration.execution import usable_cores, workers
 from registration.files.storage import settings_hash, write_json
 from registration.files.text import read_json
 from registration.files.words import duration
+from training.data.confidence import alignment_known
 from training.data.images import image_size
 from training.data.table import trust_of
 from training.errors import DataError
@@ -31,7 +32,7 @@ MEASURED = "alignment.json"
 ASSUMED_MPP = 0.46
 """BCI's, for images that do not say."""
 FORMAT = "bci-pipeline alignment"
-CPU_S_PER_UM2 = 1.6e-6
+CPU_S_PER_UM2 = 1.8e-6
 FEW = 100
 """Up to so many pairs are measured before other processes would have started."""
 
@@ -45,10 +46,9 @@ def unmeasured(dataset: Dataset) -> tuple[Pair, ...]:
     None where that of any is known, or where the images are smaller than what is compared.
     """
     pairs = dataset.select("train")
-    known = any(pair.shift_px is not None or pair.trust != 1.0 for pair in pairs)
     mpp = dataset.mpp() or ASSUMED_MPP
     small = bool(pairs) and min(image_size(pairs[0].ihc.path)) * mpp < WINDOW_UM
-    return () if known or small else pairs
+    return () if alignment_known(pairs) or small else pairs
 
 
 def outlook(dataset: Dataset) -> str:

@@ -24,9 +24,9 @@ def scale_confidence(
     as the median of the others. Weights are scaled to a mean of 1 at every scale over the dataset,
     so that the balance between scales, and with the adversarial loss, stays as configured.
     """
-    known = [pair.shift_px for pair in pairs if pair.shift_px is not None]
-    if not known and all(pair.trust == 1.0 for pair in pairs):
+    if not alignment_known(pairs):
         return None
+    known = [pair.shift_px for pair in pairs if pair.shift_px is not None]
     typical = float(np.median(known)) if known else 0.0
     shifts = np.array([typical if p.shift_px is None else p.shift_px for p in pairs])
     trust = np.array([pair.trust for pair in pairs])
@@ -34,3 +34,8 @@ def scale_confidence(
     weights = trust[:, None] / (1 + (shifts[:, None] / tolerance) ** 2)
     scaled: NDArray[np.float32] = (weights / weights.mean(axis=0)).astype(np.float32)
     return scaled
+
+
+def alignment_known(pairs: Sequence[Pair]) -> bool:
+    """Return whether anything is known of the alignment of any pair."""
+    return any(pair.shift_px is not None or pair.trust != 1.0 for pair in pairs)

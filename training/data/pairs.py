@@ -175,14 +175,20 @@ def _match(he: Path, ihc: Path, split: str | None) -> _Found:
 
 
 def _images(folder: Path) -> dict[str, Path]:
-    """Return the images of a folder by name without suffix; hidden files do not count."""
-    if not folder.is_dir():
-        return {}
-    return {
-        path.stem: path
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    }
+    """Return the images of a folder by name without suffix; hidden files do not count.
+
+    Raises :class:`DataError` where two have one name, and either could be meant.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+            other = found.setdefault(path.stem, path)
+            if other is not path:
+                raise DataError(
+                    f"two images of one name: {other} and {path.name} beside it. Keep the one that is "
+                    "meant; the other goes elsewhere."
+                )
+    return found
 
 
 def _pair(he: ImageFile, ihc: ImageFile, split: str | None) -> Pair:

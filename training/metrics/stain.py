@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from skimage.color import hed_from_rgb
 from torch import Tensor
 
 from training.metrics.published import check_images
@@ -24,7 +24,9 @@ HIGHEST_DENSITY = 3.0
 
 _BINS_PER_UNIT = 256
 _DARKEST = 1e-6
-_TO_DAB: tuple[float, ...] = tuple(hed_from_rgb[:, 2].tolist())
+_HED = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))
+"""Colours of hematoxylin, eosin and DAB (Ruifrok and Johnston, 2001), as scikit-image has them."""
+_TO_DAB: tuple[float, ...] = tuple(np.linalg.inv(np.array(_HED))[:, 2].tolist())
 
 
 @dataclass(frozen=True)

@@ -34,29 +34,21 @@ class PyramidLoss(nn.Module):
         # A tensor made from numbers in every step would make a GPU wait for the copy.
         self.register_buffer("_on_device", torch.tensor(self.weights), persistent=False)
 
-    def forward(
-        self,
-        fake: Tensor,
-        real: Tensor,
-        sample_weight: Tensor | None = None,
-        pixel_weight: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, fake: Tensor, real: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         """Return the weighted terms, one per scale; their sum is the loss.
 
         ``fake`` and ``real`` are ``(N, C, H, W)``. ``sample_weight`` is ``(N,)``, or
-        ``(N, scales)`` to weigh every scale on its own. ``pixel_weight`` is ``(N, 1, H, W)``;
-        coarser scales see it through the same octaves. Weights scale the mean and do not normalise
+        ``(N, scales)`` to weigh every scale on its own. Weights scale the mean and do not normalise
         it: a batch of doubtful pairs teaches less than one of good pairs. All arithmetic is in
         float32 at least, whatever the autocast state. Raises ``ValueError`` when the image is too small.
         """
         with torch.autocast(fake.device.type, enabled=False):
             wide = torch.promote_types(fake.dtype, torch.float32)
             difference = fake.to(wide) - real.to(wide)
-            per_sample = [_mean_absolute(difference, pixel_weight)]
+            per_sample = [_mean_absolute(difference)]
             for _ in self.weights[1:]:
                 difference = octave(difference)
-                pixel_weight = None if pixel_weight is None else octave(pixel_weight)
-                per_sample.append(_mean_absolute(difference, pixel_weight))
+                per_sample.append(_mean_absolute(difference))
             terms = torch.stack(per_sample, dim=1)
             if sample_weight is not None:
                 terms = terms * (
@@ -96,9 +88,6 @@ def _octave_matrix(size: int, dtype: torch.dtype, device: torch.device) -> Tenso
         return torch.tensor(matrix, dtype=dtype, device=device)
 
 
-def _mean_absolute(difference: Tensor, pixel_weight: Tensor | None) -> Tensor:
+def _mean_absolute(difference: Tensor) -> Tensor:
     """Return the mean absolute difference of each sample, ``(N,)``."""
-    magnitude = difference.abs()
-    if pixel_weight is not None:
-        magnitude = magnitude * pixel_weight
-    return magnitude.mean(dim=(1, 2, 3))
+    return difference.abs().mean(dim=(1, 2, 3))

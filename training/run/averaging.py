@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from training.devices import random_state, set_random_state
 
@@ -62,18 +63,8 @@ def recalibrate(network: nn.Module, images: Iterable[Tensor]) -> None:
     dropout off, statistics cost 1.3 dB (docs/training-evidence.md). All batches
     count alike. A network without BatchNorm is left as it is, and so are random numbers.
     """
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    if not norms:
-        return
     device = next(network.parameters()).device
-    state, momenta = random_state(device), [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-    network.train()
-    for batch in images:
-        network(batch)
+    state = random_state(device)
+    update_bn(images, network)
     network.eval()
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
     set_random_state(state, device)

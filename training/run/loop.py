@@ -42,8 +42,11 @@ from training.run.report import ABOUT, CONFIG, SAMPLES, write_report
 from training.run.resume import Parts, Position, last_good, load_state, save_state
 from training.run.samples import write_sheet
 from training.run.stop import stop_on_signals
-from training.run.validation import validate
+from training.run.validation import quality, validate
 from training.settings.config import TrainConfig
+
+Measure = Callable[[Dataset, Path, Listener], Dataset]
+"""Returns a dataset with the alignment of its pairs; may keep what it measured in the run folder."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ class Outcome:
     steps: int
     scores: dict[str, float]
     """Scores of the last validation, empty without one."""
-    best_psnr: float | None
+    best: dict[str, float] | None
+    """Scores of the best validation, whose generator is ``best.pt``."""
 
 
 @one_at_a_time(
@@ -69,7 +73,7 @@ def train(
     resume: bool = False,
     cache_parent: Path | None = None,
     listener: Listener | None = None,
-    measure: Callable[[Dataset, Path, Listener], Dataset] | None = None,
+    measure: Measure | None = None,
 ) -> Outcome:
     """Train a model on ``dataset`` and leave everything in the run folder ``out``.
 
@@ -253,10 +257,10 @@ def score(run: Run, position: Position, scribe: Scribe) -> tuple[Position, dict[
             network, spec, run.out, data.mpp, run.config.as_dict(), position.epoch, scores
         )
         save_generator(run.out / LAST, trained)
-        best = not scores or position.best is None or scores["psnr"] > position.best
+        best = not scores or position.best is None or quality(scores) > quality(position.best)
         if best:
             save_generator(run.out / BEST, trained)
-            position = replace(position, best=scores.get("psnr"))
+            position = replace(position, best=scores or None)
         write_sheet(run.out / SAMPLES / f"epoch_{position.epoch:04d}.png", result.sheet)
         if scores:
             record = ValidationRecord(position.epoch, position.total, scores, best)

@@ -19,9 +19,11 @@ from registration.files.storage import write_text
 from registration.pages.page import Verdict, render
 from registration.pages.plots import Curve, curve_plot
 from training.run.history import HISTORY, VALIDATION, Table, read_numbers
+from training.run.validation import quality
 
 REPORT = "train.html"
 CONFIG, ABOUT, SAMPLES = "config.json", "run.json", "samples"
+SCORES = {"PSNR, dB": ["psnr"], "SSIM": ["ssim"], "DAB error, OD": ["dab_error"]}
 SHEETS_AT_MOST = 10
 JPEG_QUALITY = 88
 WAITING_TOO_MUCH = 0.05
@@ -58,7 +60,11 @@ def write_report(run: Path) -> None:
         config=config,
         about=about,
         verdict=page_verdict(headlines(config, about, history, validation)),
-        scores=_plots(validation, "epoch", {"PSNR, dB": ["psnr"], "SSIM": ["ssim"]}),
+        scores=_plots(
+            validation,
+            "epoch",
+            {"PSNR, dB": ["psnr"], "SSIM": ["ssim"], "DAB error, OD": ["dab_error"]},
+        ),
         losses=_plots(history, "step", _plot_groups(history)),
         sheets=_sheets(run / SAMPLES),
     )
@@ -83,19 +89,25 @@ def headlines(
     total = sum(config["epochs"])
     lines = []
     if validation:
-        scores = validation["psnr"]
-        best = max(range(len(scores)), key=scores.__getitem__)
+        rows = [
+            dict(zip(validation, row, strict=True))
+            for row in zip(*validation.values(), strict=True)
+        ]
+        best, last = max(rows, key=quality), rows[-1]
         lines.append(
             (
                 False,
-                f"{validation['epoch'][-1]:.0f} of {total} epochs. Best validation PSNR "
-                f"{scores[best]:.2f} dB (SSIM {validation['ssim'][best]:.3f}) after epoch "
-                f"{validation['epoch'][best]:.0f}; that generator is best.pt.",
+                f"{last['epoch']:.0f} of {total} epochs. Best validation after epoch "
+                f"{best['epoch']:.0f}: PSNR {best['psnr']:.2f} dB, SSIM {best['ssim']:.3f}, DAB error "
+                f"{best['dab_error']:.3f} OD; that generator is best.pt.",
             )
         )
-        if scores[best] - scores[-1] > OVERFITTED_DB:
+        if (worse := quality(best) - quality(last)) > OVERFITTED_DB:
             lines.append(
-                (True, f"The last generator is {scores[best] - scores[-1]:.1f} dB worse than it.")
+                (
+                    True,
+                    f"The last generator is {worse:.1f} dB worse in PSNR and DAB error together.",
+                )
             )
     if history:
         lines += _about_steps(history)

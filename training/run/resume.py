@@ -43,8 +43,8 @@ class Position:
     """Steps done within the epoch at hand."""
     total: int = 0
     """Steps done in all."""
-    best: float | None = None
-    """Best validation PSNR so far."""
+    best: dict[str, float] | None = None
+    """Scores of the best validation so far."""
 
     def after_step(self) -> Position:
         """Return the position one step on."""

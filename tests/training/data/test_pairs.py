@@ -82,6 +82,14 @@ def test_folder_layouts(tmp_path: Path, layout: str) -> None:
     assert dataset.pairs[0].ihc.path.suffix == ".jpg"
 
 
+def test_two_images_of_one_name_are_named_and_neither_is_taken(tmp_path: Path) -> None:
+    bci_like(tmp_path, ["00000_train_1+", "00001_train_0"])
+    draw(tmp_path / "IHC" / "train" / "00001_train_0.jpg", 7)
+
+    with pytest.raises(DataError, match=r"00001_train_0\.jpg and 00001_train_0\.png beside it"):
+        open_dataset(tmp_path)
+
+
 def test_side_by_side_images_have_he_on_the_left(tmp_path: Path) -> None:
     image = np.zeros((8, 16, 3), np.uint8)
     image[:, :8], image[:, 8:] = 200, 30

@@ -96,7 +96,8 @@ def finished_run(tmp_path: Path) -> Path:
             {"epoch": step, "step": step, "lr": 1e-4, "G_L1": 3 / step, "G_GAN": 1, "D_real": 0.01,
              "D_fake": 0.02, "images_per_s": 5, "waiting": 0.2}
         )  # fmt: skip
-        validation.append({"epoch": step, "step": step, "psnr": 20 - step, "ssim": 0.4})
+        scores = {"psnr": 20 - step, "ssim": 0.4, "dab_error": 0.1}
+        validation.append({"epoch": step, "step": step, **scores})
         image = np.full((20, 30, 3), 60 * step, np.uint8)
         write_sheet(tmp_path / "samples" / f"epoch_{step:04d}.png", [(image, image, image)])
 
@@ -109,7 +110,7 @@ def test_report_is_one_file_with_curves_and_samples(finished_run: Path) -> None:
     tags = Tags()
     tags.feed(html)
     names = [tag for tag, _ in tags.seen]
-    assert html.count('<svg class="plot"') == 6
+    assert html.count('<svg class="plot"') == 7
     assert names.count("img") == 3
     assert all(
         str(a["src"]).startswith("data:image/jpeg;base64,") for t, a in tags.seen if t == "img"
@@ -133,6 +134,7 @@ def test_report_fits_a_phone_and_a_desk_and_its_slider_works(
 def test_headlines_name_what_goes_wrong() -> None:
     history = {"waiting": [0.2], "images_per_s": [5.0], "D_real": [0.01], "D_fake": [0.01]}
     validation = {"epoch": [1.0, 2.0], "psnr": [20.0, 18.0], "ssim": [0.5, 0.4]}
+    validation["dab_error"] = [0.1, 0.1]
     lines = headlines({"epochs": [1, 1]}, {"notes": ["fine", "warning: x"]}, history, validation)
 
     warnings = [text for warned, text in lines if warned]

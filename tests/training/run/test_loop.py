@@ -30,6 +30,7 @@ from training.models.trainable import COMPILERS
 from training.run.history import Silent, StepRecord, ValidationRecord
 from training.run.loop import train
 from training.run.preparation import prepare
+from training.run.validation import quality
 from training.settings.config import TrainConfig
 
 WritePairs = Callable[..., Path]
@@ -91,7 +92,7 @@ def test_a_run_leaves_everything_behind(
 
     run = tmp_path / "run"
     assert (outcome.epochs, outcome.steps) == (4, 8)
-    assert set(outcome.scores) == {"psnr", "ssim"}
+    assert set(outcome.scores) == {"psnr", "ssim", "dab_error"}
     assert [r.step for r in heard.steps] == [3, 4, 6, 8]
     assert [r.epoch for r in heard.validations] == [2, 4]
     assert any(note.startswith("warning: patients are unknown") for note in heard.notes)
@@ -108,7 +109,7 @@ def test_a_run_leaves_everything_behind(
     assert not list(run.rglob("*.part*"))
     best = load_generator(run)
     assert best.config["model"] == "pyramid-pix2pix"
-    assert best.scores["psnr"] == pytest.approx(outcome.best_psnr)
+    assert best.scores == outcome.best
 
 
 def test_best_generator_is_the_best_validated_one(
@@ -119,11 +120,21 @@ def test_best_generator_is_the_best_validated_one(
 
     train(config, open_dataset(write_pairs(tmp_path / "data")), tmp_path / "run", listener=heard)
 
-    psnr = [r.scores["psnr"] for r in heard.validations]
-    assert load_generator(tmp_path / "run" / "best.pt").epoch == 1 + int(np.argmax(psnr))
+    figures = [quality(r.scores) for r in heard.validations]
+    assert load_generator(tmp_path / "run" / "best.pt").epoch == 1 + int(np.argmax(figures))
     assert load_generator(tmp_path / "run" / "last.pt").epoch == 6
     marked = [r.epoch for r in heard.validations if r.best]
-    assert marked[-1] == 1 + int(np.argmax(psnr))
+    assert marked[-1] == 1 + int(np.argmax(figures))
+
+
+def test_half_the_error_of_the_brown_counts_as_much_as_half_that_of_the_colours() -> None:
+    usual = {"psnr": 20.0, "dab_error": 0.1}
+    six_db = 20 * np.log10(2)
+
+    assert quality({**usual, "dab_error": 0.05}) - quality(usual) == pytest.approx(six_db)
+    assert quality({**usual, "psnr": 20 + six_db}) - quality(usual) == pytest.approx(six_db)
+    assert quality({"psnr": 20.5, "dab_error": 0.2}) < quality(usual), "brighter and blurred"
+    assert np.isfinite(quality({"psnr": 100.0, "dab_error": 0.0}))
 
 
 @pytest.mark.parametrize("model", MODELS)
