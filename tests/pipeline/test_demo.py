@@ -102,6 +102,7 @@ def test_the_summary_names_errors_report_and_next_command(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)  # on a machine that may be busy
 def test_the_whole_demo(tmp_path: Path) -> None:
     app = typer.Typer()
     add_to(app)
