@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,13 +11,19 @@ from rich.markup import escape
 
 from pipeline.cli.help import add_command
 from pipeline.cli.options import ManifestConfig, ManifestFile
+from pipeline.errors import UsageError
 from registration.files.plain_json import json_text
 
 if TYPE_CHECKING:
     from pipeline.cohort.state import CaseResult, Cohort, State
     from pipeline.manifest.manifest import Case
 
-EXAMPLES = ("bci-pipeline status cohort.yaml", "bci-pipeline status cohort.yaml --json")
+EXAMPLES = (
+    "bci-pipeline status cohort.yaml",
+    "bci-pipeline status cohort.yaml --watch",
+    "bci-pipeline status cohort.yaml --json",
+)
+WATCH_S = 5.0
 
 STYLES = {
     "done": "green",
@@ -36,6 +43,9 @@ def add_to(app: typer.Typer) -> None:
 def status(
     manifest: ManifestFile,
     config: ManifestConfig = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it again every few seconds, until Ctrl-C.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the states as JSON.")] = False,
 ) -> None:
     """Show a table of the cases and stages of a cohort.
@@ -44,7 +54,26 @@ def status(
     """
     from pipeline.cohort.state import Cohort
 
-    cohort = Cohort.load(manifest, config)
+    if watch and as_json:
+        raise UsageError("--watch is for people, --json for programs; give one of them")
+    while True:
+        cohort = Cohort.load(manifest, config)
+        if watch:
+            typer.clear()
+        _show(cohort, as_json)
+        if not watch or _is_over(cohort):
+            return
+        time.sleep(WATCH_S)
+
+
+def _is_over(cohort: Cohort) -> bool:
+    """Return whether no case is left that can still change by itself."""
+    states = [state for case in cohort.manifest.cases for state in _states(cohort, case).values()]
+    whole = [cohort.dataset_state(), cohort.training_state()]
+    return not any(state and state.word in ("to do", "changed") for state in (*states, *whole))
+
+
+def _show(cohort: Cohort, as_json: bool) -> None:
     cases = {case.id: _states(cohort, case) for case in cohort.manifest.cases}
     results = {case.id: cohort.result(case) for case in cohort.manifest.cases}
     whole = {"dataset": cohort.dataset_state(), "train": cohort.training_state()}

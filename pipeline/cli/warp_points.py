@@ -22,6 +22,8 @@ several pieces of tissue, a column piece says on which one a point lies; on none
 empty, and in GeoJSON a shape that does not lie on one piece has no geometry.
 """
 
+MOST_NAMED = 8
+
 
 def add_to(app: typer.Typer) -> None:
     """Add the command to the application."""
@@ -46,7 +48,7 @@ def warp_points(
 
     done = warping.warp_points(Registration.load(run), points, out, to)
     if as_json:
-        names = ("to", "points", "off_slide", "off_piece", "unsolved")
+        names = ("to", "points", "off_slide", "off_piece", "unsolved", "odd_shapes")
         result = {name: getattr(done, name) for name in names}
         typer.echo(json_text({"out": str(done.out), **result}))
         return
@@ -59,4 +61,11 @@ def warp_points(
     if done.unsolved:
         typer.echo(
             f"{done.unsolved} of them lie where the field folds or jumps; their place is uncertain"
+        )
+    if done.odd_shapes:
+        named = ", ".join(done.odd_shapes[:MOST_NAMED])
+        more = len(done.odd_shapes) - MOST_NAMED
+        typer.echo(
+            f"{len(done.odd_shapes)} polygons are open or have no area, carried over as they are: "
+            f"{named}{f' and {more} more' if more > 0 else ''}"
         )

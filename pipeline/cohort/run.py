@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from pipeline.cohort.child import call, describe
+from pipeline.cohort.looks import record_looks
+from pipeline.cohort.page import CohortPage
 from pipeline.cohort.state import (
     CASE_STAGES,
     STAGES,
@@ -82,13 +84,17 @@ def run_cohort(request: RunRequest, say: Say, progress: Progress) -> Outcome:
     outcome = Outcome()
     _check_outputs(cohort)
     draw_slides(cohort, progress)
+    page = CohortPage(cohort)
+    page.update()
     case_stages = [stage for stage in request.wanted if stage in CASE_STAGES]
     if case_stages:
-        _run_cases(request, cases, case_stages, outcome, say)
+        _run_cases(request, cases, case_stages, outcome, page, say)
     if "dataset" in request.wanted:
         _run_dataset(cohort, outcome, say)
     if "train" in request.wanted and cohort.manifest.train is not None:
         _run_training(cohort, outcome, say)
+    page.update()
+    outcome.done["page"] = str(page.path)
     return outcome
 
 
@@ -156,6 +162,9 @@ def _run_stage(request: RunRequest, case: Case, stage: Stage, progress: Progress
                 f"registration found one section {found} against the other. One of them is wrong; "
                 "look at the report."
             )
+        # For the page alone: a case is no worse for the want of a small picture.
+        with suppress(RegistrationError):
+            record_looks(registration, cohort.folder(case))
         return
     if cohort.state(case, "patch").word == "excluded":
         return
@@ -169,6 +178,7 @@ def _run_cases(
     cases: Sequence[Case],
     stages: Sequence[Stage],
     outcome: Outcome,
+    page: CohortPage,
     say: Say,
 ) -> None:
     """Run each case that has something to do in its own process, all with the same workers."""
@@ -185,6 +195,7 @@ def _run_cases(
             code = call(words, cohort.log(case), say)
             if code and cohort.state(case, stages[0]).word != "failed":
                 _note_crash(cohort, case, stages, code)
+            page.update([case])
     for case in cases:
         _collect(cohort, case, stages, outcome)
 

@@ -27,9 +27,10 @@ from registration.geometry import Box, Points, Size
 from registration.landmarks.geojson import (
     GEOMETRY_KEYS,
     Origin,
+    counts,
     features,
     map_geojson,
-    positions,
+    odd_shapes,
     read_geojson,
     write_geojson,
 )
@@ -62,6 +63,8 @@ class WarpedPoints:
     """Points that do not come back to within :data:`ROUND_TRIP_PX`: there the field folds."""
     off_piece: int = 0
     """Points on none of the registered pieces: written without a place."""
+    odd_shapes: tuple[str, ...] = ()
+    """Names of GeoJSON features whose polygon is open or has no area; carried over as they are."""
 
 
 @dataclass
@@ -123,13 +126,16 @@ def warp_points(
     to = to or ("ihc" if registration.moving == "he" else "he")
     check_file(out, [points, *_files_of(registration)])
     mapper = _mapper(registration, to)
+    odd: list[str] = []
     if points.suffix.lower() in GEOJSON_SUFFIXES:
         here, there = (origin_of(registration, stain) for stain in (_other(to), to))
         document = read_geojson(points, here)
+        odd = odd_shapes(document)
         write_geojson(out, _flagged(map_geojson(document, mapper), mapper), there)
     else:
         _warp_table(points, out, mapper)
-    return WarpedPoints(out, to, mapper.points, mapper.off_slide, mapper.unsolved, mapper.off_piece)
+    found = (mapper.points, mapper.off_slide, mapper.unsolved, mapper.off_piece)
+    return WarpedPoints(out, to, *found, tuple(odd))
 
 
 def _other(stain: Moving) -> Moving:
@@ -170,20 +176,16 @@ def _flagged(mapped: Any, mapper: _Mapper) -> Any:
     A shape that does not lie on one registered piece as a whole has no place on the other slide:
     its geometry becomes null, as GeoJSON has it for what lies nowhere.
     """
-    flags = np.concatenate(mapper.flags) if mapper.flags else np.zeros(0, bool)
-    pieces = np.concatenate(mapper.pieces) if mapper.pieces else np.zeros(0, int)
-    found = {
-        id(position): (bool(on), int(piece))
-        for position, on, piece in zip(positions(mapped), flags, pieces, strict=True)
-    }
-    for feature in features(mapped):
-        own = [found[id(position)] for position in positions(feature)]
-        properties = {**(feature.get("properties") or {}), FLAG: all(on for on, _ in own)}
+    flags = np.concatenate([np.zeros(0, bool), *mapper.flags])
+    pieces = np.concatenate([np.zeros(0, int), *mapper.pieces])
+    ends = np.cumsum(counts(mapped))
+    for feature, start, end in zip(features(mapped), [0, *ends[:-1]], ends, strict=True):
+        properties = {**(feature.get("properties") or {}), FLAG: bool(flags[start:end].all())}
         if mapper.has_pieces:
-            numbers = {piece for _, piece in own}
+            numbers = set(pieces[start:end].tolist())
             whole = len(numbers) == 1 and 0 not in numbers
             properties[PIECE] = numbers.pop() if whole else None
-            if own and not whole:
+            if end > start and not whole:
                 properties[FLAG] = False
                 feature.update({key: None for key in GEOMETRY_KEYS if feature.get(key)})
         feature["properties"] = properties

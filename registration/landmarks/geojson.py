@@ -7,17 +7,20 @@ QuPath counts from there.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from registration.errors import LandmarkError
-from registration.files.storage import write_json
+from registration.files.plain_json import plain
+from registration.files.storage import write_text
 from registration.files.text import read_json
-from registration.files.words import excerpt
+from registration.files.words import excerpt, listed
 from registration.geometry import Points
 
 PIXEL_CENTER = 0.5
@@ -35,31 +38,33 @@ def read_geojson(path: Path, origin: Origin = (0, 0)) -> Any:
     where it is none, or any part of it is not what GeoJSON says.
     """
     document = read_json(path, LandmarkError)
-    found = list(features(document))
-    for number, feature in enumerate(found, start=1):
-        if fault := _fault(feature):
-            raise LandmarkError(f"{path}, feature {number}: {fault}")
+    faults = list(_faults(document))
+    if faults:
+        raise LandmarkError(listed([f"{path}, {fault}" for fault in faults]))
     if not any(True for _ in _geometries(document)):
         raise LandmarkError(f"{path}: no GeoJSON feature found; export annotations from QuPath")
-    _move(document, origin, 1)
+    if any(origin):
+        _map_in_place(document, lambda points: points + np.array(origin))
     return document
 
 
 def write_geojson(path: Path, document: Any, origin: Origin = (0, 0)) -> None:
     """Write a GeoJSON document for a slide on which QuPath counts from ``origin``."""
-    moved = copy.deepcopy(document)
-    _move(moved, origin, -1)
-    write_json(path, moved)
+    moved = document
+    if any(origin):
+        moved = map_geojson(document, lambda points: points - np.array(origin))
+    try:
+        text = json.dumps(moved, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        # QuPath's measurements may be no numbers; other programs' JSON knows none of those.
+        text = json.dumps(plain(moved), separators=(",", ":"), allow_nan=False)
+    write_text(path, text + "\n")
 
 
 def map_geojson(document: Any, transform: Callable[[Points], Points]) -> Any:
     """Return a copy with every coordinate mapped; everything else is kept."""
-    mapped = copy.deepcopy(document)
-    found = list(positions(mapped))
-    if found:
-        points = np.array([position[:2] for position in found], np.float64) - PIXEL_CENTER
-        for position, point in zip(found, transform(points) + PIXEL_CENTER, strict=True):
-            position[:2] = point.tolist()
+    mapped = _copied(document)
+    _map_in_place(mapped, lambda points: transform(points - PIXEL_CENTER) + PIXEL_CENTER)
     return mapped
 
 
@@ -71,7 +76,7 @@ def read_named_points(path: Path, origin: Origin = (0, 0)) -> tuple[tuple[str, .
         geometry = feature.get("geometry") or {}
         if geometry.get("type") not in POINT_KINDS:
             continue
-        found = list(_leaves(geometry.get("coordinates", [])))
+        found = positions({"type": "Feature", "geometry": geometry})
         name = (feature.get("properties") or {}).get("name")
         names += (
             [str(name)] if isinstance(name, str) and name and len(found) == 1 else [""] * len(found)
@@ -94,14 +99,70 @@ def features(document: Any) -> Iterator[dict[str, Any]]:
         yield document
 
 
-def positions(document: Any) -> Iterator[list[float]]:
-    """Yield every ``[x, y]`` of a document, itself, so that it can be changed in place."""
+def positions(document: Any) -> list[list[float]]:
+    """Return every ``[x, y]`` of a document, itself, so that it can be changed in place."""
+    found: list[list[float]] = []
     for geometry in _geometries(document):
-        yield from _leaves(geometry["coordinates"])
+        _collect(geometry["coordinates"], found)
+    return found
+
+
+def counts(document: Any) -> NDArray[np.int64]:
+    """Return how many positions each feature has, in the order of :func:`positions`."""
+    return np.array([len(positions(feature)) for feature in features(document)], np.int64)
+
+
+def odd_shapes(document: Any) -> list[str]:
+    """Name the features with a polygon that is none: a ring that is open or has no area."""
+    return [
+        f"feature {number}{_called(feature)}"
+        for number, feature in enumerate(features(document), start=1)
+        if any(not _is_ring(ring) for ring in _rings(feature))
+    ]
+
+
+def _called(feature: dict[str, Any]) -> str:
+    """Return a feature's name or id in parentheses; nothing where it has none."""
+    properties = feature.get("properties")
+    name = properties.get("name") if isinstance(properties, dict) else None
+    called = name if isinstance(name, str) and name else feature.get("id")
+    return f" ({excerpt(called)[1:-1]})" if isinstance(called, str) and called else ""
+
+
+def _rings(feature: dict[str, Any]) -> Iterator[Any]:
+    """Yield the rings of all polygons of a feature."""
+    for geometry in _geometries(feature):
+        kind = geometry.get("type")
+        if kind == "Polygon":
+            yield from geometry["coordinates"]
+        elif kind == "MultiPolygon":
+            yield from chain.from_iterable(geometry["coordinates"])
+
+
+def _is_ring(ring: Any) -> bool:
+    if not isinstance(ring, list) or len(ring) < 4 or ring[0][:2] != ring[-1][:2]:
+        return False
+    x, y = ring[0][:2]
+    corners = [(at[0] - x, at[1] - y) for at in ring]
+    return any(a[0] * b[1] != a[1] * b[0] for a, b in pairwise(corners))
+
+
+def _faults(document: Any) -> Iterator[str]:
+    """Yield what of each feature is not what GeoJSON says, the feature first."""
+    found = list(features(document))
+    faults = {number: fault for number, feature in enumerate(found) if (fault := _fault(feature))}
+    if not faults and _as_array(positions(document)) is not None:
+        return
+    for number, feature in enumerate(found):
+        fault = faults.get(number)
+        if fault is None and _as_array(positions(feature)) is None:
+            fault = "its coordinates are not pairs of finite numbers"
+        if fault:
+            yield f"feature {number + 1}: {fault}{_called(feature)}"
 
 
 def _fault(feature: dict[str, Any]) -> str | None:
-    """Return what of a feature is not what GeoJSON says, ``None`` where all is well."""
+    """Return what of a feature is not what GeoJSON says, but for its coordinates."""
     if not isinstance(feature.get("properties"), dict | None):
         return f"its properties are {excerpt(feature['properties'])}, not names with values"
     waiting = [feature.get(key) for key in GEOMETRY_KEYS]
@@ -115,47 +176,69 @@ def _fault(feature: dict[str, Any]) -> str | None:
         if not isinstance(inner, list):
             return f"its geometries are {excerpt(inner)}, not a list"
         waiting += inner
-        coordinates = geometry.get("coordinates", [])
-        if not isinstance(coordinates, list) or not all(map(_is_position, _leaves(coordinates))):
+        if not isinstance(geometry.get("coordinates", []), list):
             return "its coordinates are not pairs of finite numbers"
     return None
 
 
 def _geometries(document: Any) -> Iterator[dict[str, Any]]:
-    """Yield every geometry that has coordinates."""
-    waiting = [
-        feature[key] for feature in features(document) for key in GEOMETRY_KEYS if feature.get(key)
-    ]
-    while waiting:
-        geometry = waiting.pop()
-        waiting += filter(None, geometry.get("geometries", []))
-        if "coordinates" in geometry:
-            yield geometry
+    """Yield every geometry that has coordinates, feature by feature."""
+    for feature in features(document):
+        waiting = [feature[key] for key in GEOMETRY_KEYS if feature.get(key)]
+        while waiting:
+            geometry = waiting.pop()
+            waiting += filter(None, geometry.get("geometries", []))
+            if "coordinates" in geometry:
+                yield geometry
 
 
-def _move(document: Any, origin: Origin, sign: int) -> None:
-    """Shift every coordinate in place."""
-    if any(origin):
-        for position in positions(document):
-            position[:2] = [position[k] + sign * origin[k] for k in range(2)]
+def _map_in_place(document: Any, transform: Callable[[Points], Points]) -> None:
+    """Map every position of a document itself."""
+    found = positions(document)
+    points = _as_array(found)
+    if points is not None and len(points):
+        for position, (x, y) in zip(found, transform(points).tolist(), strict=True):
+            position[0], position[1] = x, y
 
 
-def _leaves(coordinates: Any) -> Iterator[list[float]]:
-    """Yield the innermost lists of nested coordinates."""
-    if isinstance(coordinates, list) and all(isinstance(inner, list) for inner in coordinates):
-        for inner in coordinates:
-            yield from _leaves(inner)
+def _copied(document: Any) -> Any:
+    """Copy what may be changed: lists, features and geometries; not what properties hold."""
+    if isinstance(document, list):
+        return [_copied(item) for item in document]
+    if not isinstance(document, dict):
+        return document
+    kept = {**document}
+    for key in ("features", *GEOMETRY_KEYS, "geometries", "coordinates"):
+        if isinstance(kept.get(key), dict | list):
+            kept[key] = _copied(kept[key])
+    return kept
+
+
+def _collect(coordinates: Any, found: list[Any]) -> None:
+    """Add the positions of nested coordinates to a list; whole lines of them at once."""
+    if not isinstance(coordinates, list) or not coordinates:
+        if coordinates != []:
+            found.append(coordinates)
+        return
+    first = coordinates[0]
+    if not isinstance(first, list):
+        found.append(coordinates)
+    elif first and not isinstance(first[0], list):
+        found.extend(coordinates)
     else:
-        yield coordinates
+        for inner in coordinates:
+            _collect(inner, found)
 
 
-def _is_position(found: Any) -> bool:
-    """Return whether a leaf is ``[x, y]`` or ``[x, y, z]`` of finite numbers."""
-    return (
-        isinstance(found, list)
-        and len(found) >= 2
-        and all(
-            isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < FARTHEST
-            for value in found[:2]
-        )
-    )
+def _as_array(found: Sequence[Any]) -> Points | None:
+    """Return positions as ``(N, 2)`` points; ``None`` where one is not ``[x, y]`` of finite numbers."""
+    if not all(type(position) is list and len(position) >= 2 for position in found):
+        return None
+    xs, ys = ([position[k] for position in found] for k in (0, 1))
+    if not {*map(type, xs), *map(type, ys)} <= {int, float}:
+        return None
+    try:
+        points = np.array([xs, ys], np.float64).T
+    except OverflowError:
+        return None
+    return points if (np.abs(points) < FARTHEST).all() else None

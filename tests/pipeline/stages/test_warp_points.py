@@ -271,3 +271,36 @@ def test_qupath_counts_from_the_bounds_of_a_slide_that_has_them(
     found = json.loads((tmp_path / "b.geojson").read_text())["features"][0]["geometry"]
     expected = whole.chain(points) - origins["he"] + 0.5
     np.testing.assert_allclose(found["coordinates"], expected, atol=1e-6)
+
+
+def test_polygons_that_are_none_are_named_and_carried_over(hand_made, tmp_path: Path) -> None:
+    ring = [[300, 300], [400, 300], [400, 400], [300, 300]]
+    line = [[300, 300], [350, 350], [400, 400], [300, 300]]
+    source = _write(
+        tmp_path / "a.geojson",
+        _collection(
+            {"type": "Polygon", "coordinates": [ring]},
+            {"type": "Polygon", "coordinates": [ring, ring[:3]]},
+            {"type": "MultiPolygon", "coordinates": [[ring], [line]]},
+            {"type": "Polygon", "coordinates": [[*ring[:3], [301, 300]]]},
+        ),
+    )
+
+    done = warp_points(hand_made.registration, source, tmp_path / "b.geojson", "he")
+
+    assert done.odd_shapes == ("feature 2 (n1)", "feature 3 (n2)", "feature 4 (n3)")
+    found = json.loads((tmp_path / "b.geojson").read_text())["features"]
+    assert [len(feature["geometry"]["coordinates"]) for feature in found] == [1, 2, 2, 1]
+
+
+def test_measurements_that_are_no_numbers_become_null(hand_made, tmp_path: Path) -> None:
+    text = _collection({"type": "Point", "coordinates": [300, 300]})
+    source = _write(
+        tmp_path / "a.geojson", text.replace('"n0"', '"n0", "measurements": {"m": NaN}')
+    )
+
+    warp_points(hand_made.registration, source, tmp_path / "b.geojson", "he")
+
+    written = (tmp_path / "b.geojson").read_text()
+    assert json.loads(written)["features"][0]["properties"]["measurements"] == {"m": None}
+    assert "NaN" not in written

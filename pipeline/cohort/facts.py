@@ -1,0 +1,140 @@
+"""One line per case for `cohort.html`: what came of it, what it is like, what to do next."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.cohort.looks import PICTURE_NAME, Looks, read_looks
+from pipeline.cohort.state import CASE_STAGES, Cohort, State
+from pipeline.errors import PipelineError
+from pipeline.manifest.manifest import Case
+from pipeline.patches.record import CasePatches
+from registration.errors import RegistrationError
+from registration.files.commands import typed
+from registration.pages.page import Mark
+from registration.register import TIMINGS_NAME
+from registration.result import Registration
+
+MM2 = 1e-6
+"""Square millimetres in a square micrometre."""
+
+VERDICT_MARKS: Mapping[str, Mark] = {"pass": "ok", "review": "look", "fail": "bad"}
+
+
+@dataclass(frozen=True)
+class CaseFacts:
+    """What the page says of one case."""
+
+    name: str
+    patient: str
+    her2: str
+    word: str
+    """Verdict or, where there is none, state."""
+    mark: Mark
+    reasons: tuple[str, ...]
+    next: str = ""
+    """The command that brings it further; empty where nothing is to be done."""
+    pieces: int | None = None
+    residual_um: float | None = None
+    tissue_mm2: float = 0.0
+    registered_mm2: float = 0.0
+    candidates: int | None = None
+    kept: int | None = None
+    lost: Mapping[str, int] = field(default_factory=dict)
+    seconds: float | None = None
+    report: Path | None = None
+    mpp: tuple[float, float] | None = None
+    looks: Looks | None = None
+    picture: Path | None = None
+
+    @property
+    def needs_person(self) -> bool:
+        """Whether somebody has to look at it."""
+        return self.mark in ("look", "bad")
+
+
+def case_facts(cohort: Cohort, case: Case) -> CaseFacts:
+    """Return what is known of a case now."""
+    states = {stage: cohort.state(case, stage) for stage in CASE_STAGES}
+    result = cohort.result(case)
+    if result is None or states["register"].word == "failed":
+        return _without_result(cohort, case, states["register"])
+    try:
+        registration = Registration.load(cohort.run(case))
+    except (RegistrationError, PipelineError) as error:
+        return _without_result(cohort, case, State("failed", str(error)))
+    return _with_result(cohort, case, registration, states["patch"])
+
+
+def _without_result(cohort: Cohort, case: Case, state: State) -> CaseFacts:
+    failed = state.word == "failed"
+    return CaseFacts(
+        name=case.id,
+        patient=case.patient,
+        her2=case.her2 or "",
+        word=state.word,
+        mark="bad" if failed else "none",
+        reasons=(state.note,) if state.note else (),
+        next=_pick(cohort, case) if failed and "alignment" in state.note else _again(cohort, case),
+    )
+
+
+def _with_result(cohort: Cohort, case: Case, registration: Registration, patch: State) -> CaseFacts:
+    run = cohort.run(case)
+    word = registration.review or registration.verdict
+    mark = VERDICT_MARKS[registration.verdict]
+    accepted = registration.review == "accepted"
+    reasons = registration.reasons if registration.verdict != "pass" else ()
+    step = typed("review", run)
+    if accepted or (registration.verdict == "pass" and registration.review is None):
+        mark, step = "ok", "" if patch.word in ("done", "excluded") else _again(cohort, case)
+    elif registration.review == "needs landmarks":
+        step = _pick(cohort, case)
+    if patch.word == "failed":
+        mark, reasons, step = "bad", (*reasons, f"patches: {patch.note}"), _again(cohort, case)
+    patches = CasePatches.load(cohort.patches(case)) if patch.word == "done" else None
+    residual = registration.quality.residual
+    pixel = registration.fixed.mpp**2 * MM2
+    areas = [(b.status, b.tissue * b.width * b.height * pixel) for b in registration.blocks]
+    lost = Counter(one.reason for one in patches.candidates if one.reason) if patches else {}
+    return CaseFacts(
+        name=case.id,
+        patient=case.patient,
+        her2=case.her2 or "",
+        word=word,
+        mark=mark,
+        reasons=reasons,
+        next=step,
+        pieces=len(registration.pieces) or 1,
+        residual_um=residual.median_um if residual else None,
+        tissue_mm2=sum(area for _, area in areas if area == area),
+        registered_mm2=sum(a for status, a in areas if status == "registered" and a == a),
+        candidates=len(patches.candidates) if patches else None,
+        kept=sum(one.kept for one in patches.candidates) if patches else None,
+        lost=dict(lost),
+        seconds=_seconds(run),
+        report=run / "report.html",
+        mpp=(registration.he.mpp, registration.ihc.mpp),
+        looks=read_looks(cohort.folder(case)),
+        picture=cohort.folder(case) / PICTURE_NAME,
+    )
+
+
+def _again(cohort: Cohort, case: Case) -> str:
+    return typed("run", *cohort.named, "--only", case.id)
+
+
+def _pick(cohort: Cohort, case: Case) -> str:
+    marks = cohort.folder(case) / "landmarks.csv"
+    return typed("pick", case.he, case.ihc, "--landmarks", case.landmarks or marks)
+
+
+def _seconds(run: Path) -> float | None:
+    try:
+        return float(sum(json.loads((run / TIMINGS_NAME).read_bytes()).values()))
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None

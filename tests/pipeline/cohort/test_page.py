@@ -1,0 +1,184 @@
+"""The page of a cohort: what it says, what stands out, and that it works in a browser with 300 cases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.browser import Browser, check_page
+from pipeline.cohort.facts import CaseFacts, case_facts
+from pipeline.cohort.looks import PICTURE_NAME, Looks, read_looks, record_looks
+from pipeline.cohort.page import CohortPage, duration, outliers
+from pipeline.cohort.state import Cohort
+from registration.result import Registration, write_review
+
+GOOD = CaseFacts(
+    name="p000",
+    patient="a",
+    her2="3+",
+    word="pass",
+    mark="ok",
+    reasons=(),
+    pieces=1,
+    residual_um=2.0,
+    tissue_mm2=10.0,
+    registered_mm2=9.0,
+    candidates=40,
+    kept=30,
+    lost={"shifted": 6, "no match": 4},
+    seconds=300.0,
+    mpp=(0.25, 0.25),
+    looks=Looks((0.4, 0.5, 0.2, 0.3, 0.3, 0.3), (0.6, 0.6)),
+)
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> Cohort:
+    """A manifest of one case whose slides do not matter."""
+    for name in ("he", "ihc"):
+        (tmp_path / f"{name}.png").touch()
+    path = tmp_path / "cohort.yaml"
+    path.write_text(
+        "name: monday\nout: out\ncases:\n  - {id: p000, patient: a, he: he.png, ihc: ihc.png}\n"
+    )
+    return Cohort.load(path)
+
+
+def page_of(cohort: Cohort, facts: list[CaseFacts]) -> Path:
+    """Write the page of cases that are known already."""
+    case = cohort.manifest.cases[0]
+    cases = [case.model_copy(update={"id": one.name}) for one in facts]
+    manifest = cohort.manifest.model_copy(update={"cases": cases})
+    page = CohortPage(replace(cohort, manifest=manifest), {one.name: one for one in facts})
+    page.update()
+    return page.path
+
+
+def test_totals_and_the_way_on_come_first(cohort: Cohort) -> None:
+    review = replace(
+        GOOD, name="p001", word="review", mark="look", reasons=("it folds",), next="look & see"
+    )
+    failed = CaseFacts("p002", "c", "", "failed", "bad", ("<b>cut short</b>",), next="run it")
+
+    text = page_of(cohort, [GOOD, review, failed]).read_text()
+
+    for words in (
+        "20.0\u202fmm²",
+        "18.0\u202fmm²",
+        "90 % of it",
+        "1 case in order.",
+        "of 3 patients",
+    ):
+        assert words.replace("\u202f", " ") in text.replace("\u202f", " "), words
+    assert (
+        text.index('id="case-p002"') < text.index('id="case-p001"') < text.index('id="case-p000"')
+    )
+    assert "&lt;b&gt;cut short" in text
+    assert "look &amp; see" in text
+    assert "75 %" in text
+
+
+def test_what_stands_out_is_named() -> None:
+    cases = [replace(GOOD, name=f"p{k:03d}", residual_um=2 + k / 10) for k in range(8)]
+    cases[1] = replace(cases[1], mpp=(0.25, 0.5))
+    cases[2] = replace(cases[2], residual_um=30.0)
+    cases[3] = replace(cases[3], looks=Looks((0.9, 0.5, 0.2, 0.3, 0.3, 0.3), (0.6, 0.6)))
+    cases[4] = replace(cases[4], looks=Looks(GOOD.looks.density, (0.05, 0.6)))
+
+    found = outliers(cases)
+
+    assert sorted(found) == ["p001", "p002", "p003", "p004"]
+    for name, words in (
+        ("p001", "0.25"),
+        ("p002", "shift"),
+        ("p003", "colours"),
+        ("p004", "focus"),
+    ):
+        assert words in found[name][0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(None, "–"), (12, "12 s"), (600, "10 min"), (9000, "2.5 h")]
+)
+def test_durations(seconds: float | None, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_looks_are_measured_where_the_tissue_is(hand_made, tmp_path: Path) -> None:
+    record_looks(hand_made.registration, tmp_path)
+
+    looks = read_looks(tmp_path)
+    assert looks is not None
+    assert min(looks.sharpness) > 0.05
+    assert looks.density[:3] != looks.density[3:]
+    with Image.open(tmp_path / PICTURE_NAME) as picture:
+        assert picture.size == (180, 88)
+    (tmp_path / "looks.json").write_text("{}")
+    assert read_looks(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("review", "mark", "step"),
+    [(None, "look", "review "), ("accepted", "ok", "run "), ("needs landmarks", "look", "pick ")],
+)
+def test_a_case_says_what_to_do_next(
+    hand_made, cohort: Cohort, review: str | None, mark: str, step: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    case = cohort.manifest.cases[0]
+    folder = hand_made.registration.folder
+    monkeypatch.setattr(Cohort, "run", lambda self, case: folder)
+    monkeypatch.setattr("pipeline.cohort.state.expected_key", lambda request: "0123456789abcdef")
+    write_review(folder, review)
+    try:
+        facts = case_facts(cohort, case)
+    finally:
+        write_review(folder, None)
+
+    assert (facts.mark, facts.word) == (mark, review or "review")
+    assert f" {step}" in facts.next or facts.next.startswith(step)
+    assert facts.registered_mm2 < facts.tissue_mm2
+    assert Registration.load(folder).review is None
+
+
+def test_three_hundred_cases_in_a_browser(cohort: Cohort, browser: Browser, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    picture = tmp_path / "pair.jpg"
+    noise = rng.integers(0, 255, (22, 45, 3), np.uint8)
+    Image.fromarray(noise).resize((180, 88)).save(picture, quality=75)
+    facts = [
+        replace(GOOD, name=f"p{k:03d}", patient=f"x{k % 7}", picture=picture, kept=k)
+        for k in range(299)
+    ]
+    facts[7] = replace(
+        facts[7], word="review", mark="look", reasons=("the field folds " * 8,), next="review a/b"
+    )
+    facts.append(
+        CaseFacts("p299", "z", "", "failed", "bad", ("cut short",), next="run --only p299")
+    )
+
+    page = page_of(cohort, facts)
+
+    assert page.stat().st_size < 4 * 2**20
+    check_page(browser, page)
+    shown = "[...document.querySelectorAll('tbody tr')].filter(r => !r.hidden).map(r => r.id)"
+    assert browser.evaluate(shown)[:2] == ["case-p299", "case-p007"]
+    type_in = (
+        "((s, t) => { const e = document.querySelector(s); e.value = t; e.dispatchEvent("
+        "new Event(e.tagName === 'SELECT' ? 'change' : 'input')) })"
+    )
+    browser.evaluate(f"{type_in}('[data-word]', 'person')")
+    assert browser.evaluate(shown) == ["case-p299", "case-p007"]
+    browser.evaluate(f"{type_in}('[data-find]', 'FOLDS')")
+    assert browser.evaluate(shown) == ["case-p007"]
+    browser.evaluate(f"{type_in}('[data-word]', '')")
+    browser.evaluate(f"{type_in}('[data-find]', '')")
+    kept = (
+        "[...document.querySelectorAll('thead button')].find(b => b.textContent === 'kept').click()"
+    )
+    browser.evaluate(f"{kept}; {kept}")
+    assert browser.evaluate(shown)[:2] == ["case-p298", "case-p297"]
