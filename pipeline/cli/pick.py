@@ -12,9 +12,10 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.help import add_command
-from pipeline.cli.options import HeMpp, HeSlide, IhcMpp, IhcSlide
+from pipeline.cli.options import HeMpp, HeSlide, IhcMpp, IhcSlide, ManifestConfig
 from pipeline.errors import UsageError
 from registration.children import environment, python
+from registration.files.commands import typed
 
 EXAMPLES = (
     "bci-pipeline pick he.ndpi ihc.ndpi",
@@ -23,13 +24,19 @@ EXAMPLES = (
 )
 
 
-REVIEW_EXAMPLES = ("bci-pipeline review registered/p012",)
+REVIEW_EXAMPLES = ("bci-pipeline review registered/p012", "bci-pipeline review cohort.yaml")
+REVIEW_NOTES = """
+Of a cohort, the cases that need a person are opened one after another, worst first: the review where
+there is a registration, the landmark picker where none was found or a person asks for landmarks.
+Close a window to go on to the next, press Ctrl-C here to stop. What was decided and picked is used by
+the next run.
+"""
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the application."""
     add_command(app, pick, EXAMPLES)
-    add_command(app, review, REVIEW_EXAMPLES)
+    add_command(app, review, REVIEW_EXAMPLES, REVIEW_NOTES)
 
 
 def pick(
@@ -58,11 +65,42 @@ def pick(
 
 
 def review(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `register` wrote.")],
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="Folder that `register` wrote, or a cohort's manifest."),
+    ],
+    config: ManifestConfig = None,
 ) -> None:
-    """Look at a registration in a napari window, place by place, and accept or reject it."""
+    """Look at a registration, or at those of a cohort, in a napari window; accept or reject it."""
     _check_window()
-    _open_window(["review", str(run)])
+    if run.is_file():
+        _review_cohort(run, config)
+    else:
+        _open_window(["review", str(run)])
+
+
+def _review_cohort(manifest: Path, config: Path | None) -> None:
+    """Open the cases of a cohort that need a person, one after another."""
+    from pipeline.cohort.facts import case_facts, pick_words, waiting
+    from pipeline.cohort.state import Cohort
+
+    cohort = Cohort.load(manifest, config)
+    found = waiting(cohort)
+    for number, (case, facts) in enumerate(found, start=1):
+        typer.echo(
+            f"{case.id} ({number} of {len(found)}), {facts.word}: {'; '.join(facts.reasons)}"
+        )
+        if facts.window is None:
+            typer.echo(f"  no window helps here; mend it, then: {facts.next}")
+        if facts.window == "review":
+            _open_window(["review", str(cohort.run(case))])
+            facts = case_facts(cohort, case)
+        if facts.window == "pick":
+            _open_window(["pick", *pick_words(cohort, case)])
+    if found:
+        typer.echo(f"next: {typed('run', *cohort.named)}")
+    else:
+        typer.echo("no case needs a person")
 
 
 def _open_window(words: list[str]) -> None:

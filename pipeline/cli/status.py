@@ -52,6 +52,8 @@ def status(
 
     done: made from today's inputs and settings. changed: made from others, and to be made again.
     """
+    from rich.console import Console
+
     from pipeline.cohort.state import Cohort
 
     if watch and as_json:
@@ -59,7 +61,7 @@ def status(
     while True:
         cohort = Cohort.load(manifest, config)
         if watch:
-            typer.clear()
+            Console().clear()
         _show(cohort, as_json)
         if not watch or _is_over(cohort):
             return

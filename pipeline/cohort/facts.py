@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from pipeline.cohort.looks import PICTURE_NAME, Looks, read_looks
 from pipeline.cohort.state import CASE_STAGES, Cohort, State
@@ -22,6 +23,12 @@ from registration.result import Registration
 MM2 = 1e-6
 """Square millimetres in a square micrometre."""
 
+URGENCY: Mapping[Mark, int] = {"bad": 0, "look": 1, "none": 2, "ok": 3}
+"""What a person sees first."""
+
+UNREGISTERED = "alignment"
+"""In the words of a case that was refused for want of a start, which landmarks can give."""
+
 VERDICT_MARKS: Mapping[str, Mark] = {"pass": "ok", "review": "look", "fail": "bad"}
 
 
@@ -36,6 +43,8 @@ class CaseFacts:
     """Verdict or, where there is none, state."""
     mark: Mark
     reasons: tuple[str, ...]
+    window: Literal["review", "pick"] | None = None
+    """Which window a person needs; ``None`` where none helps."""
     next: str = ""
     """The command that brings it further; empty where nothing is to be done."""
     pieces: int | None = None
@@ -72,6 +81,7 @@ def case_facts(cohort: Cohort, case: Case) -> CaseFacts:
 
 def _without_result(cohort: Cohort, case: Case, state: State) -> CaseFacts:
     failed = state.word == "failed"
+    lost = failed and UNREGISTERED in state.note
     return CaseFacts(
         name=case.id,
         patient=case.patient,
@@ -79,7 +89,8 @@ def _without_result(cohort: Cohort, case: Case, state: State) -> CaseFacts:
         word=state.word,
         mark="bad" if failed else "none",
         reasons=(state.note,) if state.note else (),
-        next=_pick(cohort, case) if failed and "alignment" in state.note else _again(cohort, case),
+        window="pick" if lost else None,
+        next=_pick(cohort, case) if lost else _again(cohort, case),
     )
 
 
@@ -90,10 +101,11 @@ def _with_result(cohort: Cohort, case: Case, registration: Registration, patch: 
     accepted = registration.review == "accepted"
     reasons = registration.reasons if registration.verdict != "pass" else ()
     step = typed("review", run)
+    window: Literal["review", "pick"] = "review"
     if accepted or (registration.verdict == "pass" and registration.review is None):
         mark, step = "ok", "" if patch.word in ("done", "excluded") else _again(cohort, case)
     elif registration.review == "needs landmarks":
-        step = _pick(cohort, case)
+        step, window = _pick(cohort, case), "pick"
     if patch.word == "failed":
         mark, reasons, step = "bad", (*reasons, f"patches: {patch.note}"), _again(cohort, case)
     patches = CasePatches.load(cohort.patches(case)) if patch.word == "done" else None
@@ -108,6 +120,7 @@ def _with_result(cohort: Cohort, case: Case, registration: Registration, patch: 
         word=word,
         mark=mark,
         reasons=reasons,
+        window=window,
         next=step,
         pieces=len(registration.pieces) or 1,
         residual_um=residual.median_um if residual else None,
@@ -129,8 +142,22 @@ def _again(cohort: Cohort, case: Case) -> str:
 
 
 def _pick(cohort: Cohort, case: Case) -> str:
-    marks = cohort.folder(case) / "landmarks.csv"
-    return typed("pick", case.he, case.ihc, "--landmarks", case.landmarks or marks)
+    return typed("pick", *pick_words(cohort, case))
+
+
+def pick_words(cohort: Cohort, case: Case) -> list[str]:
+    """Return what `pick` is to be told, so that the next run uses the landmarks."""
+    words = [str(case.he), str(case.ihc), "--landmarks", case.landmarks or str(cohort.picks(case))]
+    for option, mpp in (("--mpp-he", case.mpp_he), ("--mpp-ihc", case.mpp_ihc)):
+        words += [] if mpp is None else [option, str(mpp)]
+    return words
+
+
+def waiting(cohort: Cohort) -> list[tuple[Case, CaseFacts]]:
+    """Return the cases that need a person, worst first: failed ones, then the largest shift."""
+    known = [(case, case_facts(cohort, case)) for case in cohort.manifest.cases]
+    found = [(case, facts) for case, facts in known if facts.needs_person]
+    return sorted(found, key=lambda one: (URGENCY[one[1].mark], -(one[1].residual_um or 0)))
 
 
 def _seconds(run: Path) -> float | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-from pipeline.cohort.facts import CaseFacts, case_facts
+from pipeline.cohort.facts import URGENCY, CaseFacts, case_facts
 from pipeline.cohort.state import Cohort
 from pipeline.dataset.plan import REPORT_NAME
 from pipeline.dataset.summary import SMALLEST_ODD_DENSITY, odd_ones
@@ -28,7 +28,6 @@ MARK_TEXTS: dict[Mark, str] = {
     "bad": "failed or rejected.",
     "none": "not run yet.",
 }
-URGENCY: dict[Mark, int] = {"bad": 0, "look": 1, "none": 2, "ok": 3}
 
 
 @dataclass(frozen=True, slots=True)

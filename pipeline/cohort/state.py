@@ -109,6 +109,10 @@ class Cohort:
         """Folder of one case's patches."""
         return self.folder(case) / "patches"
 
+    def picks(self, case: Case) -> Path:
+        """Where landmarks are kept that were picked for a case after its first run."""
+        return self.folder(case) / "landmarks.csv"
+
     def log(self, case: Case) -> Path:
         """What the last attempt at one case said."""
         return self.folder(case) / "log.txt"
@@ -133,13 +137,17 @@ class Cohort:
             ihc=case.ihc,
             out=self.run(case),
             settings=self.manifest.register_,
-            landmarks=case.landmarks,
+            landmarks=case.landmarks or self._picked(case),
             truth=case.truth,
             pieces=case.pieces,
             mpp_he=case.mpp_he,
             mpp_ihc=case.mpp_ihc,
             overwrite=True,
         )
+
+    def _picked(self, case: Case) -> str | None:
+        picks = self.picks(case)
+        return str(picks) if picks.exists() else None
 
     def state(self, case: Case, stage: Stage) -> State:
         """Return how far a stage of one case has come."""
