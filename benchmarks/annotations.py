@@ -65,12 +65,17 @@ def main() -> None:
     for to, source in directions:
         path = given.work / f"to_{to}.geojson"
         path.write_text(json.dumps(cells(given.polygons, source.width, source.height)))
-        begun = time.perf_counter()
+        begun, cpu = time.perf_counter(), time.process_time()
         done = warp_points(run, path, given.work / f"on_{to}.geojson", to)
-        seconds = time.perf_counter() - begun
-        results[to] = {"polygons": given.polygons, "points": done.points, "seconds": seconds}
+        seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
+        results[to] = {
+            "polygons": given.polygons,
+            "points": done.points,
+            "seconds": seconds,
+            "cpu_s": cpu,
+        }
         mib = path.stat().st_size / 2**20
-        print(f"to {to}: {done.points} points of {mib:.0f} MiB in {seconds:.1f} s")
+        print(f"to {to}: {done.points} points of {mib:.0f} MiB in {seconds:.1f} s, {cpu:.1f} s CPU")
     (given.work / "annotations.json").write_text(json.dumps(results, indent=2))
 
 

@@ -26,6 +26,9 @@ MM2 = 1e-6
 URGENCY: Mapping[Mark, int] = {"bad": 0, "look": 1, "none": 2, "ok": 3}
 """What a person sees first."""
 
+PICKING = " Pick landmarks with"
+"""Begins what a message says of commands, for which the page has a place of its own."""
+
 UNREGISTERED = "alignment"
 """In the words of a case that was refused for want of a start, which landmarks can give."""
 
@@ -88,7 +91,7 @@ def _without_result(cohort: Cohort, case: Case, state: State) -> CaseFacts:
         her2=case.her2 or "",
         word=state.word,
         mark="bad" if failed else "none",
-        reasons=(state.note,) if state.note else (),
+        reasons=tuple(state.note.split(PICKING)[:1]) if state.note else (),
         window="pick" if lost else None,
         next=_pick(cohort, case) if lost else _again(cohort, case),
     )

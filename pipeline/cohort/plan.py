@@ -74,7 +74,7 @@ def _patches_mib(cohort: Cohort, case: Case) -> float:
     """Return the size of a case's patches if half of the slide is tissue."""
     fixed, mpp, option = (
         (case.ihc, case.mpp_ihc, "mpp_ihc")
-        if cohort.manifest.register_.moving == "he"
+        if cohort.manifest.registering(case).moving == "he"
         else (case.he, case.mpp_he, "mpp_he")
     )
     with open_slide(fixed, mpp, option) as slide:

@@ -24,6 +24,7 @@ from typing import Literal, get_args
 from pipeline.dataset.folder import finished_dataset_key
 from pipeline.dataset.plan import DatasetPlan
 from pipeline.dataset.summary import DatasetCase
+from pipeline.dataset.table import UNNAMED_STAIN
 from pipeline.errors import PipelineError, UsageError
 from pipeline.manifest.manifest import Case, Manifest, load_manifest
 from pipeline.patches.case import case_key, exclusion
@@ -136,7 +137,7 @@ class Cohort:
             he=case.he,
             ihc=case.ihc,
             out=self.run(case),
-            settings=self.manifest.register_,
+            settings=self.manifest.registering(case),
             landmarks=case.landmarks or self._picked(case),
             truth=case.truth,
             pieces=case.pieces,
@@ -209,7 +210,9 @@ class Cohort:
         )
 
     def _dataset_case(self, case: Case) -> DatasetCase:
-        entry = DatasetCase(case.id, case.patient, case.her2, case.split)
+        entry = DatasetCase(
+            case.id, case.patient, case.her2, case.split, stain=case.stain or UNNAMED_STAIN
+        )
         for stage in CASE_STAGES:
             state = self.state(case, stage)
             if state.word != "done":

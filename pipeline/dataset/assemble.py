@@ -122,6 +122,7 @@ def _row(case: DatasetCase, patches: CasePatches, candidate: Candidate, split: S
         mpp=round(patches.mpp, 6),
         her2=case.her2,
         split=split,
+        stain=case.stain,
         **{name: getattr(candidate, name) for name in COLUMNS if hasattr(candidate, name)},
     )
 

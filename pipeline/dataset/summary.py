@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.dataset.table import PatchRow
+from pipeline.dataset.table import UNNAMED_STAIN, PatchRow
 from pipeline.patches.record import CasePatches
 from pipeline.patches.selection import REASONS
 from pipeline.split import SPLITS, Split
@@ -46,6 +46,8 @@ class DatasetCase:
     """``None`` for a case that was excluded."""
     excluded: str | None = None
     """Why."""
+    stain: str = UNNAMED_STAIN
+    """Of the IHC slide."""
 
 
 @dataclass(frozen=True, slots=True)

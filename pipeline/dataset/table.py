@@ -20,6 +20,7 @@ from pipeline.split import Split
 from registration.files.her2 import Her2
 from registration.files.storage import write_text, written_whole
 
+UNNAMED_STAIN = "IHC"
 PARQUET_NAME = "patches.parquet"
 CSV_NAME = "patches.csv"
 
@@ -113,6 +114,9 @@ class PatchRow:
     ihc_file: Annotated[
         str | None, "the same of the IHC image: the same file in the layout `pix2pix`"
     ] = None
+    stain: Annotated[str, "IHC stain, as the manifest names it; `IHC` where it does not"] = (
+        UNNAMED_STAIN
+    )
 
 
 @dataclass(frozen=True, slots=True)

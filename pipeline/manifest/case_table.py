@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.errors import ManifestError
@@ -14,7 +15,7 @@ NUMBERS, FLAGS = ("mpp_he", "mpp_ihc"), ("flip",)
 CASE_NAMES = ("case", "id")
 COLUMNS = (
     *CASE_NAMES,
-    *("patient", "he", "ihc", "her2", "split", "landmarks", "truth", "pieces"),
+    *("patient", "he", "ihc", "stain", "her2", "split", "landmarks", "truth", "pieces"),
     *NUMBERS,
     *FLAGS,
 )
@@ -65,7 +66,7 @@ def read_case_table(path: Path, needed: Iterable[str] = ()) -> tuple[list[CaseRo
 
 def located_cases(path: Path, config: Path | None) -> Located:
     """Return a manifest whose cases are a table and whose settings are a YAML file, if any."""
-    rows, _ = read_case_table(path, ("he", "ihc"))
+    rows = _of_several_stains(read_case_table(path, ("he", "ihc"))[0])
     located = Located(path, value={}) if config is None else _settings(path, config)
     located.value["cases"] = [row.values for row in rows]
     located.value.setdefault("out", path.stem)
@@ -74,6 +75,21 @@ def located_cases(path: Path, config: Path | None) -> Located:
         for key, column in row.columns.items():
             located.values["cases", number, key] = Position(row.line, column, path)
     return located
+
+
+def _of_several_stains(rows: list[CaseRow]) -> list[CaseRow]:
+    """Give rows of one case with different stains ids of their own and the H&E slide as frame."""
+    counts = Counter(row.values.get("id") for row in rows)
+    return [
+        replace(
+            row,
+            values=row.values
+            | {"id": f"{row.values['id']}_{row.values['stain']}", "he_fixed": "true"},
+        )
+        if counts[row.values.get("id")] > 1 and {"id", "stain"} <= row.values.keys()
+        else row
+        for row in rows
+    ]
 
 
 def _settings(path: Path, config: Path) -> Located:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath, PureWindowsPath
 from pipeline.errors import UsageError
 from pipeline.manifest.case_table import CaseRow, read_case_table
 from pipeline.manifest.manifest import load_manifest
-from pipeline.manifest.names import HE, Pattern, SlideName, guess
+from pipeline.manifest.names import HE, IHC, Pattern, SlideName, guess, stain_name
 from pipeline.manifest.pairing import Candidate, Finding, Pairing, pair_slides
 from pipeline.manifest.survey import Report, SlideSeen, find_slides, look_at, same_content
 from pipeline.manifest.writing import Heading, manifest_text
@@ -98,8 +98,8 @@ def _of_table(rows: Sequence[CaseRow], request: DraftRequest) -> dict[Path, Slid
         for key in SLIDE_KEYS:
             if key in row.values:
                 path = _found(row, key, request)
-                stain = HE if key == "he" else "IHC"
-                if path in found and found[path].case == row.values.get("id"):
+                stain = HE if key == "he" else stain_name(row.values.get("stain", IHC))
+                if path in found and found[path].is_he != (key == "he"):
                     raise UsageError(f"{row.place}: {path} stands for both slides of a case")
                 found[path] = SlideName(row.values.get("id", ""), stain, row.values.get("patient"))
     return found

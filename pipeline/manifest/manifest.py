@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pipeline.errors import ManifestError
 from pipeline.manifest.case_table import is_table, located_cases
 from pipeline.manifest.checks import check_manifest
+from pipeline.manifest.stains import expand_stains
 from pipeline.manifest.yaml_positions import Located, read_located
 from pipeline.patches.settings import PatchSettings
 from pipeline.split import Split, SplitSettings
@@ -68,6 +69,10 @@ class Case(Settings):
     flip: bool | None = None
     """Whether one section lies face down; given, a registration that finds otherwise fails."""
     split: Split | None = None
+    stain: Annotated[str, BeforeValidator(_case_name)] | None = None
+    """Of the IHC slide, as the table of patches names it."""
+    he_fixed: bool = False
+    """Whether the H&E slide keeps its pixels, whatever ``register`` says: several stains share it."""
 
 
 class Synthetic(Settings):
@@ -103,6 +108,12 @@ class Manifest(Settings):
     train: dict[str, Any] | None = None
     """Settings of `train`; without this section nothing is trained."""
 
+    def registering(self, case: Case) -> RegisterSettings:
+        """Return how a case is registered."""
+        if not case.he_fixed:
+            return self.register_
+        return self.register_.model_copy(update={"moving": "ihc"})
+
     def case(self, name: str) -> Case:
         """Return one case by its id; :class:`KeyError` where there is none."""
         return {case.id: case for case in self.cases}[name]
@@ -122,6 +133,7 @@ def load_manifest(path: Path, config: Path | None = None) -> Manifest:
         located = read_located(path)
     if not isinstance(located.value, dict):
         raise ManifestError(f"{path}:1:1: expected `cases:` and the settings of the stages")
+    expand_stains(located)
     problems = check_manifest(located.value, path.parent)
     try:
         manifest = Manifest.model_validate(located.value)

@@ -19,7 +19,7 @@ from pipeline.manifest.names import HE, SlideName
 from pipeline.manifest.survey import SlideSeen
 from registration.files.words import nearest
 
-OF_ITS_OWN = ("id", "patient", "he", "ihc")
+OF_ITS_OWN = ("id", "patient", "he", "ihc", "stain")
 """Keys of a case that are not taken over from a table as they are."""
 SAME_SCALE = 1.1
 """Scales that differ by no more than this factor are taken for the same."""
@@ -101,7 +101,7 @@ def pair_slides(
     groups: dict[str, list[Candidate]] = defaultdict(list)
     for candidate in candidates:
         groups[candidate.name.case.casefold()].append(candidate)
-    said = {row.values.get("id", "").casefold(): row for row in rows}
+    said = {row.values.get("id", "").casefold(): row for row in reversed(rows)}
     entries: list[Entry] = []
     findings: list[Finding] = []
     for key in sorted(groups, key=_natural):

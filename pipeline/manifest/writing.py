@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.manifest.names import IHC
 from pipeline.manifest.pairing import Entry, Pairing
 from pipeline.manifest.survey import SlideSeen
 from pipeline.patches.settings import PatchSettings
@@ -27,6 +28,7 @@ SECTIONS: dict[str, tuple[type[Settings], dict[str, str]]] = {
 }
 """Settings of the stages, and what a cohort begins with."""
 
+UNKNOWN = "0.46  # the file does not say it: give the true µm per pixel"
 FILES = ("landmarks", "truth", "pieces")
 
 
@@ -78,18 +80,30 @@ def written(value: str) -> str:
 
 
 def _entry(entry: Entry, base: Path) -> Iterator[str]:
-    """Yield the lines of one case, or one per stain."""
-    for stain, slide in entry.ihc.items():
-        several = len(entry.ihc) > 1
-        yield f"  - id: {written(f'{entry.id}_{stain}' if several else entry.id)}"
-        yield f"    patient: {written(entry.patient)}"
-        yield f"    he: {_slide(entry.he, base)}"
+    """Yield the lines of one case; several IHC slides stand under their stains."""
+    yield f"  - id: {written(entry.id)}"
+    yield f"    patient: {written(entry.patient)}"
+    yield f"    he: {_slide(entry.he, base)}"
+    if len(entry.ihc) > 1:
+        yield "    ihc:  # all registered to the H&E slide, which keeps its pixels"
+        for stain, slide in entry.ihc.items():
+            if slide.mpp is None:
+                yield f"      {written(stain)}:"
+                yield f"        slide: {_slide(slide, base)}"
+                yield f"        mpp: {UNKNOWN}"
+            else:
+                yield f"      {written(stain)}: {_slide(slide, base)}"
+    else:
+        ((stain, slide),) = entry.ihc.items()
         yield f"    ihc: {_slide(slide, base)}"
-        for key, value in entry.values.items():
-            yield f"    {key}: {written(_from(base, value) if key in FILES else value)}"
-        for key, seen in (("mpp_he", entry.he), ("mpp_ihc", slide)):
-            if seen.mpp is None:
-                yield f"    {key}: 0.46  # the file does not say it: give the true µm per pixel"
+        if stain != IHC:
+            yield f"    stain: {written(stain)}"
+        if slide.mpp is None:
+            yield f"    mpp_ihc: {UNKNOWN}"
+    if entry.he.mpp is None:
+        yield f"    mpp_he: {UNKNOWN}"
+    for key, value in entry.values.items():
+        yield f"    {key}: {written(_from(base, value) if key in FILES else value)}"
 
 
 def _slide(slide: SlideSeen, base: Path) -> str:

@@ -134,9 +134,12 @@ def test_several_stains_and_patients_by_pattern(tmp_path: Path) -> None:
     for number, name in enumerate(("x/1_HE", "x/1_HER2", "x/1_ki-67", "x/2_HE", "x/2_HER2")):
         slide(folder / f"{name}.tif", number)
 
-    _, manifest = drafted(folder, he="{patient}/{case}_HE", ihc="{patient}/{case}_{stain}")
+    draft, manifest = drafted(folder, he="{patient}/{case}_HE", ihc="{patient}/{case}_{stain}")
 
     assert {case.patient for case in manifest.cases} == {"x"}
+    assert [case.id for case in manifest.cases] == ["1_HER2", "1_KI67", "2"]
+    assert [case.stain for case in manifest.cases] == ["HER2", "KI67", "HER2"]
+    assert [entry.id for entry in draft.pairing.usable] == ["1", "2"]
     assert {case.ihc.name for case in manifest.cases} == {"1_HER2.tif", "1_ki-67.tif", "2_HER2.tif"}
 
 
