@@ -179,10 +179,12 @@ class InverseMap:
         """Map ``(N, 2)`` points."""
         target = np.atleast_2d(np.asarray(points, np.float64))
         guess = target.copy()
+        moving = np.arange(len(target))
         for _ in range(INVERSE_ITERATIONS):
-            step = target - self.forward(guess)
-            guess = guess + step
-            if np.abs(step).max(initial=0.0) < INVERSE_TOLERANCE_PX:
+            step = target[moving] - self.forward(guess[moving])
+            guess[moving] += step
+            moving = moving[np.abs(step).max(axis=1) >= INVERSE_TOLERANCE_PX]
+            if not len(moving):
                 break
         return guess
 

@@ -104,7 +104,7 @@ class Pattern:
         A pattern without ``/`` is one of names; one without the ending fits files of any.
         """
         whole = path.as_posix() if "/" in self.text else path.name
-        for name in (whole, whole[: len(whole) - len(path.suffix)]):
+        for name in (whole[: len(whole) - len(path.suffix)], whole):
             found = self._regex.fullmatch(name)
             if found is None:
                 continue

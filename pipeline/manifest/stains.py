@@ -67,7 +67,8 @@ def _moved(
             continue
         for inner, position in known[number].items():
             if inner == ("ihc", stain):
-                kept["cases", new, "ihc"] = kept["cases", new, "id"] = position
+                for of_case in ((), ("ihc",), ("id",)):
+                    kept["cases", new, *of_case] = position
             elif inner[:2] == ("ihc", stain):
                 key = str(inner[2])
                 kept["cases", new, OWN_KEYS.get(key, key), *inner[3:]] = position

@@ -9,7 +9,9 @@ of the piece it lies on; a point on none has no place on the other slide.
 from __future__ import annotations
 
 import csv
+import gc
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -29,7 +31,7 @@ from registration.landmarks.geojson import (
     Origin,
     counts,
     features,
-    map_geojson,
+    move_geojson,
     odd_shapes,
     read_geojson,
     write_geojson,
@@ -129,9 +131,12 @@ def warp_points(
     odd: list[str] = []
     if points.suffix.lower() in GEOJSON_SUFFIXES:
         here, there = (origin_of(registration, stain) for stain in (_other(to), to))
-        document = read_geojson(points, here)
-        odd = odd_shapes(document)
-        write_geojson(out, _flagged(map_geojson(document, mapper), mapper), there)
+        with _uncollected():
+            document = read_geojson(points, here)
+            odd = odd_shapes(document)
+            move_geojson(document, mapper)
+            _flag(document, mapper)
+            write_geojson(out, document, there)
     else:
         _warp_table(points, out, mapper)
     found = (mapper.points, mapper.off_slide, mapper.unsolved, mapper.off_piece)
@@ -170,7 +175,19 @@ def _mapper(registration: Registration, to: Moving) -> _Mapper:
     return _Mapper(chain, False, moved, fixed)
 
 
-def _flagged(mapped: Any, mapper: _Mapper) -> Any:
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Spare the collector the millions of small lists of a slide's cells; none is part of a cycle."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def _flag(mapped: Any, mapper: _Mapper) -> None:
     """Write into each feature's properties whether all of it lies on both slides, and its piece.
 
     A shape that does not lie on one registered piece as a whole has no place on the other slide:
@@ -189,7 +206,6 @@ def _flagged(mapped: Any, mapper: _Mapper) -> Any:
                 properties[FLAG] = False
                 feature.update({key: None for key in GEOMETRY_KEYS if feature.get(key)})
         feature["properties"] = properties
-    return mapped
 
 
 def _warp_table(path: Path, out: Path, mapper: _Mapper) -> None:

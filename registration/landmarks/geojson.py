@@ -64,8 +64,13 @@ def write_geojson(path: Path, document: Any, origin: Origin = (0, 0)) -> None:
 def map_geojson(document: Any, transform: Callable[[Points], Points]) -> Any:
     """Return a copy with every coordinate mapped; everything else is kept."""
     mapped = _copied(document)
-    _map_in_place(mapped, lambda points: transform(points - PIXEL_CENTER) + PIXEL_CENTER)
+    move_geojson(mapped, transform)
     return mapped
+
+
+def move_geojson(document: Any, transform: Callable[[Points], Points]) -> None:
+    """Map every coordinate of a document itself, which for a whole slide's cells is not copied."""
+    _map_in_place(document, lambda points: transform(points - PIXEL_CENTER) + PIXEL_CENTER)
 
 
 def read_named_points(path: Path, origin: Origin = (0, 0)) -> tuple[tuple[str, ...] | None, Points]:

@@ -57,8 +57,8 @@ def test_each_stain_is_a_case_on_the_frame_of_the_he_slide(base: Path) -> None:
     ("old", "new", "complaint"),
     [
         ("ER: er.png", "ER: err.png", "8:11: case p1_ER: ihc: IHC slide not found: err.png"),
-        ("her2: 2+", "her2: 9+", "7:38: case p1_HER2: her2: expected a HER2 level"),
-        ("mpp: 0.5", "size: 0.5", "7:42: case p1_HER2: size: unknown key"),
+        ("her2: 2+", "her2: 9+", "7:37: case p1_HER2: her2: expected a HER2 level"),
+        ("mpp: 0.5", "size: 0.5", "7:41: case p1_HER2: size: unknown key"),
         ("slide: her2.png, ", "", "7:13: case p1_HER2: ihc is missing"),
         ("ER: er", "E R: er", "8:12: case p1_E R: id: expected letters"),
         ("stain: HER2", "stain: [1]", "case p2: stain"),
