@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.dataset.summary import DatasetCase, Summary
-from pipeline.dataset.table import PatchRow
+from pipeline.dataset.table import UNNAMED_STAIN, PatchRow
 from pipeline.patches.settings import PatchSettings
 from pipeline.split import SplitSettings
 from registration.files.storage import settings_hash
@@ -40,6 +40,7 @@ class DatasetPlan:
                 case.split,
                 case.excluded,
                 case.key,
+                *([case.stain] if case.stain != UNNAMED_STAIN else []),
             ]
             for case in sorted(self.cases, key=lambda case: case.name)
         ]
