@@ -16,6 +16,7 @@ from typing import Any
 
 from pipeline.dataset.card import card_hash, notes_of, write_card
 from pipeline.dataset.checksums import write_checksums
+from pipeline.dataset.croissant import write_croissant
 from pipeline.dataset.folder import replaced_whole
 from pipeline.dataset.layouts import pair_files, pair_name
 from pipeline.dataset.metadata import write_metadata
@@ -48,6 +49,7 @@ def assemble(plan: DatasetPlan, folder: Path) -> Dataset:
             _link(source, new / path)
         dataset = Dataset(new, plan, tuple(rows), summarise(plan.cases, rows))
         write_tables(new, rows)
+        write_croissant(dataset)
         write_metadata(new, plan.settings.layout, rows)
         write_report(dataset)
         card = write_card(dataset, notes)

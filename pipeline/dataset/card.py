@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pipeline.dataset.checksums import CARD_NAME, listed
 from pipeline.dataset.folder import read_record
 from pipeline.dataset.plan import Dataset
+from pipeline.patches.grades import GRADES
 from pipeline.patches.writer import SUFFIXES
 from registration.files.storage import write_text
 
@@ -35,6 +36,7 @@ def write_card(dataset: Dataset, notes: str) -> str:
         summary=dataset.summary,
         suffix=SUFFIXES[dataset.plan.settings.format],
         candidates=len(dataset.rows),
+        grades={grade: sum(row.grade == grade for row in kept) for grade in GRADES},
         patients=len({row.patient for row in kept}),
         slides=len({row.case for row in kept}),
         excluded=[case for case in dataset.summary.cases if case.excluded],

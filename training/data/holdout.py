@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from training.data.pairs import Dataset, Pair
 from training.errors import DataError
@@ -16,6 +16,29 @@ class Holdout:
     train: tuple[Pair, ...]
     validation: tuple[Pair, ...]
     note: str
+
+
+GRADES = ("bronze", "silver", "gold")
+"""From the least trusted alignment to the most trusted."""
+
+
+def graded(dataset: Dataset, least: str) -> Dataset:
+    """Return a dataset whose training pairs have at least a grade; other splits stay whole.
+
+    With ``bronze`` nothing is left out, also what has no grade. Raises :class:`DataError` where no
+    training pair is left.
+    """
+    if least == GRADES[0]:
+        return dataset
+    good = GRADES[GRADES.index(least) :]
+    kept = tuple(p for p in dataset.pairs if p.split not in ("train", None) or p.grade in good)
+    left = replace(dataset, pairs=kept)
+    if not left.select("train"):
+        raise DataError(
+            f"{dataset.source} has no training pair of grade {' or '.join(good)}; choose a lower --grade"
+        )
+    lost = len(dataset.pairs) - len(kept)
+    return replace(left, notes=(*dataset.notes, f"{lost} training pairs below {least} left out"))
 
 
 def hold_out(dataset: Dataset, fraction: float, seed: int, most: int = 64) -> Holdout:

@@ -41,6 +41,8 @@ class Pair:
     """Residual shift between the two images, in their own pixels."""
     trust: float = 1.0
     """How sure registration is that the images show the same tissue, 0 to 1."""
+    grade: str | None = None
+    """``gold``, ``silver`` or ``bronze``: how far the alignment can be trusted."""
 
     def read(self) -> tuple[Pixels, Pixels]:
         """Return H&E and IHC, ``(height, width, 3)`` uint8 each, of one size.
@@ -242,6 +244,7 @@ def _with_row(pair: Pair, row: TableRow | None) -> Pair:
         row.mpp,
         row.shift_px,
         row.trust,
+        row.grade,
     )
 
 

@@ -18,7 +18,17 @@ TABLES = ("patches.csv", "patches.parquet")
 NAME_COLUMNS = ("he_file", "he_file_name", "file", "file_name", "name")
 COLUMNS = (
     *NAME_COLUMNS,
-    *("kept", "split", "patient", "her2", "mpp", "shift_um", "shift_px", "null_percentile"),
+    *(
+        "kept",
+        "split",
+        "patient",
+        "her2",
+        "mpp",
+        "shift_um",
+        "shift_px",
+        "null_percentile",
+        "grade",
+    ),
 )
 TRUST_FLOOR = 0.05
 
@@ -34,6 +44,7 @@ class TableRow:
     mpp: float | None
     shift_px: float | None
     trust: float
+    grade: str | None
 
 
 @dataclass(frozen=True)
@@ -127,4 +138,5 @@ def _row(row: Row, columns: dict[str, int]) -> TableRow:
         mpp=mpp,
         shift_px=shift_px,
         trust=trust_of(number("null_percentile")),
+        grade=text("grade"),
     )

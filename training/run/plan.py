@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from registration.files.outputs import check_folder
 from training.data.batches import check_sizes
-from training.data.holdout import hold_out
+from training.data.holdout import graded, hold_out
 from training.data.images import image_size
 from training.data.pairs import Dataset, Pair
 from training.devices import device_named, usable_precision
@@ -80,6 +80,7 @@ def plan_run(config: TrainConfig, dataset: Dataset, out: Path, *, resume: bool) 
     device = torch.device(device_named(config.device))
     precision = usable_precision(config.precision, device.type, notes.append)
     config, side_px = fitted(config, dataset, notes.append)
+    dataset = graded(dataset, config.grade)
     parts = hold_out(dataset, config.val_fraction, config.seed, config.val_pairs)
     shapes = np.array([_shape(pair) for pair in parts.train])
     check_sizes(shapes, [pair.name for pair in parts.train], sampling_of(config))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from training.data.batches import Batches, Sampling
 from training.data.cache import PixelCache, default_parent, open_cache
 from training.data.confidence import scale_confidence
-from training.data.holdout import Holdout, hold_out
+from training.data.holdout import Holdout, graded, hold_out
 from training.data.images import to_network
 from training.data.pairs import Dataset, Pair
 from training.models.pix2pix import generator_spec
@@ -64,6 +64,7 @@ def prepare(
 
     Raises :class:`training.errors.DataError` when the dataset cannot be trained on like this.
     """
+    dataset = graded(dataset, config.grade)
     parts = hold_out(dataset, config.val_fraction, config.seed, config.val_pairs)
     weights, on_weights = _weights(config, parts.train)
     notes = (

@@ -16,6 +16,7 @@ Precision = Literal["auto", "32", "bf16", "fp16"]
 InferencePrecision = Literal["auto", "32"]
 Schedule = Literal["linear", "released"]
 Statistics = Literal["running", "batch"]
+LeastGrade = Literal["bronze", "silver", "gold"]
 
 
 def _numbers(value: Any) -> Any:
@@ -84,6 +85,11 @@ class TrainConfig(Settings):
         "Shift at which a pair counts half in L1; every coarser scale tolerates twice as much.",
         unit="px",
         gt=0,
+    )
+    grade: LeastGrade = setting(
+        "bronze",
+        "Trains on pairs whose alignment has at least this grade; bronze takes all, and pairs without "
+        "a grade.",
     )
     val_fraction: float = setting(
         0.1, "Share of the training pairs held out, in whole patients.", ge=0, lt=1

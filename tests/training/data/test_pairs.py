@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from training.data.holdout import hold_out
+from training.data.holdout import graded, hold_out
 from training.data.images import ImageFile
 from training.data.pairs import Dataset, Pair, open_dataset
 from training.data.table import trust_of
@@ -270,3 +271,21 @@ def test_nothing_is_held_out_that_is_not_scored(fraction: float, most: int) -> N
 
     assert len(parts.train) == 3
     assert parts.validation == ()
+
+
+def test_training_takes_pairs_of_at_least_a_grade_and_tests_stay_whole() -> None:
+    image = ImageFile(Path("x.png"))
+    pairs = [
+        Pair(f"{split}{grade}", image, image, split=split, grade=grade)
+        for split in ("train", "test")
+        for grade in ("gold", "silver", "bronze", None)
+    ]
+    dataset = Dataset(Path(), "drawn", "HE/ and IHC/", tuple(pairs))
+
+    silver = graded(dataset, "silver")
+
+    assert [pair.grade for pair in silver.select("train")] == ["gold", "silver"]
+    assert len(silver.select("test")) == 4
+    assert graded(dataset, "bronze") is dataset
+    with pytest.raises(DataError, match="no training pair of grade gold"):
+        graded(replace(dataset, pairs=tuple(p for p in pairs if p.grade != "gold")), "gold")
