@@ -130,7 +130,6 @@ def called(example: str, folder: Path) -> subprocess.CompletedProcess[str]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=900,
     )
 
 
