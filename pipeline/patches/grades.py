@@ -1,9 +1,10 @@
 """How far the alignment of a kept patch can be trusted: gold, silver or bronze, by rules stated once.
 
 Gold takes single cells for witnesses: the nuclei of both images share a shift of at most 2 µm and
-pair beyond chance under it. Silver takes structure: the residual shift is at most 5 µm, the two
+pair beyond chance as they lie. Silver takes structure: the residual shift is at most 5 µm, the two
 images are more alike than 99 % of mismatched pairs, and nuclei do not contradict. All else that was
-kept is bronze. What each means in µm is measured on drawn pairs (``benchmarks.grades``).
+kept is bronze. The shift of the nuclei is known to a quarter of a µm (``benchmarks.cells``); how far
+off the pairs of each grade are is not measured yet.
 """
 
 from __future__ import annotations
