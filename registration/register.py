@@ -22,6 +22,7 @@ from registration.bspline import BSpline
 from registration.errors import SettingsError
 from registration.execution import InProcess, Progress, Workers, no_progress
 from registration.files.storage import settings_hash, write_json, write_npz
+from registration.files.text import json_record
 from registration.landmarks.landmarks import Landmarks
 from registration.nonrigid.block import (
     BlockResult,
@@ -171,14 +172,8 @@ def run_key(pair: Pair, settings: RegistrationSettings, options: RunOptions) -> 
 
 def finished_key(folder: Path) -> str | None:
     """Return the key of a finished run in ``folder``, or ``None``."""
-    path = folder / RECORD_NAME
-    if not path.is_file():
-        return None
-    try:
-        key = json.loads(path.read_text(encoding="utf-8"))["key"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    return str(key)
+    key = json_record(folder / RECORD_NAME).get("key")
+    return None if key is None else str(key)
 
 
 def _prepare_worker() -> None:

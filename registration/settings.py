@@ -34,6 +34,7 @@ from pydantic_core import ErrorDetails
 from registration.errors import SettingsError
 from registration.files.words import did_you_mean, excerpt
 
+LARGEST = 2**53
 Place = tuple[str | int, ...]
 """Where a value stands: names of fields and numbers of list items, from the outside in."""
 
@@ -50,6 +51,15 @@ class Settings(BaseModel):
         field = cls.model_fields[str(info.field_name)]
         if isinstance(value, bool) and bool not in (field.annotation, *get_args(field.annotation)):
             raise ValueError(f"expected a number or a text, found {value}")
+        return value
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _is_countable(cls, value: Any) -> Any:
+        """Refuse whole numbers that no float holds: nothing here is counted as far."""
+        numbers = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(number, int) and abs(number) > LARGEST for number in numbers):
+            raise ValueError(f"expected a number up to {LARGEST:,}, found {excerpt(value)}")
         return value
 
     @classmethod

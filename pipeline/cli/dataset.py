@@ -120,17 +120,13 @@ def _add_audit(facts: dict[str, Any], pairs: Dataset, out: Path, workers: int | 
 
 def _write(path: Path, measured: list[PairScore]) -> None:
     """Write one line per pair."""
-    import csv
-    import io
     from dataclasses import asdict
 
     from registration.files.storage import write_text
+    from registration.files.tables import table_text
 
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(asdict(measured[0])), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: "" if v is None else v for k, v in asdict(m).items()} for m in measured)
-    write_text(path, text.getvalue())
+    records = [asdict(score) for score in measured]
+    write_text(path, table_text([list(records[0]), *(list(record.values()) for record in records)]))
 
 
 def _alignment(measured: list[PairScore]) -> dict[str, Any]:

@@ -41,7 +41,9 @@ def call(words: Sequence[str], log: Path, say: Callable[[str], None]) -> int:
 
 def describe(code: int, log: Path) -> str:
     """Return why a child ended with ``code``, with the last thing it said."""
-    lines = [line.strip() for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [
+        line.strip() for line in log.read_text("utf-8", "replace").splitlines() if line.strip()
+    ]
     last = f"; its last words: {lines[-1]}" if lines else ""
     if code >= 0:
         return f"ended with exit code {code}{last} (see {log})"

@@ -15,7 +15,6 @@ settings, so that a changed setting redoes exactly what depends on it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +32,7 @@ from pipeline.report.registration import REPORT_NAME
 from pipeline.stages.register import RegisterRequest, expected_key
 from registration.errors import RegistrationError
 from registration.files.storage import settings_hash, write_json
+from registration.files.text import json_record
 from registration.register import finished_key
 from registration.result import Registration, read_record
 
@@ -253,11 +253,9 @@ def write_failure(folder: Path, stage: str, message: str) -> None:
 
 def read_failure(folder: Path) -> tuple[str, str] | None:
     """Return the stage and the message of the last failure, ``None`` where there was none."""
-    path = folder / "failed.json"
-    if not path.exists():
-        return None
-    record = json.loads(path.read_text(encoding="utf-8"))
-    return record["stage"], record["message"]
+    record = json_record(folder / "failed.json")
+    stage, message = record.get("stage"), record.get("message")
+    return (stage, message) if isinstance(stage, str) and isinstance(message, str) else None
 
 
 def clear_failure(folder: Path) -> None:
@@ -272,8 +270,6 @@ def write_training(out: Path, key: str, done: bool) -> None:
 
 def read_training(out: Path) -> tuple[str, bool] | None:
     """Return the key of the training run and whether it ended; ``None`` where there is none."""
-    path = out / "train.json"
-    if not path.exists():
-        return None
-    record = json.loads(path.read_text(encoding="utf-8"))
-    return record["key"], record["done"]
+    record = json_record(out / "train.json")
+    key, done = record.get("key"), record.get("done")
+    return (key, done) if isinstance(key, str) and isinstance(done, bool) else None

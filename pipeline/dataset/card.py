@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import html
+import re
 from importlib.metadata import version
 from pathlib import Path
 
@@ -30,6 +32,7 @@ def write_card(dataset: Dataset, notes: str) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["text"] = in_markdown
     kept = [row for row in dataset.rows if row.kept]
     text = environment.get_template("README.md.j2").render(
         plan=dataset.plan,
@@ -45,6 +48,12 @@ def write_card(dataset: Dataset, notes: str) -> str:
     written = f"{notes}\n" if notes else ""
     write_text(dataset.folder / CARD_NAME, f"{text}{NOTES_MARK}\n\n{written}")
     return text
+
+
+def in_markdown(text: str) -> str:
+    """Return a name as text that no viewer of Markdown takes for a tag, a link or a table's cell."""
+    plain = re.sub(r"([\\`\[\]|])", r"\\\1", " ".join(text.split()))
+    return html.escape(plain, quote=False)
 
 
 def notes_of(folder: Path) -> str:

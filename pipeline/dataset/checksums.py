@@ -62,11 +62,16 @@ def listed(folder: Path) -> dict[str, str]:
     sums: dict[str, str] = {}
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         digest, separator, name = line.partition("  ")
-        parts = PurePosixPath(name).parts
-        if not separator or name.startswith("/") or ".." in parts:
+        if not separator or not is_within(name):
             raise DatasetError(f"{path} is damaged: {line[:80]!r}")
         sums[name] = digest
     return sums
+
+
+def is_within(name: str) -> bool:
+    """Return whether a name out of a file is one of a file below its folder."""
+    plain = bool(name) and "\0" not in name and not name.startswith("/")
+    return plain and ".." not in PurePosixPath(name).parts
 
 
 def visible_files(folder: Path) -> list[str]:

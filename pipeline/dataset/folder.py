@@ -7,17 +7,24 @@ the notes on the data card.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.dataset.checksums import CARD_NAME, SUMS_NAME, is_notes, listed, visible_files
+from pipeline.dataset.checksums import (
+    CARD_NAME,
+    SUMS_NAME,
+    is_notes,
+    is_within,
+    listed,
+    visible_files,
+)
 from pipeline.dataset.plan import RECORD_NAME, DatasetPlan
 from pipeline.errors import UsageError
 from registration.files.storage import write_text
+from registration.files.text import json_record
 
 NEW, OURS = ".new", ".ours"
 """What is put together, and the names of all files that a killed run may have left of a dataset."""
@@ -87,17 +94,14 @@ def replaced_whole(folder: Path) -> Iterator[Path]:
 
 def read_record(folder: Path) -> dict[str, Any]:
     """Return ``dataset.json``, empty where it is missing or damaged."""
-    try:
-        record = json.loads((folder / RECORD_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
+    return json_record(folder / RECORD_NAME)
 
 
 def _ours(folder: Path) -> set[str]:
     """Return the files that the datasets in ``folder`` consist of: whole, or about to be."""
     begun = folder / OURS
-    names = {*listed(folder), *(begun.read_text("utf-8").splitlines() if begun.is_file() else ())}
+    noted = begun.read_text("utf-8", "replace").splitlines() if begun.is_file() else []
+    names = {*listed(folder), *(name for name in noted if is_within(name))}
     if names or (folder / RECORD_NAME).is_file():
         names |= {RECORD_NAME, SUMS_NAME, CARD_NAME}
     return names

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -19,6 +17,7 @@ from pipeline.patches.selection import REASONS
 from pipeline.split import Split
 from registration.files.her2 import Her2
 from registration.files.storage import write_text, written_whole
+from registration.files.tables import table_text
 
 UNNAMED_STAIN = "IHC"
 PARQUET_NAME = "patches.parquet"
@@ -157,11 +156,8 @@ def columns_in_markdown() -> str:
 def write_tables(folder: Path, rows: Sequence[PatchRow]) -> None:
     """Write ``patches.parquet`` and ``patches.csv``, the same content in both."""
     write_parquet(folder / PARQUET_NAME, [_record(row) for row in rows], SCHEMA)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([_cell(value) for value in _record(row).values()] for row in rows)
-    write_text(folder / CSV_NAME, text.getvalue())
+    cells = ([_cell(value) for value in _record(row).values()] for row in rows)
+    write_text(folder / CSV_NAME, table_text([COLUMNS, *cells]))
 
 
 def write_parquet(path: Path, records: Sequence[dict[str, Any]], schema: pa.Schema) -> None:

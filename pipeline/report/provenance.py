@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from registration.errors import SlideError
+from registration.files.text import json_record
 from registration.pages.page import number
 from registration.pair import Pair
 from registration.register import TIMINGS_NAME
@@ -128,9 +128,9 @@ def _input(registration: Registration, pair: Pair, stain: str) -> InputRow:
 
 def _timings(registration: Registration) -> tuple[Timing, ...]:
     """Return the wall times of the run; none where the file is gone."""
-    path = registration.folder / TIMINGS_NAME
-    if not path.is_file():
-        return ()
-    seconds: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+    noted = json_record(registration.folder / TIMINGS_NAME)
+    seconds = {
+        name: float(value) for name, value in noted.items() if isinstance(value, int | float)
+    }
     longest = max(seconds.values(), default=0.0) or 1.0
     return tuple(Timing(name, value, 100 * value / longest) for name, value in seconds.items())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from registration.errors import RegistrationError, RunError
 from registration.execution import Progress, prefixed, usable_cores, workers
 from registration.files.alone import one_at_a_time
 from registration.files.outputs import check_folder
+from registration.files.text import read_json
 from registration.result import Registration
 from registration.tissue import TissueMap
 
@@ -172,14 +172,10 @@ def plan_patches(request: PatchRequest, count: int | None) -> list[dict[str, obj
 
 def read_dataset(folder: Path) -> dict[str, Any]:
     """Return ``dataset.json``. Raises :class:`DatasetError` where it is missing or damaged."""
-    path = folder / RECORD_NAME
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DatasetError(f"{path} is missing: {folder} is no finished dataset") from error
-    except ValueError as error:
-        raise DatasetError(f"{path} is damaged: {error}") from error
-    return dict(record)
+    record = read_json(folder / RECORD_NAME, DatasetError)
+    if not isinstance(record, dict):
+        raise DatasetError(f"{folder / RECORD_NAME} is damaged: {folder} is no finished dataset")
+    return record
 
 
 def _planned(request: PatchRequest) -> list[DatasetCase]:

@@ -21,8 +21,21 @@ from registration.landmarks.landmarks import Landmarks, Moving, parse_landmark_a
 from registration.pair import Pair
 from registration.pieces.drawn import parse_drawn_argument
 from registration.recipes import fine_pass
-from registration.register import RunOptions, finished_key, register_pair, run_key
-from registration.result import LANDMARKS_NAME, RECORD_NAME, Registration, SlideRecord
+from registration.register import (
+    TIMINGS_NAME,
+    TRANSFORMS_FOLDER,
+    RunOptions,
+    finished_key,
+    register_pair,
+    run_key,
+)
+from registration.result import (
+    LANDMARKS_NAME,
+    RECORD_NAME,
+    RESIDUAL_NAME,
+    Registration,
+    SlideRecord,
+)
 from registration.slides.formats import SUFFIXES, ImageFormat
 from registration.slides.slide import Slide, open_slide
 
@@ -31,6 +44,12 @@ NEXT = ".next-"
 """Begins the name of the folder in which a run is made that is to replace a finished one."""
 BYTES_PER_OUTPUT_PIXEL = 0.35
 """JPEG of quality 85 with its pyramid, measured on synthetic slides; real ones are smaller."""
+
+OURS = (
+    *(RECORD_NAME, LANDMARKS_NAME, RESIDUAL_NAME, TIMINGS_NAME, TRANSFORMS_FOLDER, "report.html"),
+    *("field_*.npz", "piece_*", "registered.*", ".work-*", ".*.part", ".*.part.*"),
+)
+"""What a run folder is made of; anything else in it is a person's."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +85,7 @@ def run_request(
     from pipeline.report.refused import write_refusal
     from pipeline.report.registration import REPORT_NAME, write_report
 
-    check_folder(request.out, [request.he, request.ihc])
+    _check_out(request)
     settings = request.settings.registration
     with _open(request) as pair:
         for warning in _warnings(pair):
@@ -119,7 +138,7 @@ def plan(request: RegisterRequest) -> dict[str, object]:
 
     Raises what :func:`run_request` would refuse.
     """
-    check_folder(request.out, [request.he, request.ihc])
+    _check_out(request)
     settings = request.settings.registration
     with _open(request) as pair:
         options = _options(request, pair)
@@ -213,6 +232,18 @@ def _next_commands(request: RegisterRequest, folder: Path) -> tuple[str, str]:
     return typed("pick", *slides), typed("register", *slides, "--out", request.out)
 
 
+def _check_out(request: RegisterRequest) -> None:
+    """Refuse to write over, into or around what is read; picks may be those of an earlier run."""
+    check_folder(request.out, [request.he, request.ihc])
+    others = _named_files(request.truth, request.pieces)
+    for name in (LANDMARKS_NAME, RECORD_NAME):
+        if (request.out / name).resolve() in others:
+            raise UsageError(
+                f"{request.out / name} is read by this command and would be written; copy it to "
+                "another folder, or name another one with --out"
+            )
+
+
 def _check_folder(request: RegisterRequest, pair: Pair, key: str) -> None:
     """Refuse an ``out`` that is neither new, nor empty, nor a run of the same inputs."""
     out, kept = request.out, _landmark_files(request)
@@ -288,15 +319,18 @@ def _replaced(request: RegisterRequest, finished: Path) -> Registration:
 
 def _landmark_files(request: RegisterRequest) -> set[Path]:
     """Return the files that the options may name, however it is written."""
-    inputs = (request.landmarks, request.truth, request.pieces)
+    return _named_files(request.landmarks, request.truth, request.pieces)
+
+
+def _named_files(*inputs: str | None) -> set[Path]:
     given = [text for text in inputs if text is not None]
     return {Path(part.strip()).resolve() for text in given for part in split_files(text)}
 
 
 def _clear(folder: Path, kept: set[Path]) -> None:
-    """Empty a run folder of ours, but never of the landmarks that a person edited in it."""
+    """Remove a run, but never the landmarks that a person edited in it, nor what is not ours."""
     for entry in folder.iterdir():
-        if entry.resolve() in kept:
+        if entry.resolve() in kept or not any(entry.match(ours) for ours in OURS):
             continue
         if entry.is_dir():
             shutil.rmtree(entry)

@@ -55,15 +55,15 @@ class TranslateSettings(Settings):
     """How a slide is translated, and what is written."""
 
     mpp: float | None = setting(
-        None, "Pixel size of the slide.", unit="µm/px", unset="what the file says", gt=0, le=100
+        None, "Pixel size of the slide.", unit="µm/px", unset="what the file says", ge=0.05, le=20
     )
     model_mpp: float | None = setting(
         None,
         "Pixel size that the model was trained at.",
         unit="µm/px",
         unset="what its checkpoint says",
-        gt=0,
-        le=100,
+        ge=0.05,
+        le=50,
     )
     device: Device = setting("auto", "Where to compute; auto takes a GPU where there is one.")
     precision: InferencePrecision = setting(

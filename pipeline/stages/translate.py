@@ -57,6 +57,8 @@ MARGIN_UM = 100.0
 """Tissue is widened by this much, so that its rim is translated too."""
 SAME_MPP = 0.02
 """Slides whose pixels differ by at most this share from those of the training are not resampled."""
+MOST_ENLARGED = 8.0
+"""A slide whose pixels are larger than the model's by more shows nothing that it knows."""
 TOO_LARGE = "End other programs that use it (nvidia-smi lists them), or give --device cpu"
 READ_AHEAD = 3
 MOST_THREADS = 8
@@ -206,6 +208,11 @@ def _scale(
             f"{slide.mpp:g}. Give --model-mpp where that is not the same.",
         )
     downsample = wanted / slide.mpp
+    if downsample * MOST_ENLARGED < 1:
+        raise UsageError(
+            f"{slide.path} has {slide.mpp:g} µm/px and the model was trained at {wanted:g}: there is "
+            "nothing to make such detail of. Give the true values with --mpp and --model-mpp."
+        )
     if abs(downsample - 1) <= SAME_MPP:
         return 1.0, ()
     return downsample, (
@@ -340,4 +347,4 @@ def _load(path: Path, box: Box) -> EncodedUnit:
 
 def output_path(out: Path, format_: ImageFormat) -> Path:
     """Return ``out`` with the suffix of its format, where it has none."""
-    return out if out.suffix else out.with_name(out.name + SUFFIXES[format_])
+    return out if out.suffix or not out.name else out.with_name(out.name + SUFFIXES[format_])

@@ -8,7 +8,6 @@ of the piece it lies on; a point on none has no place on the other slide.
 
 from __future__ import annotations
 
-import csv
 import gc
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 from registration.errors import LandmarkError
 from registration.files.outputs import check_file
 from registration.files.storage import written_whole
-from registration.files.tables import Row, read_rows
+from registration.files.tables import Row, read_rows, write_rows
 from registration.geometry import Box, Points, Size
 from registration.landmarks.geojson import (
     GEOMETRY_KEYS,
@@ -217,10 +216,9 @@ def _warp_table(path: Path, out: Path, mapper: _Mapper) -> None:
     added = (FLAG, PIECE) if mapper.has_pieces else (FLAG,)
     kept = [index for index, name in enumerate(header.cells) if name.strip().lower() not in added]
     with written_whole(out) as part, part.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
-        writer.writerow([*(header.cells[index] for index in kept), *added])
+        write_rows(file, [[*(header.cells[index] for index in kept), *added]], delimiter)
         while some := list(islice(rows, ROWS_AT_ONCE)):
-            writer.writerows(_warped(some, (x, y), kept, mapper))
+            write_rows(file, _warped(some, (x, y), kept, mapper), delimiter)
 
 
 def _coordinate_columns(header: Row) -> tuple[int, int]:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from registration.files.text import Refusal, read_text
 from registration.files.words import excerpt
@@ -32,6 +32,8 @@ _FALSE = (
 TRUE_WORDS, FALSE_WORDS = frozenset(_TRUE.split()), frozenset(_FALSE.split())
 _SEPARATOR_LINE = re.compile(r'"?sep=([^"\w\r\n])"?[ \t]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
 _SNIFFED = 100_000
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
+"""What a spreadsheet takes for a formula where a cell begins with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,42 @@ class Table:
         return [name for name in self.header.cells if name.casefold() not in taken]
 
 
+def table_text(rows: Iterable[Iterable[object]], delimiter: str = ",") -> str:
+    """Return a table as text in which no cell is a formula for a spreadsheet to run.
+
+    Text that looks like one gets an apostrophe in front, which every reader here takes off again.
+    """
+    text = io.StringIO()
+    write_rows(text, rows, delimiter)
+    return text.getvalue()
+
+
+def write_rows(file: IO[str], rows: Iterable[Iterable[object]], delimiter: str = ",") -> None:
+    """Write records as :func:`table_text` does."""
+    writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+    writer.writerows([_harmless(cell) for cell in row] for row in rows)
+
+
+def _harmless(cell: object) -> object:
+    """Return a cell that is text, marked as such where a spreadsheet would compute it."""
+    if not isinstance(cell, str) or not _FORMULA.match(cell) or _is_number(cell):
+        return cell
+    return f"'{cell}"
+
+
+def _as_written(cell: str) -> str:
+    """Undo :func:`_harmless`."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.replace(",", "."))
+    except ValueError:
+        return False
+    return True
+
+
 def read_table(path: Path, refusal: Refusal, *, short_rows: bool = False) -> Table:
     """Read a whole table, its cells stripped of blanks.
 
@@ -156,7 +194,8 @@ def _rows(path: Path, refusal: Refusal, *, short_rows: bool, stripped: bool) -> 
             cells.pop()
         if len(cells) > width or (len(cells) < width and not short_rows):
             raise Row(source, line, ()).error(f"expected {width} columns, found {len(cells)}")
-        yield Row(source, line, (*cells, *[""] * (width - len(cells))))
+        written = (_as_written(cell) for cell in cells)
+        yield Row(source, line, (*written, *[""] * (width - len(cells))))
     if not width:
         raise refusal(f"{path} is empty")
 

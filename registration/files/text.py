@@ -58,6 +58,18 @@ def read_bytes(path: Path, refusal: Refusal) -> bytes:
         raise refusal(f"{path} cannot be read: {reason}") from None
 
 
+def json_record(path: Path) -> dict[str, Any]:
+    """Return what a JSON file of ours holds by name; empty where it is missing, foreign or damaged.
+
+    For what is only a note: its loss costs work, never a wrong result.
+    """
+    try:
+        record = read_json(path, ValueError)
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
 def read_json(path: Path, refusal: Refusal) -> Any:
     """Return what a JSON file holds."""
     text = read_text(path, refusal)

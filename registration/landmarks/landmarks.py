@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from registration.errors import LandmarkError
 from registration.files.storage import write_text
-from registration.files.tables import Row, Table, read_table
+from registration.files.tables import Row, Table, read_table, table_text
 from registration.files.words import excerpt, split_files
 from registration.geometry import Box, Points, Size
 from registration.landmarks.geojson import Origin, read_named_points
@@ -128,15 +128,14 @@ def write_landmarks(
     """Write our own CSV, with what its slides are called where that is given."""
     several = landmarks.pieces is not None
     more = [*([PIECE] if several else []), *(SLIDES if slides else [])]
-    lines = [",".join(("id", *COORDINATES, "enabled", *more))]
+    rows = [["id", *COORDINATES, "enabled", *more]]
     for index, name in enumerate(landmarks.names):
         values = [*landmarks.he[index], *landmarks.ihc[index]]
-        quoted = f'"{name.replace(chr(34), 2 * chr(34))}"' if set(name) & set(',";\n') else name
         numbers = [f"{value:.{DECIMALS}f}" for value in values]
         enabled = str(bool(landmarks.enabled[index])).lower()
         piece = [] if landmarks.pieces is None else [landmarks.pieces[index]]
-        lines.append(",".join([quoted, *numbers, enabled, *piece, *(slides or ())]))
-    write_text(path, "\n".join(lines) + "\n")
+        rows.append([name, *numbers, enabled, *piece, *(slides or ())])
+    write_text(path, table_text(rows))
 
 
 def check_inside(landmarks: Landmarks, he_size: Size, ihc_size: Size) -> None:

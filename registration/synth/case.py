@@ -30,6 +30,7 @@ from scipy.spatial import cKDTree
 
 from registration.errors import SynthError
 from registration.files.storage import write_json, write_text, written_whole
+from registration.files.text import json_record, read_json
 from registration.geometry import (
     Image,
     Points,
@@ -115,7 +116,7 @@ class SynthCase:
         stored = self.truth_folder / "truth.json"
         if not (stored.exists() and self.he.exists() and self.ihc.exists()):
             return False
-        settings = json.loads(stored.read_text(encoding="utf-8"))["settings"]
+        settings = json_record(stored).get("settings")
         return bool(settings == json.loads(json.dumps(asdict(self.settings))))
 
 
@@ -201,8 +202,7 @@ def load_truth(folder: Path) -> Chain:
     stored = folder / "truth" / "truth.json"
     if not stored.exists():
         raise SynthError(f"no synthetic case in {folder}: {stored} is missing")
-    described = json.loads(stored.read_text(encoding="utf-8"))["ihc_to_he"]
-    return load_chain(described, stored.parent)
+    return load_chain(_truth(stored).get("ihc_to_he", []), stored.parent)
 
 
 def load_piece_truths(folder: Path) -> dict[int, Chain]:
@@ -211,7 +211,7 @@ def load_piece_truths(folder: Path) -> dict[int, Chain]:
     Raises :class:`SynthError` when the folder holds no case with several pieces.
     """
     stored = folder / "truth" / "truth.json"
-    described = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else {}
+    described = _truth(stored) if stored.exists() else {}
     if "pieces" not in described:
         raise SynthError(f"no synthetic case with several pieces in {folder}")
     return {
@@ -219,6 +219,14 @@ def load_piece_truths(folder: Path) -> dict[int, Chain]:
         for piece in described["pieces"]
         if piece["ihc_to_he"] is not None
     }
+
+
+def _truth(stored: Path) -> dict[str, Any]:
+    """Return what ``truth.json`` holds. Raises :class:`SynthError` where it is damaged."""
+    described = read_json(stored, SynthError)
+    if not isinstance(described, dict):
+        raise SynthError(f"{stored} is damaged; draw the case again")
+    return described
 
 
 def write_truth(case: SynthCase) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +17,7 @@ from registration.files.alone import one_at_a_time
 from registration.files.her2 import HER2_LEVELS, Her2
 from registration.files.outputs import check_folder
 from registration.files.storage import write_json, write_text
+from registration.files.text import read_json
 from registration.synth.case import SynthCase, write_truth
 from registration.synth.deform import make_truth
 from registration.synth.rendering import Progress, render_slides
@@ -25,6 +27,7 @@ MANIFEST = "manifest.yaml"
 RECORD = "synth.json"
 BYTES_PER_PIXEL = 0.2
 """JPEG of quality 88 with its levels, 0.14 on drawn sections of 4,096 px."""
+CASE_FOLDER = re.compile(r"case\d{2,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,9 @@ def replaced_cases(folder: Path, plan: CohortPlan, overwrite: bool = False) -> l
         if folder.exists() and any(folder.iterdir()):
             raise SynthError(f"{folder} holds other files; name an empty or a new folder")
         return []
-    stored = json.loads(record.read_text(encoding="utf-8"))
+    stored = read_json(record, SynthError)
+    if not isinstance(stored, dict) or not {"plan", "cases"} <= stored.keys():
+        raise SynthError(f"{record} was not written by synth; name another folder")
     if stored["plan"] == _described(plan):
         return []
     if not overwrite:
@@ -127,7 +132,7 @@ def replaced_cases(folder: Path, plan: CohortPlan, overwrite: bool = False) -> l
             f"{folder} holds synthetic cases with other settings; "
             "name another folder, or replace them with --overwrite"
         )
-    return list(stored["cases"])
+    return _names(stored)
 
 
 def plan_cohort(folder: Path, plan: CohortPlan, overwrite: bool = False) -> dict[str, object]:
@@ -150,3 +155,9 @@ def plan_cohort(folder: Path, plan: CohortPlan, overwrite: bool = False) -> dict
 
 def _described(plan: CohortPlan) -> Any:
     return json.loads(json.dumps(asdict(plan)))
+
+
+def _names(stored: dict[str, Any]) -> list[str]:
+    """Return the folders of the cases that a record names, and nothing outside of it."""
+    names = stored["cases"] if isinstance(stored["cases"], list) else []
+    return [name for name in names if isinstance(name, str) and CASE_FOLDER.fullmatch(name)]

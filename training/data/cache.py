@@ -9,7 +9,6 @@ cannot be written.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registration.files.storage import write_json
+from registration.files.text import json_record
 from training.data.ahead import in_order
 from training.data.images import Pixels
 from training.data.pairs import Pair
@@ -85,11 +85,24 @@ def open_cache(pairs: Sequence[Pair], parent: Path, tick: Tick | None = None) ->
     Raises :class:`DataError` for unreadable images and for a disk that is too small.
     """
     folder = parent / _key(pairs)
-    if not (folder / INDEX).is_file():
-        _build(pairs, folder, tick)
-    index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-    pixels = np.memmap(folder / PIXELS, np.uint8, mode="c")
-    return _with_layout(index["names"], index["shapes"], pixels)
+    if (found := _opened(folder, len(pairs))) is not None:
+        return found
+    _build(pairs, folder, tick)
+    if (built := _opened(folder, len(pairs))) is None:
+        raise DataError(f"{folder} does not keep what is written to it; give another --cache")
+    return built
+
+
+def _opened(folder: Path, count: int) -> PixelCache | None:
+    """Return the cache in a folder; ``None`` where there is none, or what is there is not whole."""
+    index = json_record(folder / INDEX)
+    names, shapes = index.get("names", []), index.get("shapes", [])
+    try:
+        cache = _with_layout(names, shapes, np.memmap(folder / PIXELS, np.uint8, mode="c"))
+        whole = cache.nbytes == cache.where(count - 1)[0].stop and len(cache) == count
+    except (OSError, ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return cache if whole else None
 
 
 def in_memory(names: Sequence[str], images: Iterable[tuple[Pixels, Pixels]]) -> PixelCache:
@@ -120,17 +133,22 @@ def _build(pairs: Sequence[Pair], folder: Path, tick: Tick | None) -> None:
         try:
             part.rename(folder)
         except OSError:  # another process, on any machine, was faster
-            if not (folder / INDEX).is_file():
-                raise
+            if _opened(folder, len(pairs)) is None:
+                shutil.rmtree(folder, ignore_errors=True)
+                part.rename(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Remove what killed runs decoded for ``folder``; nobody has written to it for an hour.
+    """Remove what was decoded of older files of the same names, and what killed runs left.
 
-    Another process may be decoding the same pairs right now, on any machine.
+    Another process may be decoding the same pairs right now, on any machine: what belongs to nobody
+    has not been written to for an hour.
     """
+    for older in folder.parent.glob(f"{folder.name.partition('-')[0]}-*"):
+        if older != folder:
+            shutil.rmtree(older, ignore_errors=True)
     for part in folder.parent.glob(f".{folder.name}.*.part"):
         newest = max(path.stat().st_mtime for path in (part, *part.iterdir()))
         if time.time() - newest > ABANDONED_S:
@@ -164,11 +182,11 @@ def _check_disk(path: Path, needed: float) -> None:
 
 
 def _key(pairs: Sequence[Pair]) -> str:
-    """Return a name that changes when any file does."""
-    digest = hashlib.sha256()
+    """Return a name whose second half changes when any file does, its first with other files."""
+    files, states = hashlib.sha256(), hashlib.sha256()
     for pair in pairs:
         for image in (pair.he, pair.ihc):
             state = image.path.stat()
-            line = f"{image.path.absolute()}|{image.half}|{state.st_size}|{state.st_mtime_ns}\n"
-            digest.update(line.encode())
-    return digest.hexdigest()[:16]
+            files.update(f"{image.path.absolute()}|{image.half}\n".encode())
+            states.update(f"{state.st_size}|{state.st_mtime_ns}\n".encode())
+    return f"{files.hexdigest()[:16]}-{states.hexdigest()[:16]}"

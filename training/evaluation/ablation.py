@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any, Literal
 from registration.errors import SettingsError
 from registration.files.outputs import check_folder
 from registration.files.storage import write_json, write_text
+from registration.files.tables import table_text
 from training.data.images import to_batch
 from training.data.pairs import Dataset, Pair
 from training.devices import device_named
@@ -179,16 +178,14 @@ def _interval(interval: Interval) -> dict[str, float | None]:
 
 def _csv(results: Sequence[Result]) -> str:
     """Return the table as CSV."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     ours_named = [
         f"{score}{bound}" for score in ("psnr", "ssim") for bound in ("", "_low", "_high")
     ]
     theirs_named = [f"paper_{on}_{score}" for on in ("bci", "llvip") for score in ("psnr", "ssim")]
-    writer.writerow(["method", *ours_named, *theirs_named])
+    rows: list[list[object]] = [["method", *ours_named, *theirs_named]]
     for result in results:
         a, b, paper = result.psnr, result.ssim, result.entry.paper
         ours = [f"{v:.4f}" for v in (a.mean, a.low, a.high, b.mean, b.low, b.high)]
         theirs = [paper.bci_psnr, paper.bci_ssim, paper.llvip_psnr, paper.llvip_ssim]
-        writer.writerow([paper.method, *ours, *theirs])
-    return out.getvalue()
+        rows.append([paper.method, *ours, *theirs])
+    return table_text(rows)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from registration.files.storage import write_json, write_text
+from registration.files.tables import table_text
 from registration.pages.page import Verdict, render
 from training.evaluation.cases import DIFFERENCE_RANGE, Case, case_metric
 from training.evaluation.charts import draw_chart
@@ -73,16 +72,14 @@ def as_json(evaluation: Evaluation, about: About) -> dict[str, Any]:
 
 def as_csv(evaluation: Evaluation) -> str:
     """Return one row per image and candidate; undefined scores are empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     names = [metric.key for metric in _image_metrics(evaluation)]
-    writer.writerow(["image", "her2", "patient", "candidate", *names])
+    rows = [["image", "her2", "patient", "candidate", *names]]
     for number, pair in enumerate(evaluation.pairs):
         for key, scores in evaluation.values.items():
             cells = [scores[name][number] for name in names]
             shown = ["" if math.isnan(value) else f"{value:.6g}" for value in cells]
-            writer.writerow([pair.name, pair.her2 or "", pair.patient or "", key, *shown])
-    return text.getvalue()
+            rows.append([pair.name, pair.her2 or "", pair.patient or "", key, *shown])
+    return table_text(rows)
 
 
 def as_html(evaluation: Evaluation, about: About, cases: Sequence[Case]) -> str:

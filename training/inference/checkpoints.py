@@ -10,16 +10,19 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
 import torch
+from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from registration.files.storage import written_whole
+from registration.files.words import excerpt
 from training.errors import CheckpointError
 from training.inference.generate import generate
-from training.models.generators import GeneratorSpec, build_generator
+from training.models.generators import GeneratorSpec
 from training.models.official import load_official
+from training.models.stored import restored
 from training.settings.config import InferencePrecision
 
 GENERATOR = "bci-pipeline generator 1"
@@ -28,6 +31,19 @@ STATE = f"{STATE_KIND} 3"
 MOST_LEVELS = 1
 """Half precision may change 8-bit values by so much."""
 BEST, LAST, CHECKPOINT = "best.pt", "last.pt", "checkpoint.pt"
+
+
+class _About(NamedTuple):
+    """What a file of ours says of its weights."""
+
+    spec: dict[str, Any]
+    mpp: Annotated[float, Field(ge=0.01, le=100, allow_inf_nan=False)] | None
+    config: dict[str, Any]
+    epoch: Annotated[int, Field(ge=0)] | None
+    scores: dict[str, float]
+
+
+_ABOUT = TypeAdapter(_About)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +90,7 @@ class TrainedGenerator:
 
     def describe(self) -> str:
         """Return in a few words what this is."""
-        if not self.config:
+        if not {"model", "recipe"} <= self.config.keys():
             return f"{self.source.name} (weights of the original code)"
         return f"{self.config['model']}, recipe {self.config['recipe']}, epoch {self.epoch}"
 
@@ -157,18 +173,18 @@ def _find(path: Path) -> Path:
 
 def _ours(stored: dict[str, Any], path: Path) -> TrainedGenerator:
     """Build a generator from a file of ours."""
+    weights = stored.get("weights")
+    about_it = {key: value for key, value in stored.items() if key not in ("format", "weights")}
     try:
-        spec = GeneratorSpec(**stored["spec"])
-        network = build_generator(spec)
-        network.load_state_dict(stored["weights"])
-        return TrainedGenerator(
-            network,
-            spec,
-            path,
-            stored["mpp"],
-            stored["config"],
-            stored["epoch"],
-            stored["scores"],
-        )
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise CheckpointError(f"{path} was written by another version: {error}") from error
+        about = _ABOUT.validate_python(about_it)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where, found = ".".join(map(str, first["loc"])), excerpt(first["input"])
+        reason = f"it has no {where}" if first["type"] == "missing" else f"its {where} is {found}"
+        raise CheckpointError(
+            f"{path} is damaged, or was written by another version: {reason}"
+        ) from error
+    if not isinstance(weights, dict):
+        raise CheckpointError(f"{path} is damaged: it holds no weights")
+    network, spec = restored(about.spec, weights, path)
+    return TrainedGenerator(network, spec, path, *about[1:])

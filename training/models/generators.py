@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import AfterValidator, ConfigDict, Field
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -22,24 +23,35 @@ Norm = Literal["batch", "instance"]
 INITIAL_STD = 0.02
 
 
+def _grey_or_rgb(channels: int) -> int:
+    if channels not in (1, 3):
+        raise ValueError("expected 1 or 3")
+    return channels
+
+
 @dataclass(frozen=True)
 class GeneratorSpec:
-    """What a generator is made of; saved with every checkpoint."""
+    """What a generator is made of; saved with every checkpoint.
+
+    The limits hold for what is read from a file (:func:`training.models.stored.restored`).
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     kind: Literal["resnet", "unet", "enhancer"] = "resnet"
-    width: int = 64
+    width: Annotated[int, Field(ge=1, le=1024)] = 64
     """Channels of the first layer (``ngf``)."""
-    downs: int = 2
+    downs: Annotated[int, Field(ge=0, le=10)] = 2
     """How often the image is halved."""
-    blocks: int = 9
+    blocks: Annotated[int, Field(ge=0, le=100)] = 9
     """Residual blocks at the coarsest level."""
     norm: Norm = "batch"
-    dropout: float | None = 0.5
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = 0.5
     """Dropout in residual blocks and inner U-Net levels; ``None`` leaves out the layer itself."""
     conv_bias: bool = False
     """Whether convolutions before a normalisation have a bias."""
-    in_channels: int = 3
-    out_channels: int = 3
+    in_channels: Annotated[int, Field(ge=3, le=3)] = 3
+    out_channels: Annotated[int, AfterValidator(_grey_or_rgb)] = 3
 
     @property
     def multiple_px(self) -> int:

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from registration.files.storage import written_whole
 from training.errors import CheckpointError
-from training.models.generators import GeneratorSpec, build_generator
+from training.models.generators import GeneratorSpec
+from training.models.stored import restored
 
 State = dict[str, Tensor]
 
@@ -40,17 +41,15 @@ def load_official(state: Mapping[str, Tensor], path: Path) -> tuple[nn.Module, G
     Raises :class:`CheckpointError` for weights of another network, naming it where it is known.
     """
     plain = _without_wrapper(state)
-    spec = recognise(plain, path)
-    network = build_generator(spec)
+    try:
+        spec = recognise(plain, path)
+    except (LookupError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} holds an unknown network: its tensors are of odd shapes"
+        ) from error
     if spec.norm == "instance":
         plain = {k: v for k, v in plain.items() if "running_" not in k and "num_batches" not in k}
-    try:
-        network.load_state_dict(plain)
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"{path} looks like {_named(spec)}, but does not fit: {error}"
-        ) from error
-    return network, spec
+    return restored(spec, plain, path)
 
 
 def save_official(network: nn.Module, path: Path) -> None:
@@ -149,12 +148,3 @@ def _common(state: Mapping[str, Tensor]) -> GeneratorSpec:
 def _without_wrapper(state: Mapping[str, Tensor]) -> State:
     """Drop the prefix that ``DataParallel`` leaves."""
     return {key.removeprefix("module."): value for key, value in state.items()}
-
-
-def _named(spec: GeneratorSpec) -> str:
-    """Return a generator in words."""
-    if spec.kind == "unet":
-        return f"unet_{2**spec.downs}"
-    if spec.kind == "enhancer":
-        return "the local enhancer of pix2pixHD"
-    return f"resnet_{spec.blocks}blocks" if spec.downs == 2 else "pix2pixHD's global generator"

@@ -159,13 +159,18 @@ class Table:
         """Return all whole rows; a last line cut off by a kill does not count."""
         if not self._path.exists():
             return []
-        text = self._path.read_text(encoding="utf-8")
+        text = self._path.read_text("utf-8", "replace").replace("\0", "")
         whole = text[: text.rfind("\n") + 1]
-        return list(csv.DictReader(io.StringIO(whole)))
+        try:
+            return list(csv.DictReader(io.StringIO(whole)))
+        except csv.Error:
+            return []
 
     def cut(self, step: int) -> None:
-        """Drop rows after ``step``, which a resumed run writes again."""
-        rows = self.rows()
+        """Drop rows after ``step``, which a resumed run writes again, and damaged ones."""
+        rows = [
+            row for row in self.rows() if (row.get("step") or "").isdecimal() and None not in row
+        ]
         kept = [row for row in rows if int(row["step"]) <= step]
         if not kept:
             self._path.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from PIL import Image
 
 from registration.files.pictures import jpeg_uri
 from registration.files.storage import write_text
+from registration.files.text import json_record
 from registration.pages.page import Verdict, render
 from registration.pages.plots import Curve, curve_plot
 from training.run.history import HISTORY, VALIDATION, Table, read_numbers
@@ -50,8 +50,8 @@ class Sheet:
 
 def write_report(run: Path) -> None:
     """Write the report of the run in ``run``, from the files that are there so far."""
-    config = json.loads((run / CONFIG).read_text(encoding="utf-8"))
-    about = json.loads((run / ABOUT).read_text(encoding="utf-8"))
+    config = json_record(run / CONFIG)
+    about = json_record(run / ABOUT)
     history = read_numbers(Table(run / HISTORY).rows())
     validation = read_numbers(Table(run / VALIDATION).rows())
     html = render(

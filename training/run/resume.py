@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field, TypeAdapter
 from torch import nn
 
+from registration.files.words import excerpt
 from training.errors import CheckpointError, DivergedError
 from training.inference.checkpoints import (
     CHECKPOINT,
@@ -31,17 +33,20 @@ CHANGEABLE = frozenset(
 )
 """Settings that a resumed run may change."""
 NAMED_AT_MOST = 3
+DAMAGE = (LookupError, TypeError, ValueError, AttributeError, RuntimeError)
+"""What PyTorch raises over a state of another form."""
+Count = Annotated[int, Field(ge=0)]
 
 
 @dataclass(frozen=True)
 class Position:
     """How far training is."""
 
-    epoch: int = 0
+    epoch: Count = 0
     """Whole epochs done."""
-    step: int = 0
+    step: Count = 0
     """Steps done within the epoch at hand."""
-    total: int = 0
+    total: Count = 0
     """Steps done in all."""
     best: dict[str, float] | None = None
     """Scores of the best validation so far."""
@@ -53,6 +58,9 @@ class Position:
     def after_epoch(self) -> Position:
         """Return the position at the start of the next epoch."""
         return replace(self, epoch=self.epoch + 1, step=0)
+
+
+_POSITION = TypeAdapter(Position)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +119,18 @@ def load_state(folder: Path, parts: Parts) -> Position:
     if not path.exists():
         return Position()
     stored = read_state(path)
+    try:
+        return _loaded(stored, parts, path)
+    except DAMAGE as error:
+        raise CheckpointError(
+            f"{path} is damaged ({excerpt(str(error))}): start a new run in another folder"
+        ) from error
+
+
+def _loaded(stored: dict[str, Any], parts: Parts, path: Path) -> Position:
+    """Check a state against the run, and put it back."""
     model, averaged, peers = parts.model, parts.averaged, parts.peers
+    position = _POSITION.validate_python(stored["position"])
     _check_same(stored["config"], parts.config, path)
     _check_processes(stored["processes"], peers.fabric.world_size, path)
     _check_pairs(stored["pairs"], parts.pairs, path)
@@ -125,7 +144,7 @@ def load_state(folder: Path, parts: Parts) -> Position:
     if stored["precision"]:
         peers.fabric.strategy.precision.load_state_dict(stored["precision"])
     peers.set_random_states(stored["random"])
-    return Position(**stored["position"])
+    return position
 
 
 def read_state(path: Path) -> dict[str, Any]:

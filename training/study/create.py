@@ -7,8 +7,6 @@ sheet) and, beside it, ``key.csv``, which readers must not see.
 from __future__ import annotations
 
 import base64
-import csv
-import io
 import os
 import secrets
 import struct
@@ -24,6 +22,7 @@ import numpy as np
 
 from registration.files.her2 import HER2_LEVELS
 from registration.files.storage import write_json, write_text, written_whole
+from registration.files.tables import table_text
 from registration.pages.page import render
 from training.data.images import Pixels, write_png
 from training.data.pairs import Pair
@@ -120,7 +119,7 @@ def draw_pairs(pairs: Sequence[Pair], count: int, rng: np.random.Generator) -> l
 
 def blank_sheet(study: str, key: Sequence[StudyImage]) -> str:
     """Return the sheet that a reader fills in: one row per image, no score yet."""
-    return _csv(SHEET_COLUMNS, [(study, "", entry.image, "") for entry in key])
+    return table_text([SHEET_COLUMNS, *((study, "", entry.image, "") for entry in key)])
 
 
 def _blinded(pairs: Sequence[Pair], rng: np.random.Generator) -> tuple[StudyImage, ...]:
@@ -197,13 +196,4 @@ def _page(study: str, images: list[dict[str, str]]) -> str:
 def _key_csv(key: Sequence[StudyImage]) -> str:
     """Return the key as CSV."""
     rows = [(e.image, e.kind, e.pair, e.her2 or "", e.patient or "") for e in key]
-    return _csv(KEY_COLUMNS, rows)
-
-
-def _csv(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a CSV file's text."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return text.getvalue()
+    return table_text([KEY_COLUMNS, *rows])

@@ -3,9 +3,11 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from registration.files.tables import Table, read_rows, read_table
+from registration.files.tables import Table, read_rows, read_table, table_text
+from registration.landmarks.landmarks import Landmarks, read_landmarks, write_landmarks
 
 
 class OddTableError(Exception):
@@ -158,3 +160,31 @@ def test_parquet_and_what_only_claims_to_be(tmp_path: Path) -> None:
 
 def test_the_limit_of_a_cell_is_that_of_the_library() -> None:
     assert csv.field_size_limit() == 131_072
+
+
+NAMES = (
+    *("=cmd|' /C calc'!A0", "+1+1", "-a", "@SUM(A1)", "\tx", "'=1", "''@", "-5", "+3.5", "-1,5"),
+    *("plain", "it's", "a,b", 'say "x"', "two\nlines", "<img src=x onerror=alert(1)>", "'"),
+)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_no_cell_is_a_formula_and_all_come_back(tmp_path: Path, delimiter: str) -> None:
+    path = tmp_path / "names.csv"
+
+    path.write_text(table_text([["name", "n"], *([name, 1] for name in NAMES)], delimiter))
+
+    raw = list(csv.reader(path.open(newline=""), delimiter=delimiter))[1:]
+    dangerous = [cell for cell, _ in raw if cell[0] in "=+-@\t\r"]
+    assert dangerous == ["-5", "+3.5", "-1,5"]
+    found = [row.cells[0] for row in read_rows(path, ValueError)][1:]
+    assert found == list(NAMES)
+
+
+def test_landmarks_of_any_name_come_back(tmp_path: Path) -> None:
+    points = np.arange(2.0 * len(NAMES)).reshape(-1, 2)
+    names = [name.strip() for name in NAMES]
+
+    write_landmarks(tmp_path / "l.csv", Landmarks.of(points, points + 1, names))
+
+    assert list(read_landmarks(tmp_path / "l.csv").names) == names
