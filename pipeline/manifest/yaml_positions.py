@@ -14,6 +14,7 @@ import yaml
 
 from pipeline.errors import ManifestError
 from registration.files.commands import typed
+from registration.files.text import read_text
 from registration.files.words import nearest_entry
 from registration.settings import Place
 
@@ -53,7 +54,9 @@ class Located:
 def read_located(path: Path) -> Located:
     """Read a YAML file. Raises :class:`ManifestError` where it is missing, no text, or no YAML."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        # A pipe that nobody writes to would be waited for for ever.
+        pipe = path.is_fifo()
+        text = read_text(path, ManifestError) if pipe else path.read_text(encoding="utf-8-sig")
     except IsADirectoryError as error:
         remedy = typed("manifest", path)
         raise ManifestError(

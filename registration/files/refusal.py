@@ -60,6 +60,8 @@ def check_file(path: Path, noun: str = "slide") -> None:
     try:
         if not path.exists():
             raise SlideError(f"{noun} not found: {path}{_nearest(path)}")
+        if not path.is_file() and not path.is_dir():
+            raise SlideError(f"{path} is a pipe or a device, not a {noun}.")
         head = b"" if path.is_dir() else _head(path)
     except OSError as error:
         if isinstance(error, SlideError):

@@ -164,7 +164,7 @@ def read_table(path: Path, refusal: Refusal, *, short_rows: bool = False) -> Tab
     A record of more cells than the first is refused unless they are empty, and one of fewer unless
     ``short_rows`` allows it: spreadsheets leave out what is empty at the end.
     """
-    if path.suffix.lower() == ".parquet":
+    if path.suffix.lower() == ".parquet" and path.is_file():
         return _read_parquet(path, refusal)
     rows = tuple(
         Row(row.source, row.line, tuple(cell.strip() for cell in row.cells))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -50,12 +51,20 @@ def read_bytes(path: Path, refusal: Refusal) -> bytes:
             raise refusal(f"{path} is a folder, not a file")
         if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
             raise refusal(f"{path} is a device, not a file")
-        return path.read_bytes()
+        return _whole(path) if stat.S_ISFIFO(mode) else path.read_bytes()
     except FileNotFoundError:
         raise refusal(f"file not found: {path}") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise refusal(f"{path} cannot be read: {reason}") from None
+
+
+def _whole(pipe: Path) -> bytes:
+    """Return what comes out of a pipe; nothing where nobody writes, instead of waiting for ever."""
+    file = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    os.set_blocking(file, True)
+    with os.fdopen(file, "rb") as opened:
+        return opened.read()
 
 
 def json_record(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ A run folder holds ``best.pt`` and ``last.pt`` (a generator each, averaged and r
 from __future__ import annotations
 
 import pickle
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -147,10 +148,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises :class:`CheckpointError` when the file is missing, damaged, or not made of plain values.
     """
+    _check_file(path)
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"checkpoint not found: {path}") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise CheckpointError(
             f"not a readable checkpoint: {path}. It is damaged, cut off, or holds more than "
@@ -159,6 +159,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(stored, dict):
         raise CheckpointError(f"{path} holds a {type(stored).__name__}, not a set of weights")
     return stored
+
+
+def _check_file(path: Path) -> None:
+    """Raise :class:`CheckpointError` for what is no file; a pipe would be waited for for ever."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        raise CheckpointError(f"checkpoint not found: {path}") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    if not stat.S_ISREG(mode):
+        raise CheckpointError(f"{path} is no file")
 
 
 def _find(path: Path) -> Path:

@@ -16,6 +16,7 @@ from registration.files.words import excerpt
 from training.errors import CheckpointError
 from training.models.generators import GeneratorSpec, build_generator
 
+COUNTS = "num_batches_tracked"
 _SPEC = TypeAdapter(GeneratorSpec)
 
 
@@ -47,7 +48,9 @@ def restored(
 
 def _check(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], path: Path) -> None:
     """Refuse weights of another network, and what is no number."""
-    missing, more = expected.keys() - weights.keys(), weights.keys() - expected.keys()
+    # Files of old PyTorch count no batches; it takes them for none.
+    missing = {name for name in expected.keys() - weights.keys() if not name.endswith(COUNTS)}
+    more = weights.keys() - expected.keys()
     other = [
         name
         for name in expected.keys() & weights.keys()
@@ -56,7 +59,7 @@ def _check(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], path: 
     if missing or more or other:
         named = min((other or missing or more), key=str)
         raise CheckpointError(
-            f"{path} holds the weights of another network than it says: {len(missing)} are missing, "
+            f"{path} holds weights that do not fit its network: {len(missing)} are missing, "
             f"{len(more)} unknown, {len(other)} of another shape, such as {excerpt(named)}"
         )
     need = sum(value.numel() * value.element_size() for value in expected.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from pipeline.cli.app import app, main
 from pipeline.errors import UsageError
-from pipeline.stages.register import RegisterRequest, expected_key, plan, run_request
+from pipeline.stages.register import RegisterRequest, _clear, expected_key, plan, run_request
 from pipeline.stages.settings import RegisterSettings
 from registration.errors import StartError
 from registration.execution import no_progress
@@ -136,6 +137,28 @@ def test_a_finished_run_stays_until_the_one_that_replaces_it_is_finished(
     assert Registration.load(out).settings.columns == 2
     assert Registration.load(out).review is None
     assert not list(out.glob(".*"))
+
+
+def test_overwriting_keeps_what_a_person_put_into_the_folder(
+    done: RegisterRequest, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(done.out, tmp_path / "run"))
+    (run / "my notes.txt").write_text("seen by two")
+    (run / "figures").mkdir()
+
+    _clear(run, set())
+
+    assert sorted(path.name for path in run.iterdir()) == ["figures", "my notes.txt"]
+
+
+def test_truth_within_the_run_folder_is_not_written_over(
+    done: RegisterRequest, case: SynthCase
+) -> None:
+    truth = str(done.out / "landmarks.csv")
+
+    for request in (replace(done, truth=truth, overwrite=True), replace(done, pieces=truth)):
+        with pytest.raises(UsageError, match="is read by this command"):
+            plan(request)
 
 
 def test_a_start_that_cannot_be_confirmed_ends_with_1_and_the_next_command(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 import numpy as np
@@ -174,7 +175,7 @@ def test_no_cell_is_a_formula_and_all_come_back(tmp_path: Path, delimiter: str) 
 
     path.write_text(table_text([["name", "n"], *([name, 1] for name in NAMES)], delimiter))
 
-    raw = list(csv.reader(path.open(newline=""), delimiter=delimiter))[1:]
+    raw = list(csv.reader(io.StringIO(path.read_text()), delimiter=delimiter))[1:]
     dangerous = [cell for cell, _ in raw if cell[0] in "=+-@\t\r"]
     assert dangerous == ["-5", "+3.5", "-1,5"]
     found = [row.cells[0] for row in read_rows(path, ValueError)][1:]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from registration.files.plain_json import json_text
-from registration.files.text import read_json, read_text
+from registration.files.text import json_record, read_json, read_text
 from registration.files.words import did_you_mean, excerpt, listed, nearest_entry, split_files
 
 
@@ -63,6 +63,17 @@ def test_a_pipe_is_read(tmp_path: Path) -> None:
     os.close(writing)
     assert read_text(Path(f"/dev/fd/{reading}"), OddFileError) == "text"
     os.close(reading)
+
+
+def test_a_pipe_that_nobody_writes_to_is_empty(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert read_text(tmp_path / "pipe", OddFileError) == ""
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"key": ', '"x"', "[" * 1000, "9" * 5000, "\0"])
+def test_a_note_that_is_none_is_empty(tmp_path: Path, content: str) -> None:
+    (tmp_path / "note.json").write_text(content)
+    assert json_record(tmp_path / "note.json") == json_record(tmp_path / "none.json") == {}
 
 
 def test_json_has_no_number_that_is_none() -> None:

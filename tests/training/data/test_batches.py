@@ -72,6 +72,17 @@ def test_a_changed_file_makes_another_cache(tmp_path: Path) -> None:
     cache = open_cache(pairs, tmp_path / "caches")
 
     assert np.array_equal(cache.pair(1)[0], textured(99))
+    assert len(list((tmp_path / "caches").glob("*/index.json"))) == 1, "the older one is gone"
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"names": 3, "shapes": "x"}', "\0"])
+def test_a_damaged_cache_is_decoded_again(tmp_path: Path, content: str) -> None:
+    pairs = dataset_on_disk(tmp_path)
+    before = open_cache(pairs, tmp_path / "caches").pair(1).copy()
+    (index,) = (tmp_path / "caches").glob("*/index.json")
+    index.write_text(content)
+
+    assert np.array_equal(open_cache(pairs, tmp_path / "caches").pair(1), before)
 
 
 def test_a_broken_image_leaves_no_cache_behind(tmp_path: Path) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +123,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     del state["model.14.conv_block.2.weight"]
     torch.save(state, tmp_path / "x.pth")
 
-    with pytest.raises(CheckpointError, match="looks like resnet_9blocks, but does not fit"):
+    with pytest.raises(CheckpointError, match="do not fit its network: 1 are missing"):
         load_generator(tmp_path / "x.pth")
 
 
@@ -193,3 +194,71 @@ def test_pixels_that_cannot_be_written_to_are_taken_without_a_warning() -> None:
 
     assert tuple(images.shape) == (1, 3, 4, 5)
     assert np.array_equal(from_batch(images), pixels)
+
+
+def spec_with(**changed: object) -> dict[str, object]:
+    return {"spec": asdict(GeneratorSpec(width=2, blocks=1)) | changed}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        *(({"mpp": value}, "its mpp is") for value in (float("nan"), -1.0, 0.0, 1e-9, 1e9, "x")),
+        *(({"config": value}, "its config is") for value in (None, 3.0, [])),
+        ({"epoch": -1}, "its epoch is"),
+        ({"scores": {"psnr": "high"}}, "its scores"),
+        ({"weights": None}, "holds no weights"),
+        (spec_with(downs=2**40), "downs is"),
+        (spec_with(blocks=2**40), "blocks is"),
+        (spec_with(width=0), "width is"),
+        (spec_with(width=float("nan")), "width is"),
+        (spec_with(kind="transformer"), "kind is"),
+        (spec_with(out_channels=2), "out_channels is"),
+        (spec_with(secret=1), "secret is"),
+        (spec_with(kind="unet"), "at least five levels"),
+        (spec_with(width=1024, downs=10), "do not fit its network"),
+    ],
+    ids=str,
+)
+def test_absurd_files_are_refused_before_anything_is_built(
+    tmp_path: Path, changed: dict[str, object], message: str
+) -> None:
+    path = tmp_path / "best.pt"
+    spec = GeneratorSpec(width=2, blocks=1)
+    save_generator(path, TrainedGenerator(drawn(spec), spec, path, 0.5))
+    write_checkpoint(path, read_checkpoint(path) | changed)
+
+    with pytest.raises(CheckpointError, match=message) as refused:
+        load_generator(path)
+
+    assert str(path) in str(refused.value)
+    assert len(str(refused.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (torch.full((2,), float("nan")), "no numbers"),
+        (torch.zeros(2, dtype=torch.int8), "of another shape"),
+        (torch.zeros(3), "of another shape"),
+        ("x", "of another shape"),
+    ],
+    ids=str,
+)
+def test_weights_that_are_none_are_refused(tmp_path: Path, weight: object, message: str) -> None:
+    path = tmp_path / "best.pt"
+    spec = GeneratorSpec(width=2, blocks=1)
+    save_generator(path, TrainedGenerator(drawn(spec), spec, path, 0.5))
+    stored = read_checkpoint(path)
+    stored["weights"]["model.2.weight"] = weight
+    write_checkpoint(path, stored)
+
+    with pytest.raises(CheckpointError, match=message):
+        load_generator(path)
+
+
+def test_a_pipe_is_no_checkpoint(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "best.pt")
+
+    with pytest.raises(CheckpointError, match="is no file"):
+        load_generator(tmp_path / "best.pt")
