@@ -78,7 +78,7 @@ class ReviewWidget(QWidget):
         self.dataset = PathField("folder of bci-pipeline patch", folder=True)
         self.verdict, self.judged, self.message = QLabel(), QLabel(), QLabel()
         self.control = LookControl(with_off=False)
-        self.maps = QVBoxLayout()
+        self.maps, self.legends = QVBoxLayout(), QVBoxLayout()
         self.flags = QListWidget()
         self.acting = Acting(self._act, self._reject_flag, self._draw_area, self._pick_here)
         self._lay_out()
@@ -219,8 +219,9 @@ class ReviewWidget(QWidget):
         if before is not None:
             before.give_back(self._viewer)
         self._layers, self._patches = [], None
-        while self.maps.count():
-            self.maps.takeAt(0).widget().deleteLater()
+        for column in (self.maps, self.legends):
+            while column.count():
+                column.takeAt(0).widget().deleteLater()
         review.close()
         self.flags.clear()
         self._refresh()
@@ -311,11 +312,8 @@ class ReviewWidget(QWidget):
         """Take one layer and its box away."""
         if layer is None:
             return
-        for row in reversed(range(self.maps.count())):  # its box and its legend are the last
-            widget = self.maps.itemAt(row).widget()
-            self.maps.takeAt(row).widget().deleteLater()
-            if isinstance(widget, QCheckBox):
-                break
+        self.maps.takeAt(self._layers.index(layer) - 1).widget().deleteLater()
+        self.legends.takeAt(self.legends.count() - 1).widget().deleteLater()  # of the patches
         self._layers.remove(layer)
         if layer in self._viewer.layers:
             self._viewer.layers.remove(layer)
@@ -335,7 +333,11 @@ class ReviewWidget(QWidget):
         if isinstance(layer, Image):
             layer.colorbar.visible = True
         if layer.name in LEGENDS:
-            self.maps.addWidget(QLabel(LEGENDS[layer.name]))
+            legend = QLabel(f"{layer.name}: {LEGENDS[layer.name]}")
+            legend.setWordWrap(True)
+            legend.setVisible(layer.visible)
+            box.toggled.connect(legend.setVisible)
+            self.legends.addWidget(legend)
         return layer
 
     def _list_flags(self, flags: list[Flag]) -> None:
@@ -380,6 +382,7 @@ class ReviewWidget(QWidget):
         layout.addWidget(self.verdict)
         layout.addWidget(self.control)
         layout.addLayout(self.maps)
+        layout.addLayout(self.legends)
         layout.addWidget(QLabel("Flagged: click to go there"))
         layout.addWidget(self.flags)
         show_patches = button("Show", lambda: self.open_patches(Path(self.dataset.text or ".")))
