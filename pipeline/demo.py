@@ -111,6 +111,7 @@ def cut_patches(demo: Demo, progress: Progress) -> None:
         out=demo.out / DATASET,
         settings=PatchSettings(size=PATCH_PX, stride=PATCH_PX),
         labels=labels,
+        overwrite=True,
     )
     outcome = run_patch(request, None, None, progress)
     if outcome.failed:
