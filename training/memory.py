@@ -48,8 +48,8 @@ def training_bytes(config: TrainConfig, side_px: int, half: bool) -> int:
     """
     generator, discriminator = meta_networks(config)
     kept = kept_bytes(generator, (config.batch, 3, side_px, side_px), half)
-    judged = 3 if config.model == "cyclegan" else 6
-    seen = kept_bytes(discriminator, (config.batch, judged, side_px, side_px), half)
+    shown = (config.batch, shown_channels(config), side_px, side_px)
+    seen = kept_bytes(discriminator, shown, half)
     several = config.model == "cyclegan"
     networks = 2 if several else 1
     passes = 3 if several else 1

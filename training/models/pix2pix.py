@@ -89,8 +89,8 @@ def generator_spec(config: TrainConfig) -> GeneratorSpec:
 
 
 def shown_channels(config: TrainConfig) -> int:
-    """Return the channels of what a pix2pix discriminator sees: H&E and IHC, or IHC alone."""
-    return 6 if config.conditional else 3
+    """Return the channels of what a discriminator sees: H&E and IHC, or one image alone."""
+    return 6 if config.conditional and config.model != "cyclegan" else 3
 
 
 class Pix2Pix:

@@ -24,7 +24,7 @@ from training.data.pairs import Dataset, Pair
 from training.devices import device_named, usable_precision
 from training.errors import ConfigError
 from training.memory import demand, meta_networks
-from training.models.pix2pix import generator_spec
+from training.models.pix2pix import generator_spec, shown_channels
 from training.probes import HALVES
 from training.run.machine import fitted
 from training.run.preparation import sampling_of
@@ -131,10 +131,9 @@ def operations(config: TrainConfig, width: int, height: int) -> float:
     generator, discriminator = meta_networks(config)
     cyclegan = config.model == "cyclegan"
     passes = CYCLEGAN_PASSES if cyclegan else PASSES
-    judged = 3 if cyclegan else 6
     return passes["generator"] * _pass(generator, (1, 3, rows, columns)) + passes[
         "discriminator"
-    ] * _pass(discriminator, (1, judged, rows, columns))
+    ] * _pass(discriminator, (1, shown_channels(config), rows, columns))
 
 
 def speed(device: torch.device, half: torch.dtype | None, ngf: int) -> float:
