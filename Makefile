@@ -14,7 +14,7 @@ test: $(VENV)/.dev
 	.ci/with-display $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-slow: $(VENV)/.dev
-	.ci/with-display $(BIN)/python -m pytest -m "slow and not long and not gpu"
+	.ci/with-display $(BIN)/python -m pytest -n 2 --dist loadgroup -m "slow and not long and not gpu"
 
 test-long: $(VENV)/.dev
 	.ci/with-display $(BIN)/python -m pytest -m long
