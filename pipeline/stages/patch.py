@@ -172,6 +172,8 @@ def plan_patches(request: PatchRequest, count: int | None) -> list[dict[str, obj
 
 def read_dataset(folder: Path) -> dict[str, Any]:
     """Return ``dataset.json``. Raises :class:`DatasetError` where it is missing or damaged."""
+    if not (folder / RECORD_NAME).exists():
+        raise DatasetError(f"{folder} holds no finished dataset: {RECORD_NAME} is missing")
     record = read_json(folder / RECORD_NAME, DatasetError)
     if not isinstance(record, dict):
         raise DatasetError(f"{folder / RECORD_NAME} is damaged: {folder} is no finished dataset")

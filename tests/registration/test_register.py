@@ -95,6 +95,7 @@ def test_the_registered_slide_opens_with_its_resolution(
         assert slide.mpp == pytest.approx(0.46, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_another_number_of_workers_gives_identical_output(
     registered: Registration, pair: Pair, options: RunOptions, tmp_path: Path
 ) -> None:
@@ -184,6 +185,7 @@ def test_foreign_and_missing_folders_are_named(tmp_path: Path) -> None:
         Registration.load(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_paper_recipe_writes_a_transform_file_per_block(
     pair: Pair, options: RunOptions, tmp_path: Path
 ) -> None:

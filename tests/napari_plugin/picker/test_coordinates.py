@@ -79,6 +79,7 @@ VIEWS = {
 }
 
 
+@pytest.mark.slow
 def test_a_click_on_a_mark_is_the_pixel_of_the_mark(
     hand: Callable[..., Any], marked: tuple[Path, Path]
 ) -> None:

@@ -48,6 +48,7 @@ def test_the_pairs_of_another_slide_are_refused_in_the_form(
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_while_a_review_is_open_nothing_edits_the_pairs(
     desk: Hand, pair: SynthCase, exact: Landmarks, six: Path, run: Path
 ) -> None:
@@ -207,6 +208,7 @@ def test_a_region_to_leave_out_is_drawn_kept_and_given_to_register(
     assert not six.with_name("six_he.geojson").exists()
 
 
+@pytest.mark.slow
 def test_a_review_rejects_an_area_and_leads_back_to_pick_a_pair(
     desk: Hand, pair: SynthCase, six: Path, run: Path
 ) -> None:

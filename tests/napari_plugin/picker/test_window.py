@@ -233,6 +233,7 @@ def test_a_point_dropped_beside_the_slide_goes_back(
     assert "beside" in window.widget.panel.message.text()
 
 
+@pytest.mark.slow
 def test_a_cancelled_registration_ends_and_says_so(
     hand: Callable[..., Any], pair: SynthCase, tmp_path: Path
 ) -> None:
@@ -321,6 +322,7 @@ def connections(viewer: Any) -> dict[str, int]:
     return counts
 
 
+@pytest.mark.slow
 def test_closing_the_slides_leaves_nothing_connected(
     hand: Callable[..., Any], pair: SynthCase
 ) -> None:

@@ -153,7 +153,7 @@ def patch_row(number: int, shift_um: float, rank: float) -> PatchRow:
     values: dict[str, Any] = dict.fromkeys(COLUMNS)
     values |= {"pair_id": f"case_{number}", "case": "case", "patient": f"p{number}", "size": 32}
     values |= {"mpp": 0.5, "split": "train", "shift_um": shift_um, "null_percentile": rank}
-    values |= {"fold": False, "seam": False, "kept": True, "reason": ""}
+    values |= {"fold": False, "seam": False, "kept": True, "reason": "", "stain": "IHC"}
     return PatchRow(**values | {"he_file": f"HE/train/{name}", "ihc_file": f"IHC/train/{name}"})
 
 

@@ -114,6 +114,7 @@ def test_overwriting_keeps_the_landmarks_that_a_person_edited_in_the_folder(
     assert Registration.load(out).settings.columns == 2
 
 
+@pytest.mark.slow
 def test_a_finished_run_stays_until_the_one_that_replaces_it_is_finished(
     case: SynthCase, tmp_path: Path
 ) -> None:

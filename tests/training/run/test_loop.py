@@ -422,6 +422,7 @@ def test_resuming_a_run_that_never_saved_starts_at_the_beginning(
     assert outcome.steps == 2
 
 
+@pytest.mark.slow
 def test_batch_statistics_validation_leaves_the_run_unchanged(
     tmp_path: Path, write_pairs: WritePairs, small_config: SmallConfig
 ) -> None:
