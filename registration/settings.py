@@ -137,12 +137,13 @@ def setting_infos(model: type[BaseModel]) -> list[SettingInfo]:
 
 def problem(detail: ErrorDetails, model: type[BaseModel]) -> tuple[Place, str]:
     """Return the place and the message of one error of pydantic, in words of the user."""
-    where = tuple(part for part in detail["loc"] if isinstance(part, int) or "[" not in part)
+    where = _without_types(detail["loc"])
     kind, found = detail["type"], excerpt(detail["input"])
     if kind == "missing":
         return where[:-1], f"{where[-1]} is missing"
     if kind == "extra_forbidden":
-        return where, f"unknown key{_nearest(str(where[-1]), _names(model, where[:-1]))}"
+        key, holder = detail["loc"][-1], _without_types(detail["loc"][:-1])
+        return (*holder, key), f"unknown key{_nearest(str(key), _names(model, holder))}"
     if kind == "literal_error":
         wanted = detail["ctx"]["expected"].replace("'", "")
         return where, f"expected {wanted}, found {found}"
@@ -213,6 +214,11 @@ def _inner_metadata(annotation: Any) -> list[Any]:
     for entry in list(metadata):
         metadata += getattr(entry, "metadata", ())
     return metadata
+
+
+def _without_types(loc: tuple[int | str, ...]) -> Place:
+    """Return pydantic's place without its names of types, such as ``dict[str,str]``."""
+    return tuple(part for part in loc if isinstance(part, int) or "[" not in part)
 
 
 def _limits_at(model: type[BaseModel], where: Place) -> str:

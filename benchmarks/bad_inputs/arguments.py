@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import socket
@@ -148,8 +149,8 @@ def odd_path(kind: str, here: Path) -> Path | str:
     elif kind == "fifo":
         os.mkfifo(path)
     elif kind == "socket":
-        os.chdir(here)
-        socket.socket(socket.AF_UNIX).bind(path.name)
+        with contextlib.chdir(here):  # the whole path of a socket has at most 108 bytes
+            socket.socket(socket.AF_UNIX).bind(path.name)
     elif kind == "folder":
         path.mkdir()
     elif kind == "itself":

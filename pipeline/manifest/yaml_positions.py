@@ -14,9 +14,12 @@ import yaml
 
 from pipeline.errors import ManifestError
 from registration.files.commands import typed
-from registration.files.text import read_text
+from registration.files.text import DEEPEST, read_text, too_deep
 from registration.files.words import nearest_entry
 from registration.settings import Place
+
+MOST_VALUES = 200_000
+"""More is no list of cases, but aliases that multiply each other."""
 
 NOTHING = frozenset({"", "~", "null", "Null", "NULL"})
 
@@ -78,6 +81,8 @@ def read_located(path: Path) -> Located:
         raise ManifestError(f"{at}: {error.problem or error.context}") from error
     except yaml.YAMLError as error:
         raise ManifestError(f"{path}: {error}") from error
+    except RecursionError:
+        raise ManifestError(too_deep(path)) from None
     located = Located(path)
     located.value = None if root is None else _value(root, (), located)
     return located
@@ -86,6 +91,10 @@ def read_located(path: Path) -> Located:
 def _value(node: yaml.Node, where: Place, located: Located) -> Any:
     """Return a node's value and note the places of all below it."""
     located.values[where] = _place(node)
+    if len(where) > DEEPEST:
+        raise ManifestError(too_deep(located.path))
+    if len(located.values) > MOST_VALUES:
+        raise ManifestError(f"{located.path} is not usable: it holds over {MOST_VALUES:,} values")
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, where, located)
     if isinstance(node, yaml.SequenceNode):

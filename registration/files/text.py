@@ -89,9 +89,9 @@ def read_json(path: Path, refusal: Refusal) -> Any:
     except ValueError:
         raise refusal(f"{path} is not usable: it holds a number of thousands of digits") from None
     except RecursionError:
-        raise refusal(_too_deep(path)) from None
+        raise refusal(too_deep(path)) from None
     if not _is_shallow(value):
-        raise refusal(_too_deep(path))
+        raise refusal(too_deep(path))
     return value
 
 
@@ -122,5 +122,5 @@ def _within(value: Any) -> list[Any]:
     return [item for item in inner if isinstance(item, dict | list)]
 
 
-def _too_deep(path: Path) -> str:
+def too_deep(path: Path) -> str:
     return f"{path} is not usable: it is nested more than {DEEPEST} levels deep"

@@ -203,6 +203,11 @@ def test_slides_that_are_to_be_drawn_may_be_missing(base: Path) -> None:
     assert manifest.synthetic.her2 == ("2+",)
 
 
+MULTIPLIED = "a0: &a0 [x, x]\n" + "".join(
+    f"a{k}: &a{k} [*a{k - 1}, *a{k - 1}]\n" for k in range(1, 30)
+)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -213,6 +218,12 @@ def test_slides_that_are_to_be_drawn_may_be_missing(base: Path) -> None:
         ("out: o\ncases: p012\n", ":2:8: cases: expected a list, found 'p012'"),
         ("out: o\ncases: [p012]\n", ":2:9: case number 1: expected names with values"),
         ("a: &x 1\nb: *y\n", ":2:4: found undefined alias"),
+        ("a: &x [*x]\n", "nested more than 100 levels deep"),
+        ("a: " + "[" * 200 + "]" * 200, "nested more than 100 levels deep"),
+        ("a: " + "{a: " * 3000 + "}" * 3000, "nested more than 100 levels deep"),
+        (MULTIPLIED, "holds over 200,000 values"),
+        ("out: o\nregister: {'x[0]': 1}\ncases: []\n", ":2:12: register.x[0]: unknown key"),
+        ("'[': 1\n", ":1:1: [: unknown key"),
     ],
 )
 def test_what_is_no_manifest_at_all(base: Path, text: str, expected: str) -> None:
