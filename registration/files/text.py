@@ -123,4 +123,5 @@ def _within(value: Any) -> list[Any]:
 
 
 def too_deep(path: Path) -> str:
+    """Return what is said of a file that is nested deeper than anybody writes by hand."""
     return f"{path} is not usable: it is nested more than {DEEPEST} levels deep"
