@@ -133,8 +133,9 @@ def faults(attack: Attack, here: Path, canary: Path, limit_s: float = LIMIT_S) -
         yield f"took {ending.peak_bytes / 2**30:.1f} GiB"
     after = _listed(here)
     own = {path for path in after if path.split("/")[0].lstrip(".").startswith(OWN)}
-    changed = [path for path in after | before if after.get(path) != before.get(path)]
-    if strange := sorted(set(changed) - own - set(attack.may_change)):
+    given = tuple(f"{name}/" for name in attack.may_change)
+    changed = {path for path in after | before if after.get(path) != before.get(path)} - own
+    if strange := sorted(path for path in changed if not f"{path}/".startswith(given)):
         yield f"wrote {strange}"
     if canary.exists():
         canary.unlink()
