@@ -16,6 +16,10 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from benchmarks.browser import Browser
 
+# Two processes run tests on two cores; and a child that was forked from a process whose OpenMP has
+# started threads waits for them for ever.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ENDED = pytest.StashKey[int]()
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import shutil
 from collections import Counter
@@ -51,6 +52,8 @@ def make_run(folder: Path) -> Path:
 
 def main() -> None:
     """Print every fault, and how many inputs ended well."""
+    # A child that was forked from a process whose OpenMP has started threads waits for ever.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bad_inputs")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--count", type=int, default=2000)
