@@ -12,19 +12,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from registration.figures import Folding, Quality
 from registration.files.storage import settings_hash
 from registration.geometry import Points, Size
 from registration.landmarks.landmarks import Landmarks
 from registration.pair import Pair
 from registration.recipes import RegistrationSettings
-from registration.result import (
-    Folding,
-    Quality,
-    Registration,
-    SlideRecord,
-    StartRecord,
-    write_registration,
-)
+from registration.result import Registration, SlideRecord, StartRecord, write_registration
 from registration.slides.slide import open_slide
 from registration.synth import SynthCase, load_truth
 from registration.transforms import Chain, DisplacementField

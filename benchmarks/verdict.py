@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from registration.figures import Folding, Quality
 from registration.files.her2 import HER2_LEVELS
 from registration.files.storage import write_npz
 from registration.geometry import Box, Image, Size
@@ -28,7 +29,6 @@ from registration.quality.quality import residual_summary
 from registration.quality.residual import ResidualTask, measure_residual
 from registration.quality.verdict import verdict_of
 from registration.residual_map import ResidualMap
-from registration.result import Folding, Quality
 from registration.slides.slide import Slide, open_slide
 from registration.synth import DAMAGE_KINDS, SynthSettings, render_pair
 from registration.tissue import TissueMap

@@ -103,3 +103,11 @@ class PathField(QWidget):
             chosen = QFileDialog.getOpenFileName(self, self._placeholder, self.text)[0]
         if chosen:
             self.set(chosen)
+
+
+def row_of(*widgets: QWidget) -> QHBoxLayout:
+    """Return widgets side by side; a path takes the room that is left."""
+    row = QHBoxLayout()
+    for widget in widgets:
+        row.addWidget(widget, int(isinstance(widget, PathField)))
+    return row

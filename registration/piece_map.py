@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from registration.geometry import Box, Points, Size, axis_positions, mesh
+from registration.geometry import Points, Size, mesh
 from registration.transforms import Chain, Transform
 
 LOOKUP_SIDE_PX = 4096
@@ -173,15 +173,6 @@ class _Back(Piecewise):
         """The map itself."""
         assert self.forth is not None
         return self.forth
-
-
-def pieces_on(chain: Chain, box: Box, downsample: float = 1.0) -> NDArray[np.uint8] | None:
-    """Return the piece at every pixel of a level's ``box``; ``None`` where a chain knows no pieces."""
-    if not isinstance(chain, PieceMap):
-        return None
-    xs = axis_positions(box.x, box.width, downsample)
-    ys = axis_positions(box.y, box.height, downsample)
-    return chain.fixed_territories.on_grid(xs, ys)
 
 
 def piece_numbers(chain: Chain, points: Points, *, moving: bool = False) -> NDArray[np.int64]:

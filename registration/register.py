@@ -21,6 +21,7 @@ import numpy as np
 from registration.bspline import BSpline
 from registration.errors import SettingsError
 from registration.execution import InProcess, Progress, Workers, no_progress
+from registration.figures import Quality
 from registration.files.storage import settings_hash, write_json, write_npz
 from registration.files.text import json_record
 from registration.landmarks.landmarks import Landmarks
@@ -66,7 +67,6 @@ from registration.result import (
     RECORD_NAME,
     RESIDUAL_NAME,
     BlockRecord,
-    Quality,
     Registration,
     SlideRecord,
     write_registration,

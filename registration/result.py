@@ -18,8 +18,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, TypeAdapter, ValidationError
 
 from registration.arrays import REMEDY, Number, first_mistake
-from registration.cell_evidence import CellEvidence
 from registration.errors import RunError
+from registration.figures import Quality, Verdict
 from registration.files.storage import content_hash, write_json
 from registration.geometry import Size
 from registration.landmarks.landmarks import Landmarks, Moving, read_landmarks, write_landmarks
@@ -43,10 +43,12 @@ PACKAGES = (
     "itk-elastix",
 )
 
-Verdict = Literal["pass", "review", "fail"]
 Review = Literal["accepted", "rejected", "needs landmarks"]
 Status = Literal["registered", "blank", "fallback"]
 PieceStatus = Literal["registered", "only on IHC", "only on H&E"]
+
+Ring = tuple[tuple[Number, Number], ...]
+"""``(x, y)`` level-0 pixels around an area."""
 
 FileName = Annotated[str, Field(pattern=r"^[^/\\]+$")]
 """Of a file in the run folder itself."""
@@ -120,108 +122,6 @@ class BlockRecord:
     """Share of its tissue that the residual shift confirms; ``None`` where none was measured."""
     piece: int = 1
     """The piece of tissue that the block belongs to."""
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorSummary:
-    """Distribution of landmark errors in moving level-0 pixels, and in µm."""
-
-    count: int
-    median_px: Number
-    mean_px: Number
-    p90_px: Number
-    p99_px: Number
-    max_px: Number
-    median_um: Number
-    p90_um: Number
-    max_um: Number
-    median_rtre: Number
-    max_rtre: Number
-
-
-@dataclass(frozen=True, slots=True)
-class Folding:
-    """Jacobian determinant of the non-rigid field over the slide; negative where tissue folds."""
-
-    jacobian_min: Number
-    jacobian_p01: Number
-    jacobian_p99: Number
-    jacobian_max: Number
-    folded_fraction: Number
-
-
-@dataclass(frozen=True, slots=True)
-class Seams:
-    """Jump of the field across the borders of blocks, beyond what its slope explains, in px."""
-
-    jump_median_px: Number
-    jump_p95_px: Number
-    jump_max_px: Number
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """Tissue lying together that nothing confirms, or that lies elsewhere."""
-
-    fraction: Number
-    """Share of all places."""
-    area_mm2: Number
-    x: Number
-    y: Number
-    """A place in its middle, in level-0 pixels of the fixed slide."""
-    shift_um: Number
-    """By how much it is off where its matches agree on that; "not a number" where they do not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Torn:
-    """Tissue over which the field stretches, presses or shears more than tissue does by itself."""
-
-    fraction: Number
-    """Share of all tissue."""
-    area_mm2: Number
-    x: Number
-    y: Number
-    """A place in its middle, in level-0 pixels of the fixed slide."""
-
-
-@dataclass(frozen=True, slots=True)
-class Residual:
-    """Local shift that is left, measured by matching patches on a grid over the tissue."""
-
-    points: int
-    matched_fraction: Number
-    """Share of points whose patches match better than patches of other places do."""
-    median_um: Number
-    p90_um: Number
-    confirmed_fraction: Number = float("nan")
-    """Share of points whose surroundings match near by far more often than chance does."""
-    gap_fraction: Number = float("nan")
-    """Share of points in connected areas that nothing confirms."""
-    lost_fraction: Number = float("nan")
-    """Share of points whose surroundings match near by no more often than chance does."""
-    largest_gap: Gap | None = None
-    largest_loss: Gap | None = None
-
-
-@dataclass(frozen=True)
-class Quality:
-    """All that is measured of one registration."""
-
-    folding: Folding
-    seams: Seams | None
-    residual: Residual | None
-    filled_fraction: Number
-    """Share of the fixed slide's tissue that has no source on the moving slide."""
-    tre: dict[str, ErrorSummary]
-    """Landmark errors ``before``, ``after_projective`` and ``after_all``, where truth was given."""
-    torn: Torn | None = None
-    cells: CellEvidence | None = None
-    """``None`` where slides are too coarse for nuclei, or show too few."""
-
-
-Ring = tuple[tuple[Number, Number], ...]
-"""``(x, y)`` level-0 pixels around an area."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from napari import Viewer
@@ -26,11 +27,20 @@ class Action:
 
 def actions_of(session: Session) -> list[Action]:
     """Return the actions of a picking session, in the order of the help."""
+    act = partial(_action, session)
+    return [*_on_pairs(session, act), *_on_views(session, act)]
+
+
+def _action(
+    session: Session, keys: str, shown: str, text: str, run: Callable[[], object]
+) -> Action:
+    """Return an action that does nothing while a review is open."""
+    return Action(tuple(keys.split()), shown, text, lambda: session.while_picking(run))
+
+
+def _on_pairs(session: Session, act: Callable[..., Action]) -> list[Action]:
+    """Return what is done to pairs and their marks."""
     picker = session.picker
-
-    def act(keys: str, shown: str, text: str, run: Callable[[], object]) -> Action:
-        return Action(tuple(keys.split()), shown, text, lambda: session.while_picking(run))
-
     return [
         act("Enter", "Enter", "accept the proposed pair", session.accept),
         act("Delete Backspace", "Delete", "delete or reject the selected pair", session.delete),
@@ -54,6 +64,12 @@ def actions_of(session: Session) -> list[Action]:
         act("G", "G", "suggest pairs", session.suggest),
         act("A", "A", "accept all suggestions", picker.accept_all),
         act("Shift-A", "Shift+A", "reject all suggestions", picker.reject_suggestions),
+    ]
+
+
+def _on_views(session: Session, act: Callable[..., Action]) -> list[Action]:
+    """Return what changes how the slides are seen."""
+    return [
         act("R", "R", "turn H&E to the right", lambda: session.turn("he", TURN_DEG)),
         act("Shift-R", "Shift+R", "turn H&E to the left", lambda: session.turn("he", -TURN_DEG)),
         act("F", "F", "flip H&E", lambda: session.flip("he")),

@@ -188,10 +188,6 @@ class Picker:
         if name != self._picks.selected:
             self._set(self._picks.with_selected(name))
 
-    def select_neighbour(self, step: int) -> None:
-        """Select the next pair (1) or the one before (-1)."""
-        self.select(self._picks.neighbour(step))
-
     def undo(self) -> None:
         """Take the last action back."""
         if self._past:

@@ -38,6 +38,7 @@ OUTLINE_SHARE = 1 / 300
 """Width of a block's outline as a share of the slide's width: to be seen with the slide whole."""
 LABEL_INSIDE = 0.1
 """A block's name stands this far inside its upper left corner, as a share of the block."""
+VERDICT_COLORS = {"pass": "#35c46a", "review": "#ffb000", "fail": "#ff5a5a"}
 FIRST_LOOK = Look("blend", 0.5)
 
 

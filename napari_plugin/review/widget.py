@@ -34,6 +34,7 @@ from napari_plugin.review.before import Before
 from napari_plugin.review.layers import (
     FIRST_LOOK,
     LEGENDS,
+    VERDICT_COLORS,
     arrow,
     image_layer,
     map_layers,
@@ -41,18 +42,16 @@ from napari_plugin.review.layers import (
 )
 from napari_plugin.review.model import JUDGEMENTS, Flag, Judgement, Review
 from napari_plugin.views import XY
-from napari_plugin.widgets import PathField, button, warn_style
+from napari_plugin.widgets import PathField, button, row_of, warn_style
 from registration.errors import RegistrationError
 from registration.geometry import Points
 from registration.transforms import Projective
 
-VERDICT_COLORS = {"pass": "#35c46a", "review": "#ffb000", "fail": "#ff5a5a"}
 FLAG_VIEW = 1.6
 """A flagged place fills the view but for this factor."""
 CLOSEST_PX = 2.0
 """Screen pixels per pixel of the slide after a jump, at most: there is nothing more to see."""
-FIT_SHARE = 0.95
-REST_MS = 150
+FIT_SHARE, REST_MS = 0.95, 150
 
 
 class ReviewWidget(QWidget):
@@ -378,7 +377,7 @@ class ReviewWidget(QWidget):
         )
         layout = QVBoxLayout(self)
         open_run = button("Open", lambda: self.open(Path(self.folder.text or ".")))
-        layout.addLayout(_row(QLabel("Run folder"), self.folder, open_run))
+        layout.addLayout(row_of(QLabel("Run folder"), self.folder, open_run))
         layout.addWidget(self.verdict)
         layout.addWidget(self.control)
         layout.addLayout(self.maps)
@@ -386,7 +385,7 @@ class ReviewWidget(QWidget):
         layout.addWidget(QLabel("Flagged: click to go there"))
         layout.addWidget(self.flags)
         show_patches = button("Show", lambda: self.open_patches(Path(self.dataset.text or ".")))
-        layout.addLayout(_row(QLabel("Patches of"), self.dataset, show_patches))
+        layout.addLayout(row_of(QLabel("Patches of"), self.dataset, show_patches))
         layout.addWidget(self.message)
         layout.addWidget(self.acting)
         layout.addLayout(self._judging())
@@ -398,11 +397,4 @@ class ReviewWidget(QWidget):
             button(name, partial(self.judge, judgement))
             for name, judgement in zip(names, JUDGEMENTS, strict=True)
         ]
-        return _row(*self._judge_buttons)
-
-
-def _row(*widgets: QWidget) -> QHBoxLayout:
-    row = QHBoxLayout()
-    for widget in widgets:
-        row.addWidget(widget, int(isinstance(widget, PathField)))
-    return row
+        return row_of(*self._judge_buttons)

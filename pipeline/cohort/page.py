@@ -16,7 +16,7 @@ from pipeline.dataset.plan import REPORT_NAME
 from pipeline.dataset.summary import SMALLEST_ODD_DENSITY, odd_ones
 from pipeline.manifest.manifest import Case
 from registration.files.storage import write_text
-from registration.pages.page import Mark, Tile, Verdict, number, render
+from registration.pages.page import Bar, Mark, Tile, Verdict, number, render
 
 PAGE_NAME = "cohort.html"
 SAME_SCALE = 1.1
@@ -28,16 +28,6 @@ MARK_TEXTS: dict[Mark, str] = {
     "bad": "failed or rejected.",
     "none": "not run yet.",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One bar of a chart."""
-
-    label: str
-    count: int
-    percent: float
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from registration.files.her2 import Her2
 from registration.files.pictures import jpeg_uri
 from registration.files.storage import write_text
 from registration.geometry import Image
-from registration.pages.page import Finding, Tile, Verdict, number, render
+from registration.pages.page import Bar, Finding, Tile, Verdict, number, render
 from registration.pages.plots import Limit, histogram, shift_edges
 from registration.result import versions
 from registration.stains import stain_doubt, stain_of
@@ -40,17 +40,6 @@ SHEET_TITLES = {
     "worst": "Worst of those kept",
     "rejected": "Rejected: those nearest to their limit",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One bar of a chart."""
-
-    label: str
-    count: int
-    percent: float
-    """Of the longest."""
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

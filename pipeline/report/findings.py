@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
+from registration.figures import ErrorSummary
 from registration.landmarks.projective import leave_one_out
 from registration.pages.page import Finding, Mark, Tile, number, significant
 from registration.pages.plots import range_plot
@@ -17,7 +18,7 @@ from registration.quality.verdict import (
     MUCH_UNCONFIRMED,
     confirmation,
 )
-from registration.result import BlockRecord, ErrorSummary, Registration
+from registration.result import BlockRecord, Registration
 
 TRE_STAGES = {
     "before": "as scanned",

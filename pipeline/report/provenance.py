@@ -12,13 +12,7 @@ from registration.files.text import json_record
 from registration.pages.page import number
 from registration.pair import Pair
 from registration.register import TIMINGS_NAME
-from registration.result import (
-    LANDMARKS_NAME,
-    RECORD_NAME,
-    Registration,
-    SlideRecord,
-    read_record,
-)
+from registration.result import LANDMARKS_NAME, RECORD_NAME, Registration, SlideRecord, read_record
 from registration.slides.formats import SUFFIXES
 from registration.slides.slide import open_slide
 

@@ -36,6 +36,17 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Bar:
+    """One bar of a chart."""
+
+    label: str
+    count: int
+    percent: float
+    """Of the longest, or of all."""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Tile:
     """One figure of the summary."""
 

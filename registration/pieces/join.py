@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from registration.cell_evidence import CellEvidence
+from registration.figures import Folding, Gap, Quality, Residual, Seams, Torn, Verdict
 from registration.geometry import Box
 from registration.landmarks.landmarks import Landmarks, Moving
 from registration.pair import Pair
@@ -22,19 +23,7 @@ from registration.quality.cells import evidence_of
 from registration.quality.quality import landmark_errors, residual_summary
 from registration.quality.verdict import verdict_of
 from registration.residual_map import ResidualMap
-from registration.result import (
-    BlockRecord,
-    Folding,
-    Gap,
-    PieceRecord,
-    PieceStatus,
-    Quality,
-    Residual,
-    Seams,
-    StartRecord,
-    Torn,
-    Verdict,
-)
+from registration.result import BlockRecord, PieceRecord, PieceStatus, StartRecord
 from registration.transforms import Chain, DisplacementField, Projective, Transform
 
 Area = TypeVar("Area", Gap, Torn)

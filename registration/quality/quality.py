@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from registration.cell_evidence import CellEvidence
 from registration.execution import Progress, Workers
+from registration.figures import ErrorSummary, Folding, Quality, Residual
 from registration.geometry import Box, Points, Size, mesh
 from registration.landmarks.landmarks import Landmarks
 from registration.nonrigid.grid import BlockGrid
@@ -25,7 +26,6 @@ from registration.quality.seams import seams
 from registration.quality.support import gap_of, support_of
 from registration.quality.torn import torn
 from registration.residual_map import ResidualMap
-from registration.result import ErrorSummary, Folding, Quality, Residual
 from registration.slides.slide import Slide
 from registration.tissue import TissueMap
 from registration.transforms import (

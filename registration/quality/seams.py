@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from registration.figures import Seams
 from registration.geometry import Box
 from registration.nonrigid.grid import BlockGrid
-from registration.result import Seams
 from registration.transforms import Transform
 
 SEAM_STEP_PX = 64

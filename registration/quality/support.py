@@ -19,8 +19,8 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
+from registration.figures import Gap
 from registration.residual_map import ResidualMap
-from registration.result import Gap
 
 NEAR_SHARE = 0.3125
 """A place is near when its best match lies within this share of the search window's reach ..."""

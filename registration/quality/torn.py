@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from registration.figures import Torn
 from registration.geometry import Size, mesh
-from registration.result import Torn
 from registration.tissue import TissueMap
 from registration.transforms import Transform
 

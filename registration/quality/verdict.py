@@ -10,11 +10,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from registration.figures import Gap, Quality, Residual, Verdict
 from registration.geometry import Box
 from registration.quality.seams import VISIBLE_JUMP_PX
 from registration.quality.support import support_of
 from registration.residual_map import ResidualMap
-from registration.result import BlockRecord, Gap, Quality, Residual, Verdict
+from registration.result import BlockRecord
 
 MOST_LOST = 0.5
 """A registration fails where more of the tissue than this matches no better than chance ..."""

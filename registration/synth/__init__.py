@@ -6,7 +6,6 @@
 
 from registration.files.her2 import HER2_LEVELS
 from registration.synth.case import (
-    Ground,
     SynthCase,
     load_piece_truths,
     load_truth,
@@ -15,6 +14,7 @@ from registration.synth.case import (
     write_case,
 )
 from registration.synth.cohort import CohortPlan, plan_cohort, write_cohort
+from registration.synth.masks import Ground
 from registration.synth.settings import DAMAGE_KINDS, GlassSettings, SynthSettings
 
 __all__ = [

@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from registration.figures import Folding, Quality
 from registration.geometry import Size
 from registration.landmarks.landmarks import Landmarks, read_landmarks
 from registration.recipes import RegistrationSettings
 from registration.result import (
     BlockRecord,
-    Folding,
-    Quality,
     Registration,
     SlideRecord,
     StartRecord,

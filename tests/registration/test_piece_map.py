@@ -11,7 +11,7 @@ import pytest
 
 from registration.errors import RunError
 from registration.geometry import Box, Size, mesh
-from registration.piece_map import MappedPiece, PieceMap, outlines_of, piece_numbers, pieces_on
+from registration.piece_map import MappedPiece, PieceMap, outlines_of, piece_numbers
 from registration.slides.slide import Slide, open_slide
 from registration.stored_chain import load_chain, save_chain
 from registration.transforms import Chain, DisplacementField, Projective
@@ -78,7 +78,6 @@ def test_a_chain_without_pieces_is_one_piece() -> None:
     points = np.zeros((3, 2))
 
     assert piece_numbers(Chain((Projective.identity(),)), points).tolist() == [1, 1, 1]
-    assert pieces_on(Chain((Projective.identity(),)), Box(0, 0, 4, 4)) is None
 
 
 def test_pieces_are_stored_and_read_back(pieces: PieceMap, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from registration.errors import RunError
+from registration.figures import ErrorSummary, Folding, Quality, Residual
 from registration.files.storage import write_npz
 from registration.geometry import Box
 from registration.landmarks.landmarks import Landmarks
@@ -23,11 +24,7 @@ from registration.result import (
     RECORD_NAME,
     RESIDUAL_NAME,
     BlockRecord,
-    ErrorSummary,
-    Folding,
-    Quality,
     Registration,
-    Residual,
     SlideRecord,
     StartRecord,
     write_registration,

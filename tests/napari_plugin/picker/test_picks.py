@@ -236,9 +236,9 @@ def test_pairs_switched_off_are_kept_in_the_file_and_left_out_of_the_fit(picker:
 def test_selection_runs_round(picker: Picker) -> None:
     pick(picker, *CORNERS)
 
-    picker.select_neighbour(1)
+    picker.select(picker.picks.neighbour(1))
     first = picker.picks.selected
-    picker.select_neighbour(-1)
+    picker.select(picker.picks.neighbour(-1))
 
     assert (first, picker.picks.selected) == ("1", "4")
 

@@ -16,7 +16,7 @@ from registration.execution import InProcess, no_progress
 from registration.geometry import Box, Size
 from registration.slides.slide import Slide, open_slide
 from registration.synth import SynthSettings
-from registration.synth.case import Ground, ground_mask
+from registration.synth.masks import Ground, ground_mask
 from registration.synth.ndpi import NdpiSpec, write_ndpi
 from registration.synth.paint import Painter
 from registration.synth.section import cut_sections

@@ -26,12 +26,13 @@ from pipeline.report.registration import write_report
 from pipeline.report.seams import seam_figure
 from pipeline.report.views import views
 from registration.bspline import BSpline
+from registration.figures import Residual
 from registration.files.storage import write_npz
 from registration.geometry import Box
 from registration.landmarks.landmarks import write_landmarks
 from registration.pages.page import number, render, significant
 from registration.residual_map import ResidualMap
-from registration.result import RESIDUAL_NAME, Registration, Residual
+from registration.result import RESIDUAL_NAME, Registration
 from registration.tissue import TissueMap
 from registration.transforms import Chain, DisplacementField, SplicedField
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from registration.figures import Folding, Quality
 from registration.quality.quality import residual_summary
 from registration.quality.support import gap_of, support_of
 from registration.quality.verdict import verdict_of
 from registration.residual_map import ResidualMap
-from registration.result import Folding, Quality
 
 REACH_UM, STEP_PX, MPP = 40.0, 300.0, 0.5
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from registration.figures import Folding, Quality, Torn
 from registration.geometry import Size
 from registration.quality.torn import strain, torn
 from registration.quality.verdict import MUCH_TORN, verdict_of
-from registration.result import Folding, Quality, Torn
 from registration.tissue import TissueMap
 from registration.transforms import DisplacementField
 

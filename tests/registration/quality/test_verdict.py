@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from registration.figures import Folding, Gap, Quality, Residual, Seams
 from registration.geometry import mesh
 from registration.quality.verdict import against, verdict_of, with_confirmed
 from registration.residual_map import ResidualMap
-from registration.result import BlockRecord, Folding, Gap, Quality, Residual, Seams
+from registration.result import BlockRecord
 
 
 def block(

@@ -16,8 +16,9 @@ from skimage.registration import phase_cross_correlation
 
 from registration.files.her2 import HER2_LEVELS
 from registration.geometry import Box, Image, Points, Size, axis_positions, mesh
-from registration.synth.case import MASK_DOWNSAMPLE, Ground, ground_mask, render_pair
+from registration.synth.case import render_pair
 from registration.synth.damage import REACH_PX, plan_damage
+from registration.synth.masks import MASK_DOWNSAMPLE, Ground, ground_mask
 from registration.synth.noise import TEXTURE_SIDE
 from registration.synth.paint import Painter
 from registration.synth.section import Cut, cut_sections

@@ -1,0 +1,109 @@
+"""What is known of how good a registration is: plain records, as the run folder holds them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from registration.arrays import Number
+from registration.cell_evidence import CellEvidence
+
+Verdict = Literal["pass", "review", "fail"]
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorSummary:
+    """Distribution of landmark errors in moving level-0 pixels, and in µm."""
+
+    count: int
+    median_px: Number
+    mean_px: Number
+    p90_px: Number
+    p99_px: Number
+    max_px: Number
+    median_um: Number
+    p90_um: Number
+    max_um: Number
+    median_rtre: Number
+    max_rtre: Number
+
+
+@dataclass(frozen=True, slots=True)
+class Folding:
+    """Jacobian determinant of the non-rigid field over the slide; negative where tissue folds."""
+
+    jacobian_min: Number
+    jacobian_p01: Number
+    jacobian_p99: Number
+    jacobian_max: Number
+    folded_fraction: Number
+
+
+@dataclass(frozen=True, slots=True)
+class Seams:
+    """Jump of the field across the borders of blocks, beyond what its slope explains, in px."""
+
+    jump_median_px: Number
+    jump_p95_px: Number
+    jump_max_px: Number
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Tissue lying together that nothing confirms, or that lies elsewhere."""
+
+    fraction: Number
+    """Share of all places."""
+    area_mm2: Number
+    x: Number
+    y: Number
+    """A place in its middle, in level-0 pixels of the fixed slide."""
+    shift_um: Number
+    """By how much it is off where its matches agree on that; "not a number" where they do not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Torn:
+    """Tissue over which the field stretches, presses or shears more than tissue does by itself."""
+
+    fraction: Number
+    """Share of all tissue."""
+    area_mm2: Number
+    x: Number
+    y: Number
+    """A place in its middle, in level-0 pixels of the fixed slide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Residual:
+    """Local shift that is left, measured by matching patches on a grid over the tissue."""
+
+    points: int
+    matched_fraction: Number
+    """Share of points whose patches match better than patches of other places do."""
+    median_um: Number
+    p90_um: Number
+    confirmed_fraction: Number = float("nan")
+    """Share of points whose surroundings match near by far more often than chance does."""
+    gap_fraction: Number = float("nan")
+    """Share of points in connected areas that nothing confirms."""
+    lost_fraction: Number = float("nan")
+    """Share of points whose surroundings match near by no more often than chance does."""
+    largest_gap: Gap | None = None
+    largest_loss: Gap | None = None
+
+
+@dataclass(frozen=True)
+class Quality:
+    """All that is measured of one registration."""
+
+    folding: Folding
+    seams: Seams | None
+    residual: Residual | None
+    filled_fraction: Number
+    """Share of the fixed slide's tissue that has no source on the moving slide."""
+    tre: dict[str, ErrorSummary]
+    """Landmark errors ``before``, ``after_projective`` and ``after_all``, where truth was given."""
+    torn: Torn | None = None
+    cells: CellEvidence | None = None
+    """``None`` where slides are too coarse for nuclei, or show too few."""
