@@ -1,10 +1,11 @@
 """How far the alignment of a kept patch can be trusted: gold, silver or bronze, by rules stated once.
 
 Gold takes single cells for witnesses: the nuclei of both images share a shift of at most 2 µm and
-pair beyond chance as they lie. Silver takes structure: the residual shift is at most 5 µm, the two
-images are more alike than 99 % of mismatched pairs, and nuclei do not contradict. All else that was
-kept is bronze. The shift of the nuclei is known to a quarter of a µm (``benchmarks.cells``); how far
-off the pairs of each grade are is not measured yet.
+pair beyond chance as they lie, and structure does not contradict. Silver takes structure: the
+residual shift is at most 5 µm, the two images are more alike than 99 % of mismatched pairs, and
+nuclei do not contradict. All else that was kept is bronze. The shift of the nuclei is known to a
+quarter of a µm (``benchmarks.cells``); how far off the pairs of each grade are is not measured
+yet.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ def grade_of(
 ) -> Grade:
     """Return the grade of a kept pair; what was not measured speaks for nothing."""
     cell_shift = common_shift_um(cells)
+    if (shift_um is not None and shift_um > SILVER_SHIFT_UM) or cell_shift > SILVER_SHIFT_UM:
+        return "bronze"
     if cell_shift <= GOLD_SHIFT_UM and is_beyond_chance(cells):
         return "gold"
-    if shift_um is None or null_percentile is None or null_percentile < SILVER_PERCENTILE:
-        return "bronze"
-    contradicted = cell_shift > SILVER_SHIFT_UM
-    return "bronze" if shift_um > SILVER_SHIFT_UM or contradicted else "silver"
+    alike = null_percentile is not None and null_percentile >= SILVER_PERCENTILE
+    return "silver" if shift_um is not None and alike else "bronze"
 
 
 def common_shift_um(cells: CellCount | None) -> float:

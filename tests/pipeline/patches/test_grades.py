@@ -21,7 +21,9 @@ def count(paired: int, shift: tuple[float, float] = (0.5, 0.5), fixed: int = 100
     ("shift", "rank", "cells", "grade"),
     [
         (1.0, 100.0, count(80), "gold"),
-        (9.0, 95.0, count(80), "gold"),
+        (9.0, 95.0, count(80), "bronze"),
+        (1.0, 95.0, count(80), "gold"),
+        (None, None, count(80), "gold"),
         (1.0, 100.0, count(80, (1.5, 1.5)), "silver"),
         (1.0, 100.0, count(25), "silver"),
         (1.0, 100.0, count(80, (NAN, NAN)), "silver"),
