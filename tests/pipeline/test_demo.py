@@ -103,7 +103,8 @@ def test_the_summary_names_errors_report_and_next_command(
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)  # on a machine that may be busy
-def test_the_whole_demo(tmp_path: Path) -> None:
+def test_the_whole_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the commands it prints are to be pasted in the same folder
     app = typer.Typer()
     add_to(app)
     arguments = ["--out", str(tmp_path / "demo"), "--size", "2048"]
@@ -134,9 +135,7 @@ def test_the_whole_demo(tmp_path: Path) -> None:
         *("register", "train", "translate", "evaluate")
     ]
     for command in commands:
-        done = subprocess.run(
-            command, shell=True, cwd=tmp_path, check=False, capture_output=True, text=True
-        )
+        done = subprocess.run(command, shell=True, check=False, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "virtual_ihc.tif").is_file()
     assert (tmp_path / "scores" / "evaluation.html").is_file()
