@@ -68,14 +68,24 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
             "--version", callback=_print_version, is_eager=True, help="Print the version and stop."
         ),
     ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", help="Show no progress; results, warnings and errors stay."),
+    ] = False,
 ) -> None:
     """Take the options that belong to no command."""
+    if quiet:
+        from pipeline.cli.progress import QUIET  # rich's bars are slow to import for a --help
+
+        token = QUIET.set(True)
+        context.call_on_close(lambda: QUIET.reset(token))
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from rich.console import Console
 from rich.progress import (
@@ -22,14 +23,27 @@ from registration.files.words import duration
 SAY_EVERY_S = 60.0
 WORTH_SAYING_S = 10.0
 
+QUIET = ContextVar("QUIET", default=False)
+"""Whether the command that runs was asked to show no progress."""
+
 Report = Callable[[str, int, int], None]
+
+
+def stderr_console() -> Console:
+    """Return where progress is shown; ``bci-pipeline --quiet`` shows none."""
+    return Console(stderr=True, highlight=False, quiet=QUIET.get())
+
+
+def dated(line: str) -> str:
+    """Put the local time before a line: the log of a batch job is read hours later."""
+    return f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}"
 
 
 @contextmanager
 def progress_on_stderr(names: dict[str, str] | None = None) -> Iterator[Report]:
     """Give a function ``report(stage, done, total)``; ``names`` says how to call the stages."""
     names = names or {}
-    console = Console(stderr=True)
+    console = stderr_console()
     if not console.is_terminal:
         yield plain_lines(console, names)
         return
@@ -66,6 +80,6 @@ def plain_lines(console: Console, names: dict[str, str]) -> Report:
         if first < done < total and now - since > WORTH_SAYING_S:
             left = f", {duration((now - since) / (done - first) * (total - done))} left"
         name = names.get(stage, stage)
-        console.print(f"{name}: {done}/{total}{left}", highlight=False, soft_wrap=True)
+        console.print(dated(f"{name}: {done}/{total}{left}"), soft_wrap=True)
 
     return report

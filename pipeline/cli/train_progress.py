@@ -19,7 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from pipeline.cli.progress import SAY_EVERY_S, plain_lines
+from pipeline.cli.progress import SAY_EVERY_S, dated, plain_lines, stderr_console
 from registration.files.words import duration
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @contextmanager
 def training_progress() -> Iterator[Listener]:
     """Give a listener for :func:`training.run.loop.train`."""
-    console = Console(stderr=True, highlight=False)
+    console = stderr_console()
     if not console.is_terminal:
         yield PlainProgress(console)
         return
@@ -55,9 +55,12 @@ class PlainProgress:
         self._said_at = 0.0
 
     def note(self, text: str) -> None:
-        """Print it, warnings in yellow."""
-        style = "yellow" if text.startswith("warning") else "dim"
-        self._console.print(f"[{style}]{escape(text)}[/]", soft_wrap=True)
+        """Print it; warnings in yellow, and even where no progress is wanted."""
+        if not text.startswith("warning"):
+            self._console.print(f"[dim]{escape(text)}[/]", soft_wrap=True)
+        else:
+            console = Console(stderr=True) if self._console.quiet else self._console
+            console.print(f"[yellow]{escape(text)}[/]", soft_wrap=True)
 
     def preparing(self, stage: str, done: int, total: int) -> None:
         """Print about every tenth of the way, with the time left."""
@@ -68,24 +71,25 @@ class PlainProgress:
         now = time.monotonic()
         if self._first is None:
             self._first = step, now
-            self._console.print(f"step {step}/{total}", soft_wrap=True)
+            self._line(f"step {step}/{total}")
             return
         first, begun = self._first
         if step == first + 1 or now - self._said_at > SAY_EVERY_S:
             left = duration((now - begun) / (step - first) * (total - step))
-            self._console.print(f"step {step}/{total}: {left} left", soft_wrap=True)
+            self._line(f"step {step}/{total}: {left} left")
             self._said_at = now
 
     def stepped(self, record: StepRecord) -> None:
         """Print losses, speed and the time left."""
         self._said_at = time.monotonic()
-        self._console.print(
-            f"step {record.step}/{record.total_steps}: {state_of(record)}", soft_wrap=True
-        )
+        self._line(f"step {record.step}/{record.total_steps}: {state_of(record)}")
 
     def validated(self, record: ValidationRecord) -> None:
         """Print the scores."""
-        self._console.print(scores_of(record), soft_wrap=True)
+        self._line(scores_of(record))
+
+    def _line(self, text: str) -> None:
+        self._console.print(dated(text), soft_wrap=True)
 
 
 class LiveProgress(PlainProgress):

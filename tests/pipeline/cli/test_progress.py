@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
+import typer
 from rich.console import Console
+from typer.testing import CliRunner
 
 from pipeline.cli import progress
-from pipeline.cli.progress import plain_lines
+from pipeline.cli.app import app
+from pipeline.cli.progress import plain_lines, progress_on_stderr
+from pipeline.cli.train_progress import training_progress
+
+DATED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ")
 
 
 def test_plain_lines_say_how_much_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,7 +30,30 @@ def test_plain_lines_say_how_much_is_left(monkeypatch: pytest.MonkeyPatch) -> No
     now[0] += 1.0
     report("images", 1000, 1000)
 
-    lines = written.getvalue().splitlines()
+    dated = written.getvalue().splitlines()
+    assert all(DATED.match(line) for line in dated)
+    lines = [DATED.sub("", line) for line in dated]
     assert lines[:2] == ["scoring images: 1/1000", "scoring images: 3/1000, 8 h 18 min left"]
     assert len(lines) == 21, "every other image, a minute apart, and the last"
     assert lines[-1] == "scoring images: 1000/1000"
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_quiet_shows_no_progress_but_warnings(quiet: bool) -> None:
+    shell = typer.Typer(callback=app.registered_callback.callback)  # type: ignore[union-attr]
+
+    @shell.command()
+    def work() -> None:
+        with progress_on_stderr() as report:
+            report("blocks", 1, 2)
+        with training_progress() as listener:
+            listener.advanced(1, 9)
+            listener.note("caches are warm")
+            listener.note("warning: no GPU")
+
+    ended = CliRunner().invoke(shell, ["--quiet", "work"] if quiet else ["work"])
+
+    assert ended.exit_code == 0
+    for line in ("blocks: 1/2", "step 1/9", "caches are warm"):
+        assert (line in ended.stderr) is not quiet
+    assert "warning: no GPU" in ended.stderr
