@@ -119,6 +119,7 @@ def test_a_finished_run_is_taken_as_it_is(
     assert again.key == registered.key
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_stopped(
     registered: Registration,
     pair: Pair,
@@ -202,6 +203,7 @@ def test_the_paper_recipe_writes_a_transform_file_per_block(
     np.testing.assert_allclose(loaded.chain(fixed), registered.chain(fixed), atol=1e-9)
 
 
+@pytest.mark.slow
 def test_two_sections_that_changed_places_do_not_end_the_run(tmp_path: Path) -> None:
     """Landmarks of one section alone: the other has no counterpart where they say."""
     rng = np.random.default_rng(3)

@@ -108,6 +108,7 @@ def test_a_click_on_a_mark_is_the_pixel_of_the_mark(
             session.picker.delete()
 
 
+@pytest.mark.slow
 def test_a_click_is_the_pixel_drawn_under_it_on_every_level(
     hand: Callable[..., Any], pair: SynthCase
 ) -> None:

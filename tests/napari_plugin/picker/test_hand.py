@@ -166,6 +166,7 @@ def test_marks_hide_keep_their_size_and_the_whole_view_keeps_following(
     assert abs(math.degrees(math.atan2(turned[1, 0], turned[0, 0]))) > 10  # as the pairs say
 
 
+@pytest.mark.slow
 def test_the_loupe_shows_both_places_and_matching_mends_a_point(
     desk: Hand, pair: SynthCase, exact: Landmarks, six: Path
 ) -> None:
@@ -188,6 +189,7 @@ def test_the_loupe_shows_both_places_and_matching_mends_a_point(
     assert not loupe.isVisible()
 
 
+@pytest.mark.slow
 def test_a_region_to_leave_out_is_drawn_kept_and_given_to_register(
     desk: Hand, pair: SynthCase, six: Path
 ) -> None:

@@ -168,6 +168,7 @@ def review_and_judge(window: Any, folder: Path) -> None:
     window.viewer.window.remove_dock_widget(review)
 
 
+@pytest.mark.slow
 def test_proposed_places_and_suggestions_are_accepted_moved_or_rejected(
     hand: Callable[..., Any], pair: SynthCase, exact: Landmarks
 ) -> None:
@@ -198,6 +199,7 @@ def test_proposed_places_and_suggestions_are_accepted_moved_or_rejected(
     assert np.hypot(*(load_truth(pair.folder)(ihc[None])[0] - he)) < 15
 
 
+@pytest.mark.slow
 def test_panning_places_no_point_and_dragging_a_point_does_not_pan(
     hand: Callable[..., Any], pair: SynthCase, exact: Landmarks
 ) -> None:
@@ -263,6 +265,7 @@ def delete_what_is_due() -> None:
         QCoreApplication.processEvents()
 
 
+@pytest.mark.slow
 def test_nothing_is_left_when_the_window_closes(
     hand: Callable[..., Any], pair: SynthCase, exact: Landmarks, tmp_path: Path
 ) -> None:

@@ -133,6 +133,7 @@ def test_errors_are_the_words_of_the_command_line(tmp_path: Path) -> None:
     assert done.stderr == f"error: {refused.value}\n"
 
 
+@pytest.mark.slow
 def test_without_the_training_packages_the_first_half_works(hand_made, tmp_path: Path) -> None:
     program = WITHOUT_TRAINING + (
         "import bci_pipeline as bci\n"

@@ -60,6 +60,7 @@ def test_a_plan_is_readable(manifest: Path) -> None:
     assert "register, then patch" in said.stdout
 
 
+@pytest.mark.slow
 def test_a_dataset_names_the_cases_that_are_not_ready(hand_made, manifest: Path) -> None:
     cohort = Cohort.load(manifest)
     (one,) = cohort.select(["one"])

@@ -28,6 +28,7 @@ def faults(bench: Bench, folder: Path, seeds: range) -> str:
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
 def test_one_of_every_family_ends_in_words(bench: Bench, tmp_path: Path) -> None:
     assert not faults(bench, tmp_path, range(len(FAMILIES)))
 

@@ -99,6 +99,7 @@ def test_other_settings_do_not_replace_a_finished_run_unasked(done: RegisterRequ
     assert (done.out / "registration.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_overwriting_keeps_the_landmarks_that_a_person_edited_in_the_folder(
     case: SynthCase, tmp_path: Path
 ) -> None:

@@ -162,6 +162,7 @@ def test_every_model_trains_and_resumes_exactly(
     assert_same(state_of(tmp_path / "whole"), state_of(tmp_path / "halves"))
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_of_an_epoch_ends_like_an_uninterrupted_run(
     tmp_path: Path, write_pairs: WritePairs, small_config: SmallConfig
 ) -> None:
