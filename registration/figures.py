@@ -64,14 +64,16 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Torn:
-    """Tissue over which the field stretches, presses or shears more than tissue does by itself."""
+    """Tears: where the field stretches, presses or shears more than tissue does by itself."""
 
     fraction: Number
     """Share of all tissue."""
     area_mm2: Number
     x: Number
     y: Number
-    """A place in its middle, in level-0 pixels of the fixed slide."""
+    """A place in the middle of the longest, in level-0 pixels of the fixed slide."""
+    length_mm: Number = float("nan")
+    """Extent of the longest; runs of older versions did not measure it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ from registration.transforms import Chain, DisplacementField, Projective, Splice
 
 TIMINGS_NAME = "timings.json"
 TRANSFORMS_FOLDER = "transforms"
-KEY_VERSION = 7
+KEY_VERSION = 8
 """Raised when the algorithm changes, so that results of an older one are not taken up again."""
 
 

@@ -147,7 +147,7 @@ def quality_of(
         ),
         filled_fraction=float(weights @ [q.filled_fraction for q in own]),
         tre={} if mapped is None else landmark_errors(pair, initial_of(chain), chain, mapped),
-        torn=max((q.torn for q in own if q.torn), key=lambda torn: torn.fraction, default=None),
+        torn=max((q.torn for q in own if q.torn), key=lambda torn: torn.length_mm, default=None),
         cells=evidence_of([field for q in own if q.cells for field in q.cells.fields]),
     )
 

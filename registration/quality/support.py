@@ -20,6 +20,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from registration.figures import Gap
+from registration.geometry import Points
 from registration.residual_map import ResidualMap
 
 NEAR_SHARE = 0.3125
@@ -31,7 +32,8 @@ reach on whole slides 12 µm, of 100 µm on images of 5 µm per pixel 20 µm."""
 
 NEIGHBOURHOOD_SHARE = 0.1
 FEWEST_NEIGHBOURS, MOST_NEIGHBOURS = 6, 16
-"""A place is weighed with a tenth of all places, those nearest to it, but no fewer and no more."""
+"""A place is weighed with a tenth of all places, those of the same tissue that are nearest to it, but no
+fewer and no more: a fragment that lies elsewhere is not confirmed by the section beside it."""
 
 SUPPORTED_TIMES = 4.8
 """A place is confirmed where so many times more of its neighbourhood is near than chance gives: 6 of
@@ -74,10 +76,30 @@ def support_of(residual: ResidualMap) -> Support:
     chance = np.pi / 4 * (limit / residual.reach_um) ** 2
     tree = cKDTree(residual.points)
     wanted = int(np.clip(NEIGHBOURHOOD_SHARE * count, FEWEST_NEIGHBOURS, MOST_NEIGHBOURS))
-    _, around = tree.query(residual.points, k=min(wanted, count))
-    near_share = near[np.reshape(around, (count, -1))].mean(axis=1)
+    near_share = _near_share(tree, near, wanted)
     confirmed, lost = near_share >= SUPPORTED_TIMES * chance, near_share <= LOST_TIMES * chance
     return Support(near_share, confirmed, lost, _areas(tree, ~confirmed), _areas(tree, lost))
+
+
+def _near_share(tree: cKDTree, near: NDArray[np.bool_], wanted: int) -> NDArray[np.float64]:
+    """Return which share of its ``wanted`` nearest neighbours in the same tissue is near each place.
+
+    Tissue of too few places to tell is weighed with what is around it.
+    """
+    share = _mean_of_nearest(tree, tree.data, near, wanted)
+    tissue = _areas(tree, np.ones(tree.n, bool))
+    for number in range(int(tissue.max(initial=-1)) + 1):
+        own = tissue == number
+        points = tree.data[own]
+        share[own] = _mean_of_nearest(cKDTree(points), points, near[own], wanted)
+    return share
+
+
+def _mean_of_nearest(
+    tree: cKDTree, points: Points, near: NDArray[np.bool_], wanted: int
+) -> NDArray[np.float64]:
+    _, around = tree.query(points, k=min(wanted, tree.n))
+    return np.asarray(near[np.reshape(around, (len(points), -1))].mean(axis=1))
 
 
 def near_um(residual: ResidualMap) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from registration.figures import Gap, Quality, Residual, Verdict
+from registration.figures import Gap, Quality, Residual, Torn, Verdict
 from registration.geometry import Box
 from registration.quality.seams import VISIBLE_JUMP_PX
 from registration.quality.support import support_of
@@ -27,16 +27,17 @@ MOST_LOST_UNVERIFIED = 0.25
 """... or, where the initial alignment is not confirmed either, this much."""
 
 MUCH_UNCONFIRMED = 0.05
-"""A person should look where areas that nothing confirms hold more than this share of the tissue."""
+"""A person should look where areas that nothing confirms hold more than this share of the tissue ..."""
+
+MANY_UNCONFIRMED = 11
+"""... or where one holds more than so many places, a quarter of a square millimetre on whole slides,
+however large the section is."""
 
 LARGE_RESIDUAL_UM = 15.0
 """A person should look where half of the places that match are farther off than this."""
 
 MUCH_FILLED = 0.05
 """A person should look where more of the tissue than this has no counterpart."""
-
-MUCH_TORN = 0.02
-"""A person should look where more of the tissue than this is bent more than tissue bends."""
 
 UNVERIFIED = "the initial alignment from the picked landmarks could not be confirmed"
 
@@ -61,13 +62,8 @@ def verdict_of(
     if quality.filled_fraction > MUCH_FILLED:
         share = against(100 * quality.filled_fraction, 100 * MUCH_FILLED, "%")
         doubts.append(f"{share} of the tissue has no counterpart on the moving slide")
-    if quality.torn is not None and quality.torn.fraction > MUCH_TORN:
-        share = against(100 * quality.torn.fraction, 100 * MUCH_TORN, "%")
-        where = f"around ({quality.torn.x:.0f}, {quality.torn.y:.0f}) px"
-        doubts.append(
-            f"{share} of the tissue is stretched or pressed as tissue never is: part of it lies "
-            f"elsewhere on the other slide, or is torn or folded ({where})"
-        )
+    if quality.torn is not None and quality.torn.fraction > 0:
+        doubts.append(_torn_doubt(quality.torn))
     fallen, remarks = _weigh_blocks(blocks)
     doubts += fallen
     if failures:
@@ -100,12 +96,8 @@ def _weigh_residual(residual: Residual | None, start_verified: bool) -> tuple[li
         return [], [little] if start_verified else [UNVERIFIED, little]
     failure = _lost_reason(residual, start_verified)
     doubts = [] if start_verified or UNVERIFIED in failure else [UNVERIFIED]
-    gap = residual.largest_gap
-    if not failure and gap is not None and residual.gap_fraction > MUCH_UNCONFIRMED:
-        share = against(100 * residual.gap_fraction, 100 * MUCH_UNCONFIRMED, "%")
-        doubts.append(
-            f"areas with {share} of the tissue are not confirmed; the largest {_how(gap)}"
-        )
+    if not failure and (gap := _gap_doubt(residual)):
+        doubts.append(gap)
     if residual.median_um > LARGE_RESIDUAL_UM:
         shift = against(residual.median_um, LARGE_RESIDUAL_UM, "µm")
         doubts.append(f"a residual shift of {shift} is left (median)")
@@ -116,7 +108,31 @@ def confirmation(residual: Residual, start_verified: bool = True) -> Verdict:
     """Return what the tissue that nothing confirms amounts to."""
     if _lost_reason(residual, start_verified):
         return "fail"
-    return "review" if residual.gap_fraction > MUCH_UNCONFIRMED else "pass"
+    return "review" if _gap_doubt(residual) else "pass"
+
+
+def _gap_doubt(residual: Residual) -> str:
+    """Return what tissue a person should look at as nothing confirms it; empty for none."""
+    gap = residual.largest_gap
+    if gap is None:
+        return ""
+    if residual.gap_fraction > MUCH_UNCONFIRMED:
+        share = against(100 * residual.gap_fraction, 100 * MUCH_UNCONFIRMED, "%")
+        return f"areas with {share} of the tissue are not confirmed; the largest {_how(gap)}"
+    places = round(gap.fraction * residual.points)
+    if places > MANY_UNCONFIRMED:
+        limit = gap.area_mm2 * MANY_UNCONFIRMED / places
+        return f"an area of {against(gap.area_mm2, limit, 'mm²')} is not confirmed: it {_how(gap)}"
+    return ""
+
+
+def _torn_doubt(torn: Torn) -> str:
+    """Say where tissue is torn."""
+    return (
+        f"tissue is stretched or pressed as it never is, along {torn.length_mm:.1f} mm around "
+        f"({torn.x:.0f}, {torn.y:.0f}) px: a part of it lies elsewhere on the other slide, or is torn or "
+        "folded there"
+    )
 
 
 def _lost_reason(residual: Residual, start_verified: bool) -> str:

@@ -93,6 +93,37 @@ def test_a_tenth_that_lies_together_is_seen(um: float, corner: tuple[int, int]) 
     assert judged(spoiled(residual, inside, um))[0] == "review"
 
 
+@pytest.mark.parametrize("um", [25.0, 225.0])
+@pytest.mark.parametrize(("side", "verdict"), [(1, "pass"), (5, "review"), (8, "review")])
+def test_an_area_counts_however_large_the_section_is(um: float, side: int, verdict: str) -> None:
+    residual = residual_map(80, 60, right=0.9)
+    low = np.array([30, 20]) * STEP_PX
+    inside = ((residual.points > low) & (residual.points < low + side * STEP_PX)).all(axis=1)
+    assert inside.mean() < 0.02
+
+    found, reasons = judged(spoiled(residual, inside, um))
+
+    assert found == verdict
+    assert ("is not confirmed" in reasons) == (verdict == "review")
+
+
+@pytest.mark.parametrize("um", [25.0, 225.0])
+def test_a_fragment_is_not_confirmed_by_the_section_beside_it(um: float) -> None:
+    residual = residual_map(20, 20, right=0.9)
+    column, row = (residual.points / STEP_PX).astype(int).T
+    fragment = (column >= 17) & (row < 4)
+    residual = ResidualMap(
+        *(array[fragment | (column < 15)] for array in residual.arrays().values())
+    )
+    fragment = residual.points[:, 0] > 15 * STEP_PX
+
+    support = support_of(spoiled(residual, fragment, um))
+
+    assert support.confirmed[~fragment].all()
+    assert not support.confirmed[fragment].any()
+    assert judged(spoiled(residual, fragment, um))[0] == "review"
+
+
 def test_an_area_says_where_it_lies_and_by_how_much_it_is_off() -> None:
     residual = residual_map(right=0.9)
     half = residual.points[:, 1] > 12 * STEP_PX
