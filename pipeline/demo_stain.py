@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image as Pictures
 
+from pipeline.stages.evaluate import nuclei_of
 from pipeline.stages.settings import TranslateSettings
 from pipeline.stages.translate import TranslateRequest, translate_slide
 from registration.execution import Progress
@@ -106,7 +107,9 @@ def _scored(pairs: Dataset, out: Path, progress: Progress) -> str:
     """Score some patches of the patient that was not trained on; say how the brown compares."""
     folder = out / EVALUATION
     if not (folder / "evaluation.json").exists():
-        request = EvaluationRequest(dataset=pairs, out=folder, model=out, settings=SCORES)
+        request = EvaluationRequest(
+            dataset=pairs, out=folder, model=out, settings=SCORES, nuclei=nuclei_of
+        )
         run_evaluation(request, lambda done, total: progress("scoring", done, total))
     summary = read_json(folder / "evaluation.json", DataError)["summary"]
     model, mean, he = (summary[key]["all"]["dab_error"]["mean"] for key in ("model", "mean", "he"))

@@ -15,6 +15,7 @@ from pipeline.api.dataset import PatchDataset
 from pipeline.api.reporting import ShowProgress, TrainingReports, in_notebook, reporting
 from pipeline.cli.train_progress import training_progress
 from pipeline.dataset.alignment import with_alignment
+from pipeline.stages.evaluate import nuclei_of
 from pipeline.stages.settings import TranslateSettings
 from pipeline.stages.translate import Translated, TranslateRequest, output_path, translate_slide
 from registration.slides.formats import ImageFormat
@@ -135,7 +136,7 @@ def evaluate(
     """Score a model on the test split of a dataset, beside controls.
 
     ``options`` are those of ``docs/settings.md``: ``split``, ``images``, ``protocol``,
-    ``shift_px``, ``lpips``, ``features``, ``save_images``. Raises
+    ``shift_px``, ``mpp``, ``lpips``, ``features``, ``save_images``. Raises
     :class:`registration.errors.BciError` with the words of the command line.
     """
     request = EvaluationRequest(
@@ -143,6 +144,7 @@ def evaluate(
         out=Path(out),
         model=Path(model),
         settings=EvaluateSettings.of({"device": device, **options}),
+        nuclei=nuclei_of,
     )
     with reporting(progress) as report:
         found = run_evaluation(request, lambda done, total: report("scoring images", done, total))

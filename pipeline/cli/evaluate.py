@@ -25,7 +25,8 @@ EXAMPLES = (
     "bci-pipeline evaluate runs/llvip --he LLVIP/visible --ihc LLVIP/infrared --images 4",
 )
 NOTES = """
-Writes evaluation.html (read this), evaluation.json and evaluation.csv (one row per image).
+Writes evaluation.html (read this), evaluation.json, evaluation.csv (one row per image) and
+evaluation_groups.csv (one per slide and patient).
 """
 
 
@@ -61,6 +62,7 @@ def evaluate(
     model, root = _told_apart(paths or [], generated, he, ihc)
     if settings.as_released and generated is not None:
         raise UsageError("--as-released goes with a model, not with --generated")
+    from pipeline.stages.evaluate import nuclei_of
     from training.data.pairs import open_dataset
     from training.evaluation.report import as_json as json_of
     from training.evaluation.run import EvaluationRequest, plan_evaluation, run_evaluation
@@ -72,6 +74,7 @@ def evaluate(
         model=model,
         generated=generated,
         settings=settings,
+        nuclei=nuclei_of,
     )
     for note in dataset.notes:
         typer.echo(f"note: {note}", err=True)
@@ -107,7 +110,7 @@ def _told_apart(
 def _text(evaluation: Evaluation, request: EvaluationRequest) -> str:
     """Return the metrics over all images, the model beside its controls, and where the report is."""
     from training.evaluation.report import interval_text, number
-    from training.evaluation.scoring import ALL_LEVELS
+    from training.evaluation.summary import ALL_LEVELS
 
     model, *controls = evaluation.candidates
     rows = [["", model.label, *(control.label for control in controls)]]

@@ -41,6 +41,8 @@ class Pair:
     """Residual shift between the two images, in their own pixels."""
     trust: float = 1.0
     """How sure registration is that the images show the same tissue, 0 to 1."""
+    slide: str | None = None
+    """The case that the pair is of."""
     grade: str | None = None
     """``gold``, ``silver`` or ``bronze``: how far the alignment can be trusted."""
 
@@ -244,6 +246,7 @@ def _with_row(pair: Pair, row: TableRow | None) -> Pair:
         row.mpp,
         row.shift_px,
         row.trust,
+        row.slide,
         row.grade,
     )
 

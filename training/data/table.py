@@ -22,6 +22,7 @@ COLUMNS = (
         "kept",
         "split",
         "patient",
+        "case",
         "her2",
         "mpp",
         "shift_um",
@@ -44,6 +45,7 @@ class TableRow:
     mpp: float | None
     shift_px: float | None
     trust: float
+    slide: str | None
     grade: str | None
 
 
@@ -138,5 +140,6 @@ def _row(row: Row, columns: dict[str, int]) -> TableRow:
         mpp=mpp,
         shift_px=shift_px,
         trust=trust_of(number("null_percentile")),
+        slide=text("case"),
         grade=text("grade"),
     )

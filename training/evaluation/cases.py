@@ -10,7 +10,9 @@ from PIL import Image
 from registration.files.pictures import jpeg_uri
 from training.data.images import Pixels, to_batch
 from training.data.pairs import Pair
-from training.evaluation.scoring import MODEL, Evaluation, Metric, Scoring
+from training.evaluation.measures import Metric
+from training.evaluation.scoring import Evaluation, Scoring
+from training.evaluation.summary import MODEL
 from training.metrics.stain import HIGHEST_DENSITY, dab_density
 
 CASES_OF_A_KIND = 3

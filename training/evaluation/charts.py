@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from registration.pages.plots import interval_plot
-from training.evaluation.scoring import Evaluation, Metric
+from training.evaluation.measures import Metric
+from training.evaluation.scoring import Evaluation
 
 
 @dataclass(frozen=True)

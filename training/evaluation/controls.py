@@ -1,7 +1,8 @@
 """Images that know nothing, or only blur: what a score is worth is seen beside theirs.
 
 PSNR and SSIM reward blur. A blurred copy of the real image is no stain transfer at all, the mean
-training image ignores its input, and the H&E image itself is what "doing nothing" scores.
+training image ignores its input, and the H&E image itself is what "doing nothing" scores. The real
+image moved by half has the right amounts in the wrong places.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from training.data.images import Pixels
 from training.data.pairs import Pair
 from training.evaluation.scoring import Candidate
+from training.evaluation.summary import REAL
 
 BLUR_SIGMAS_PX = (2.0, 4.0, 8.0)
 MEAN_OF_AT_MOST = 200
@@ -60,6 +62,28 @@ def control_candidates(
         *(_blur_control(sigma) for sigma in BLUR_SIGMAS_PX),
         Candidate("mean", "mean image", mean.note, lambda pair, _, real: mean.beside(pair, real)),
         Candidate("he", "H&E itself", "nothing is changed", lambda _, he, __: he),
+        *real_candidates(),
+    )
+
+
+def real_candidates() -> tuple[Candidate, ...]:
+    """Return the real image itself, for its amounts alone, and moved where nothing lies in its place."""
+    return (
+        Candidate(
+            "moved",
+            "real, moved",
+            "the real image, moved by half its width and height: the right amounts in wrong places, "
+            "which is what stained areas and nuclei have in common by chance",
+            lambda _, __, real: moved(real),
+            without=("shift",),
+        ),
+        Candidate(
+            REAL,
+            "real itself",
+            "what the real images show: the amounts of stain, and how far these agree with the label",
+            lambda _, __, real: real,
+            without=("pixels", "shift", "stain", "shapes"),
+        ),
     )
 
 
@@ -72,6 +96,11 @@ def _blur_control(sigma_px: float) -> Candidate:
         "each metric makes of images without detail",
         lambda _, __, real: blurred(real, sigma_px),
     )
+
+
+def moved(image: Pixels) -> Pixels:
+    """Return ``(H, W, 3)`` pixels moved by half of both sides; what leaves comes in opposite."""
+    return np.roll(image, (image.shape[0] // 2, image.shape[1] // 2), axis=(0, 1))
 
 
 def blurred(image: Pixels, sigma_px: float) -> Pixels:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from registration.files.her2 import HER2_LEVELS
 from registration.files.storage import write_json, write_text
 from registration.files.tables import table_text
 from registration.pages.page import Verdict, render
 from training.evaluation.cases import DIFFERENCE_RANGE, Case, case_metric
 from training.evaluation.charts import draw_chart
+from training.evaluation.groups import group_rows
+from training.evaluation.measures import PATHOLOGY, Metric
 from training.evaluation.paper import PAPER_ROWS
-from training.evaluation.scoring import ALL_LEVELS, MODEL, Evaluation, Metric
+from training.evaluation.scoring import Evaluation
+from training.evaluation.summary import ALL_LEVELS, MODEL, REAL
 from training.metrics.intervals import CONFIDENCE, RESAMPLES, Interval
+from training.metrics.pathology import LEVEL_SHARE, PARTNER_UM, STRENGTHS, PathologyCounts
 from training.metrics.stain import DAB_MASK_DENSITY
 from training.settings.evaluate import Protocol
 
@@ -38,9 +43,10 @@ class About:
 def write_evaluation(
     folder: Path, evaluation: Evaluation, about: About, cases: Sequence[Case]
 ) -> None:
-    """Write the three files into ``folder``."""
+    """Write the four files into ``folder``."""
     write_json(folder / "evaluation.json", as_json(evaluation, about))
     write_text(folder / "evaluation.csv", as_csv(evaluation))
+    write_text(folder / "evaluation_groups.csv", groups_csv(evaluation))
     write_text(folder / "evaluation.html", as_html(evaluation, about, cases))
 
 
@@ -73,17 +79,40 @@ def as_json(evaluation: Evaluation, about: About) -> dict[str, Any]:
 def as_csv(evaluation: Evaluation) -> str:
     """Return one row per image and candidate; undefined scores are empty."""
     names = [metric.key for metric in _image_metrics(evaluation)]
-    rows = [["image", "her2", "patient", "candidate", *names]]
+    counted = list(PathologyCounts.__slots__) if evaluation.counts else []
+    rows = [["image", "her2", "patient", "slide", "candidate", *names, "her2_level", *counted]]
     for number, pair in enumerate(evaluation.pairs):
+        known = [pair.name, pair.her2 or "", pair.patient or "", pair.slide or ""]
         for key, scores in evaluation.values.items():
-            cells = [scores[name][number] for name in names]
-            shown = ["" if math.isnan(value) else f"{value:.6g}" for value in cells]
-            rows.append([pair.name, pair.her2 or "", pair.patient or "", key, *shown])
+            found = evaluation.counts[key][number] if counted else None
+            level = "" if found is None else HER2_LEVELS[found.level]
+            own = [] if found is None else [str(count) for count in astuple(found)]
+            cells = [_cell(scores[name][number]) for name in names]
+            rows.append([*known, key, *cells, level, *own])
     return table_text(rows)
+
+
+def groups_csv(evaluation: Evaluation) -> str:
+    """Return one row per slide or patient and candidate, all its images taken together."""
+    rows = list(group_rows(evaluation))
+    names = list(rows[0].values()) if rows else []
+    table = [["kind", "name", "her2", "candidate", "images", "her2_level", *names]]
+    for row in rows:
+        known = [row.kind, row.name, row.her2 or "", row.candidate, str(row.images), row.level]
+        table.append([*known, *(_cell(value) for value in row.values().values())])
+    return table_text(table)
+
+
+def _cell(value: float) -> str:
+    """Return a value of a table, empty where it is undefined."""
+    return "" if math.isnan(value) else f"{value:.6g}"
 
 
 def as_html(evaluation: Evaluation, about: About, cases: Sequence[Case]) -> str:
     """Return the report as one page that needs nothing else."""
+    levelled = [metric for metric in evaluation.metrics if metric.group != "agreement"]
+    shown = {MODEL, REAL} <= set(evaluation.counts)
+    groups = list(group_rows(evaluation)) if shown else []
     return render(
         "training",
         "evaluation.html",
@@ -93,12 +122,21 @@ def as_html(evaluation: Evaluation, about: About, cases: Sequence[Case]) -> str:
         cases=cases,
         case_metric=case_metric(evaluation),
         verdict=page_verdict(evaluation),
-        charts=[draw_chart(evaluation, metric) for metric in evaluation.metrics],
+        groups=groups,
+        real_groups={(row.kind, row.name): row for row in groups if row.candidate == REAL},
+        nuclei_found="nuclei_kept" in evaluation.values[MODEL],
+        pixel_metrics=[m for m in evaluation.metrics if m.group not in PATHOLOGY],
+        pathology_metrics=[m for m in evaluation.metrics if m.group in PATHOLOGY],
+        level_metrics=levelled,
+        charts=[draw_chart(evaluation, metric) for metric in levelled],
         compared=lambda key, metric: verdict(evaluation, key, metric),
         counts={level: _count(evaluation, level) for level in evaluation.levels},
         control_notes={candidate.key: candidate.note for candidate in evaluation.candidates},
         paper=PAPER_ROWS,
         mask_density=DAB_MASK_DENSITY,
+        strengths=STRENGTHS,
+        level_share=LEVEL_SHARE,
+        partner_um=PARTNER_UM,
         difference_range=DIFFERENCE_RANGE,
         resamples=RESAMPLES,
         all_levels=ALL_LEVELS,
@@ -113,7 +151,7 @@ def verdict(evaluation: Evaluation, control: str, metric: Metric) -> str:
     one of the whole set of images has no verdict.
     """
     difference = evaluation.differences.get((control, metric.key))
-    if difference is None or metric.better == "zero" or math.isnan(difference.low):
+    if difference is None or metric.better in ("zero", "real") or math.isnan(difference.low):
         return ""
     if difference.low <= 0 <= difference.high:
         return "unclear"

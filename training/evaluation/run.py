@@ -23,6 +23,7 @@ from training.evaluation.sources import folder_candidate, model_candidate, relea
 from training.inference.checkpoints import load_generator
 from training.memory import explained
 from training.metrics.features import load_features, load_lpips
+from training.metrics.pathology import FindNuclei
 from training.settings.evaluate import EvaluateSettings
 
 TOO_LARGE = "End other programs that use it (nvidia-smi lists them), or give --device cpu"
@@ -38,6 +39,8 @@ class EvaluationRequest:
     model: Path | None = None
     generated: Path | None = None
     settings: EvaluateSettings = EvaluateSettings()
+    nuclei: FindNuclei | None = None
+    """Finds nuclei; without it none are compared."""
 
 
 def run_evaluation(
@@ -95,6 +98,8 @@ def _prepared(request: EvaluationRequest) -> tuple[tuple[Pair, ...], Scoring, Ca
         features=load_features(request.settings.features, _device(request))
         if request.settings.features
         else None,
+        nuclei=request.nuclei,
+        mpp=request.settings.mpp,
         view=released_view if request.settings.as_released else lambda pixels: pixels,
     )
     return pairs, scoring, _model(request, pairs)
@@ -182,6 +187,7 @@ def _about(request: EvaluationRequest, model: Candidate, pairs: tuple[Pair, ...]
             if request.settings.protocol == "full"
             else "not measured",
             "as_released": request.settings.as_released,
+            "µm per pixel, where the table does not say": request.settings.mpp,
             "lpips": str(request.settings.lpips or "not measured"),
             "fid_kid": str(request.settings.features or "not measured"),
             "device": _device_name(_device(request)),

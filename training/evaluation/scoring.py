@@ -12,11 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from registration.files.her2 import HER2_LEVELS
@@ -24,53 +22,38 @@ from training.data.ahead import in_order
 from training.data.images import Pixels, to_batch
 from training.data.pairs import Pair
 from training.errors import DataError
-from training.metrics.features import Features, Lpips, fid, kid
+from training.evaluation.measures import METRICS, OFFICIAL_METRICS, SET_METRICS, Group, Metric
+from training.evaluation.summary import (
+    ALL_LEVELS,
+    REAL,
+    Values,
+    agreement_intervals,
+    differences,
+    her2_levels,
+    mean_intervals,
+    set_intervals,
+    undefined_intervals,
+)
+from training.metrics.features import Features, Lpips
 from training.metrics.intervals import (
     Interval,
-    image_draws,
-    mean_interval,
-    percentiles,
     resampled_by_patient,
+)
+from training.metrics.pathology import (
+    FindNuclei,
+    PathologyCounts,
+    PathologyScores,
+    Stained,
+    pathology_scores,
 )
 from training.metrics.published import SSIM_WINDOW, psnr, ssim
 from training.metrics.shift import shift_scores
-from training.metrics.stain import stain_scores
+from training.metrics.stain import dab_density, stain_scores
 from training.settings.evaluate import Protocol
 
-MODEL = "model"
-ALL_LEVELS = "all"
+STAIN_SCORES = ("error", "bias", "correlation", "histogram", "dice")
 READ_AHEAD = 2
 MOST_SCORERS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """What is measured: its name, unit, direction and what it tells, in plain words."""
-
-    key: str
-    label: str
-    unit: str
-    better: Literal["higher", "lower", "zero"]
-    digits: int
-    meaning: str
-
-
-METRICS = (
-    Metric("psnr", "PSNR", "dB", "higher", 2, "pixel by pixel agreement; rewards blur"),
-    Metric("ssim", "SSIM", "", "higher", 3, "agreement of local structure; rewards blur too"),
-    Metric("psnr_shift", "PSNR, shift allowed", "dB", "higher", 2, "the same at the best offset"),
-    Metric("ssim_shift", "SSIM, shift allowed", "", "higher", 3, "the same at the best offset"),
-    Metric("dab_error", "DAB error", "OD", "lower", 3, "mean difference in brown per pixel"),
-    Metric("dab_bias", "DAB bias", "OD", "zero", 3, "too brown (+) or too pale (-) overall"),
-    Metric("dab_correlation", "DAB correlation", "", "higher", 3, "whether the brown is in place"),
-    Metric("dab_histogram", "DAB histogram", "OD", "lower", 3, "whether the amounts are right"),
-    Metric("dab_dice", "DAB Dice", "", "higher", 3, "overlap of the stained areas"),
-    Metric("lpips", "LPIPS", "", "lower", 3, "difference as a trained network sees it"),
-    Metric("fid", "FID", "", "lower", 1, "realism of the set of images; needs many of them"),
-    Metric("kid", "KID", "", "lower", 4, "the same, without FID's bias for small sets"),
-)
-OFFICIAL_METRICS = ("psnr", "ssim")
-SET_METRICS = ("fid", "kid")
 
 
 @dataclass(frozen=True)
@@ -84,6 +67,8 @@ class Candidate:
     label: str
     note: str
     make: Callable[[Pair, Pixels, Pixels], Pixels]
+    without: tuple[Group, ...] = ()
+    """Metrics that say nothing of it, and are not measured."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +80,13 @@ class Scoring:
     device: str = "cpu"
     lpips: Lpips | None = None
     features: Features | None = None
+    nuclei: FindNuclei | None = None
+    mpp: float = 0.46
+    """µm per pixel of images of which nothing is known."""
     view: Callable[[Pixels], Pixels] = field(default=lambda pixels: pixels)
 
-    @property
-    def metrics(self) -> tuple[Metric, ...]:
-        """The metrics that this scoring yields, in the order of the report."""
+    def metrics(self, pairs: Sequence[Pair]) -> tuple[Metric, ...]:
+        """Return the metrics that this scoring yields of some pairs, in the order of the report."""
         absent = set()
         if self.protocol == "official":
             absent = {metric.key for metric in METRICS} - set(OFFICIAL_METRICS)
@@ -107,6 +94,13 @@ class Scoring:
             absent.add("lpips")
         if self.features is None:
             absent |= set(SET_METRICS)
+        if self.nuclei is None:
+            absent |= {metric.key for metric in METRICS if metric.key.startswith("nuclei_")}
+        labelled = [pair for pair in pairs if pair.her2 in HER2_LEVELS]
+        if not labelled:
+            absent |= {"her2_right", "her2_kappa"}
+        if not resampled_by_patient([pair.patient for pair in labelled]):
+            absent.add("her2_kappa_patients")
         return tuple(metric for metric in METRICS if metric.key not in absent)
 
 
@@ -122,9 +116,11 @@ class Evaluation:
     pairs: tuple[Pair, ...]
     candidates: tuple[Candidate, ...]
     metrics: tuple[Metric, ...]
-    values: dict[str, dict[str, NDArray[np.float64]]]
+    values: Values
     intervals: dict[tuple[str, str, str], Interval]
     differences: dict[tuple[str, str], Interval]
+    counts: dict[str, tuple[PathologyCounts, ...]]
+    """``counts[candidate]`` of every image; without candidates where none were counted."""
 
     @property
     def levels(self) -> tuple[str, ...]:
@@ -150,7 +146,8 @@ def evaluate(
     """
     if not pairs:
         raise DataError("there are no pairs to evaluate")
-    rows: dict[str, list[dict[str, float]]] = {candidate.key: [] for candidate in candidates}
+    metrics = scoring.metrics(pairs)
+    rows: dict[str, list[_Scores]] = {candidate.key: [] for candidate in candidates}
     features: dict[str, list[Tensor]] = {}
     for number, made in enumerate(_made(pairs, candidates, scoring)):
         for key, scores in made.scores.items():
@@ -159,20 +156,48 @@ def evaluate(
             for key, image in made.images.items():
                 features.setdefault(key, []).append(scoring.features(image).cpu())
         on_image(number + 1)
+    named = [m.key for m in metrics if m.group not in ("set", "agreement")]
     values = {
-        key: {name: np.array([row[name] for row in scored]) for name in scored[0]}
+        key: {name: np.array([row.values.get(name, np.nan) for row in scored]) for name in named}
         for key, scored in rows.items()
     }
-    intervals = _intervals(pairs, values)
-    intervals |= _set_intervals(pairs, {key: torch.cat(rows) for key, rows in features.items()})
+    counts = _counts(rows)
+    intervals = undefined_intervals(pairs, list(values), metrics)
+    intervals |= mean_intervals(pairs, values)
+    intervals |= set_intervals(pairs, {key: torch.cat(rows) for key, rows in features.items()})
+    intervals |= agreement_intervals(pairs, counts)
     return Evaluation(
         tuple(pairs),
         tuple(candidates),
-        scoring.metrics,
+        metrics,
         values,
         intervals,
-        _differences(pairs, values),
+        differences(pairs, values),
+        counts,
     )
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """The metrics of one image, and what was counted of it."""
+
+    values: dict[str, float]
+    counts: PathologyCounts | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Image:
+    """One image as it is scored."""
+
+    tensor: Tensor
+    """``(1, 3, H, W)`` on the device."""
+    pixels: Pixels
+    mpp: float
+
+    def stained(self, scoring: Scoring) -> Stained:
+        """Return what pathology looks at."""
+        nuclei = None if scoring.nuclei is None else scoring.nuclei(self.pixels, self.mpp)
+        return Stained.of(dab_density(to_batch(self.pixels))[0].numpy(), nuclei)
 
 
 @dataclass(frozen=True)
@@ -180,7 +205,7 @@ class _Made:
     """One pair: its real image, every candidate's, and their scores as soon as they are known."""
 
     images: dict[str, Tensor]
-    scores: dict[str, Future[dict[str, float]]]
+    scores: dict[str, Future[_Scores]]
 
 
 @contextmanager
@@ -209,12 +234,15 @@ def _made(
         for pair, read in zip(pairs, images, strict=True):
             he, real = (scoring.view(image) for image in read)
             _check_size(real, pair, scoring)
-            made = _Made({"real": _tensor(real, scoring)}, {})
+            truth = _Image(_tensor(real, scoring), real, pair.mpp or scoring.mpp)
+            looked_at = pool.submit(truth.stained, scoring) if scoring.protocol == "full" else None
+            made = _Made({REAL: truth.tensor}, {})
             for candidate in candidates:
                 fake = _same_size(candidate.make(pair, he, real), real, pair, candidate)
-                image = made.images[candidate.key] = _tensor(fake, scoring)
+                image = _Image(_tensor(fake, scoring), fake, truth.mpp)
+                made.images[candidate.key] = image.tensor
                 made.scores[candidate.key] = pool.submit(
-                    _score, made.images["real"], image, scoring
+                    _score, candidate, pair.her2, truth, looked_at, image, scoring
                 )
             ahead.append(made)
             if len(ahead) > READ_AHEAD:
@@ -222,96 +250,64 @@ def _made(
         yield from ahead
 
 
-def her2_levels(pairs: Sequence[Pair]) -> tuple[str, ...]:
-    """Return the HER2 levels of the pairs, 0 to 3+ first; empty where none is known."""
-    found = {pair.her2 for pair in pairs if pair.her2 is not None}
-    return (*(level for level in HER2_LEVELS if level in found), *sorted(found - {*HER2_LEVELS}))
+def _score(
+    candidate: Candidate,
+    her2: str | None,
+    real: _Image,
+    looked_at: Future[Stained] | None,
+    fake: _Image,
+    scoring: Scoring,
+) -> _Scores:
+    """Return every per-image metric of one pair."""
+    x, y, without = real.tensor, fake.tensor, candidate.without
+    scores: dict[str, Tensor | float] = {}
+    if "pixels" not in without:
+        scores |= {"psnr": psnr(x, y), "ssim": ssim(x, y)}
+        if scoring.lpips is not None:
+            scores["lpips"] = scoring.lpips(x, y)
+    if looked_at is None:
+        return _Scores({key: float(value) for key, value in scores.items()})
+    if "shift" not in without:
+        shifted = shift_scores(x, y, scoring.shift_px)
+        scores |= {"psnr_shift": shifted.psnr, "ssim_shift": shifted.ssim}
+    if "stain" not in without:
+        stain = stain_scores(x, y)
+        scores |= {f"dab_{name}": getattr(stain, name) for name in STAIN_SCORES}
+    seen = looked_at.result()
+    found = pathology_scores(
+        seen, seen if fake.pixels is real.pixels else fake.stained(scoring), real.mpp
+    )
+    if "shapes" not in without:
+        scores |= _shapes(found)
+    scores |= _amounts(found.counts, her2)
+    return _Scores({key: float(value) for key, value in scores.items()}, found.counts)
 
 
-def _score(real: Tensor, fake: Tensor, scoring: Scoring) -> dict[str, float]:
-    """Return every per-image metric of one pair of ``(1, 3, H, W)`` images."""
-    scores = {"psnr": psnr(real, fake), "ssim": ssim(real, fake)}
-    if scoring.protocol == "full":
-        shifted = shift_scores(real, fake, scoring.shift_px)
-        stain = stain_scores(real, fake)
-        scores |= {
-            "psnr_shift": shifted.psnr,
-            "ssim_shift": shifted.ssim,
-            "dab_error": stain.error,
-            "dab_bias": stain.bias,
-            "dab_correlation": stain.correlation,
-            "dab_histogram": stain.histogram,
-            "dab_dice": stain.dice,
-        }
-    if scoring.lpips is not None:
-        scores["lpips"] = scoring.lpips(real, fake)
-    return {key: float(value) for key, value in scores.items()}
-
-
-def _intervals(
-    pairs: Sequence[Pair], values: dict[str, dict[str, NDArray[np.float64]]]
-) -> dict[tuple[str, str, str], Interval]:
-    """Return the mean of every metric of every candidate, overall and per HER2 level."""
-    patients = [pair.patient for pair in pairs]
-    found = {}
-    for level, chosen in _members(pairs).items():
-        for key, metrics in values.items():
-            for name, scores in metrics.items():
-                found[key, level, name] = mean_interval(
-                    scores[chosen], [patients[index] for index in chosen]
-                )
-    return found
-
-
-def _differences(
-    pairs: Sequence[Pair], values: dict[str, dict[str, NDArray[np.float64]]]
-) -> dict[tuple[str, str], Interval]:
-    """Return the model minus each control, paired by image; empty without a model."""
-    patients = [pair.patient for pair in pairs]
+def _shapes(found: PathologyScores) -> dict[str, float]:
+    """Return the figures of stained areas and nuclei."""
     return {
-        (key, name): mean_interval(_minus(values[MODEL][name], scores), patients)
-        for key, metrics in values.items()
-        if MODEL in values and key != MODEL
-        for name, scores in metrics.items()
+        "dab_iou": found.counts.iou,
+        "dab_hausdorff": found.hausdorff_um,
+        "dab_hausdorff95": found.hausdorff95_um,
+        "nuclei_kept": found.counts.kept,
+        "nuclei_invented": found.counts.invented,
+        "nuclei_offset": found.nuclei_offset_um,
     }
 
 
-def _minus(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return ``a - b``, 0 where both are the same infinity (two identical images)."""
-    same = a == b
-    return np.where(same, 0.0, np.subtract(a, b, where=~same, out=np.zeros_like(a)))
+def _amounts(counts: PathologyCounts, her2: str | None) -> dict[str, float]:
+    """Return how much is stained, and whether that gives the level of the label."""
+    right = float(HER2_LEVELS[counts.level] == her2) if her2 in HER2_LEVELS else np.nan
+    return {"h_score": counts.h_score, "positive": counts.positive, "her2_right": right}
 
 
-def _set_intervals(
-    pairs: Sequence[Pair], features: dict[str, Tensor]
-) -> dict[tuple[str, str, str], Interval]:
-    """Return FID and KID of every candidate, overall and per HER2 level.
-
-    FID has no interval: a bootstrap of it is biased upwards.
-    """
-    found: dict[tuple[str, str, str], Interval] = {}
-    patients = [pair.patient for pair in pairs]
-    for level, chosen in _members(pairs).items() if features else ():
-        real = features["real"][chosen]
-        drawn, units = image_draws([patients[index] for index in chosen])
-        for key in features.keys() - {"real"}:
-            fake = features[key][chosen]
-            distance, kernel = fid(real, fake), float(kid(real, fake))
-            low, high = np.nan, np.nan
-            if units > 1:
-                spread = kid(real, fake, torch.from_numpy(drawn))
-                low, high = percentiles(spread[spread.isfinite()].numpy())
-            found[key, level, "fid"] = Interval(distance, np.nan, np.nan, len(chosen), units)
-            found[key, level, "kid"] = Interval(kernel, low, high, len(chosen), units)
-    return found
-
-
-def _members(pairs: Sequence[Pair]) -> dict[str, list[int]]:
-    """Return the numbers of the pairs of each level, all of them first."""
-    levels = {ALL_LEVELS: list(range(len(pairs)))}
-    for level in her2_levels(pairs):
-        levels[level] = [number for number, pair in enumerate(pairs) if pair.her2 == level]
-    return levels
+def _counts(rows: dict[str, list[_Scores]]) -> dict[str, tuple[PathologyCounts, ...]]:
+    """Return what was counted of every candidate's images."""
+    return {
+        key: tuple(row.counts for row in scored if row.counts is not None)
+        for key, scored in rows.items()
+        if scored[0].counts is not None
+    }
 
 
 def _tensor(pixels: Pixels, scoring: Scoring) -> Tensor:

@@ -14,7 +14,8 @@ from torch import Tensor
 from training.data.images import SUFFIXES, Pixels, from_batch, read_image, to_batch
 from training.data.pairs import Pair
 from training.errors import DataError
-from training.evaluation.scoring import MODEL, Candidate
+from training.evaluation.scoring import Candidate
+from training.evaluation.summary import MODEL
 from training.inference.checkpoints import TrainedGenerator, load_generator
 
 _OFFICIAL_SUFFIX = "_fake_B"

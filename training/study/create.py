@@ -28,7 +28,7 @@ from training.data.images import Pixels, write_png
 from training.data.pairs import Pair
 from training.errors import DataError
 from training.evaluation.cases import data_uri
-from training.evaluation.scoring import her2_levels
+from training.evaluation.summary import her2_levels
 
 FORMAT = "bci-pipeline reader study"
 VERSION = 1

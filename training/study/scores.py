@@ -8,11 +8,12 @@ from itertools import combinations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from registration.files.her2 import HER2_LEVELS
-from training.metrics.intervals import CONFIDENCE, image_draws, percentiles
+from training.metrics.agreement import cohen_kappa, confusion, fleiss_kappa, kappa_bounds
+from training.metrics.intervals import CONFIDENCE, image_draws
 from training.study.create import GENERATED, REAL, StudyImage
 from training.study.sheets import Sheet, Study
 
@@ -88,12 +89,12 @@ def score_study(study: Study, sheets: Sequence[Sheet]) -> Agreement:
             whole = confusion(table[a], table[b])
             for method, quadratic in (("Cohen", False), ("Cohen, quadratic weights", True)):
                 value = float(cohen_kappa(whole, quadratic=quadratic))
-                bounds = _bounds(cohen_kappa(weighted, quadratic=quadratic), units)
+                bounds = kappa_bounds(cohen_kappa(weighted, quadratic=quadratic), units)
                 kappas.append(Kappa(pair, kind, method, value, *bounds))  # type: ignore[arg-type]
         if len(sheets) > 2:
             counts = np.stack([(table == level).sum(axis=0) for level in range(_LEVELS)], axis=1)
             value = float(fleiss_kappa(counts))
-            bounds = _bounds(fleiss_kappa(counts, drawn), units)
+            bounds = kappa_bounds(fleiss_kappa(counts, drawn), units)
             kappas.append(Kappa(tuple(names), kind, "Fleiss", value, *bounds))
     return Agreement(readers, tuple(kappas))
 
@@ -104,58 +105,6 @@ def share(right: int, count: int) -> Share:
         return Share(0, 0, float("nan"), float("nan"))
     interval = binomtest(right, count).proportion_ci(CONFIDENCE, method="exact")
     return Share(right, count, float(interval.low), float(interval.high))
-
-
-def confusion(
-    a: NDArray[np.int64], b: NDArray[np.int64], weights: NDArray[np.float64] | None = None
-) -> NDArray[np.float64]:
-    """Count pairs of scores 0 to 3, ``(4, 4)``; of weighted images ``(R, N)``: ``(R, 4, 4)``."""
-    cells = np.eye(_LEVELS**2)[a * _LEVELS + b]
-    counts = cells.sum(axis=0) if weights is None else weights @ cells
-    return np.asarray(counts.reshape(*counts.shape[:-1], _LEVELS, _LEVELS), np.float64)
-
-
-def cohen_kappa(table: NDArray[np.float64], *, quadratic: bool) -> NDArray[np.float64]:
-    """Return Cohen's kappa of ``(..., k, k)`` tables; NaN where chance alone explains all.
-
-    Cohen, 1960; with quadratic weights (Cohen, 1968) a disagreement counts with the square of the
-    distance between the two levels.
-    """
-    levels = np.arange(table.shape[-1])
-    apart = np.abs(levels[:, None] - levels).astype(np.float64)
-    cost = apart**2 if quadratic else (apart > 0).astype(np.float64)
-    share_ = table / table.sum(axis=(-2, -1), keepdims=True)
-    expected = share_.sum(axis=-1)[..., :, None] * share_.sum(axis=-2)[..., None, :]
-    return _kappa((cost * share_).sum(axis=(-2, -1)), (cost * expected).sum(axis=(-2, -1)))
-
-
-def fleiss_kappa(
-    counts: ArrayLike, weights: NDArray[np.float64] | None = None
-) -> NDArray[np.float64]:
-    """Return Fleiss' kappa of ``(images, levels)`` counts of readers (Fleiss, 1971).
-
-    With ``weights`` ``(R, images)`` it is that of each resample, ``(R,)``.
-    """
-    table = np.asarray(counts, np.float64)
-    weights = np.ones((1, len(table))) if weights is None else weights
-    readers = table[0].sum()
-    agreement = ((table**2).sum(axis=1) - readers) / (readers * (readers - 1))
-    observed = weights @ agreement / weights.sum(axis=1)
-    shares = (weights @ table) / (weights.sum(axis=1, keepdims=True) * readers)
-    return np.squeeze(_kappa(1 - observed, 1 - (shares**2).sum(axis=1)))
-
-
-def _kappa(observed: NDArray[np.float64], expected: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return one minus the ratio of observed to expected disagreement, NaN where none is expected."""
-    possible = expected > 1e-12
-    ratio = np.divide(observed, expected, where=possible, out=np.full_like(expected, np.nan))
-    return np.asarray(1 - ratio)
-
-
-def _bounds(resampled: NDArray[np.float64], units: int) -> tuple[float, float]:
-    """Return the 95 % bounds of resampled kappas, NaN where none is defined or one patient is all."""
-    defined = resampled[np.isfinite(resampled)]
-    return percentiles(defined) if len(defined) and units > 1 else (float("nan"), float("nan"))
 
 
 def _reader_scores(study: Study, sheet: Sheet) -> ReaderScores:

@@ -80,7 +80,9 @@ def test_the_controls_are_blur_mean_and_the_input_itself(tmp_path: Path) -> None
 
     made = {c.key: c.make(pair, he, real) for c in control_candidates([pair], [pair])}
 
-    assert list(made) == ["blur2", "blur4", "blur8", "mean", "he"]
+    assert list(made) == ["blur2", "blur4", "blur8", "mean", "he", "moved", "real"]
+    assert (made["moved"] == np.roll(real, (8, 12), axis=(0, 1))).all()
+    assert made["real"] is real
     assert np.array_equal(made["he"], he)
     assert made["blur2"].std() > made["blur4"].std() > made["blur8"].std()
     assert np.array_equal(made["mean"], real)

@@ -15,6 +15,7 @@ from registration.files.plain_json import json_text
 from training.data.images import ImageFile, Pixels, write_png
 from training.data.pairs import Pair
 from training.evaluation.cases import dab_difference, draw_cases, pick_cases
+from training.evaluation.measures import METRICS
 from training.evaluation.report import (
     About,
     as_csv,
@@ -25,7 +26,8 @@ from training.evaluation.report import (
     verdict,
     write_evaluation,
 )
-from training.evaluation.scoring import METRICS, MODEL, Candidate, Evaluation, Scoring, evaluate
+from training.evaluation.scoring import Candidate, Evaluation, Scoring, evaluate
+from training.evaluation.summary import MODEL
 from training.metrics.intervals import Interval
 
 ABOUT = About("pyramid <b>model</b>", "toy", "test split", "full", ("a note",), {"seed": 1})
@@ -134,11 +136,13 @@ def test_the_page_is_one_file_that_asks_the_network_for_nothing(
     assert page.count("data:image/jpeg;base64,") == 4 * 9
     assert not re.findall(r"""(?:src|href)=["'](?!data:|#)|url\((?!#)|@import|https?://""", page)
     assert "pyramid &lt;b&gt;model&lt;/b&gt;" in page
-    assert page.count('<svg class="plot"') == len(evaluation.metrics)
+    drawn = [metric for metric in evaluation.metrics if metric.group != "agreement"]
+    assert page.count('<svg class="plot"') == len(drawn)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "evaluation.csv",
         "evaluation.html",
         "evaluation.json",
+        "evaluation_groups.csv",
     ]
 
 

@@ -15,8 +15,9 @@ from training.data.images import Pixels, from_batch, to_batch, write_png
 from training.data.pairs import Dataset, Pair, open_dataset
 from training.errors import DataError
 from training.evaluation.controls import control_candidates
+from training.evaluation.groups import group_rows
 from training.evaluation.run import EvaluationRequest, run_evaluation
-from training.evaluation.scoring import MODEL, Candidate, Evaluation, Scoring, evaluate
+from training.evaluation.scoring import Candidate, Evaluation, Scoring, evaluate
 from training.evaluation.sources import (
     folder_candidate,
     generated_source,
@@ -24,7 +25,9 @@ from training.evaluation.sources import (
     released_pixels,
     released_view,
 )
+from training.evaluation.summary import MODEL, REAL
 from training.inference.checkpoints import TrainedGenerator, save_generator
+from training.metrics.pathology import FoundNuclei
 from training.models.generators import GeneratorSpec, build_generator
 from training.settings.evaluate import EvaluateSettings
 
@@ -115,6 +118,45 @@ def test_a_perfect_model_is_infinitely_good_and_never_nan(dataset: Dataset) -> N
     assert evaluation.intervals[MODEL, "all", "psnr"].mean == np.inf
     assert evaluation.intervals[MODEL, "all", "ssim"].mean == 1
     assert evaluation.intervals[MODEL, "all", "dab_error"].mean == 0
+
+
+def browned(pair: Pair, he: Pixels, real: Pixels) -> Pixels:
+    """The real image with a brown corner, larger from pair to pair."""
+    fake = real.copy()
+    fake[: 8 * (1 + int(pair.name[:5])), :20] = (120, 70, 40)
+    return fake
+
+
+def grid_of_nuclei(image: Pixels, mpp: float) -> FoundNuclei:
+    """Nuclei 10 µm apart, those under brown left out."""
+    places = np.argwhere(np.ones(image.shape[:2], bool))[:: int(10 / mpp)]
+    shown = image[places[:, 0], places[:, 1], 2] > 45
+    points = places[shown][:, ::-1] * mpp
+    return FoundNuclei(points, np.ones(len(points), bool))
+
+
+def test_pathology_is_that_of_each_image_and_of_slides_and_patients(dataset: Dataset) -> None:
+    candidate = Candidate(MODEL, "browned", "", browned)
+    scoring = Scoring(shift_px=1, nuclei=grid_of_nuclei, mpp=0.5)
+
+    found = evaluate(dataset.pairs, (candidate, *control_candidates((), dataset.pairs)), scoring)
+
+    values, real = found.values[MODEL], found.values[REAL]
+    assert (values["h_score"] > real["h_score"] + 5).all()
+    assert found.differences[REAL, "h_score"].mean == pytest.approx(
+        np.mean(values["h_score"] - real["h_score"])
+    )
+    assert np.isnan(real["psnr"]).all()
+    assert found.counts[MODEL][5].level == 3
+    assert 0.2 < values["nuclei_kept"][5] < values["nuclei_kept"][0] < 1
+    assert (values["nuclei_invented"] == 0).all()
+    assert (values["nuclei_kept"] > found.values["moved"]["nuclei_kept"]).any()
+    kappa = found.intervals[MODEL, "all", "her2_kappa"]
+    assert (kappa.images, kappa.units) == (6, 3)
+    patients = {row.name: row for row in group_rows(found) if row.candidate == MODEL}
+    assert sorted(patients) == ["p0", "p1", "p2"]
+    assert patients["p1"].counts == found.counts[MODEL][2] + found.counts[MODEL][3]
+    assert patients["p1"].images == 2
 
 
 def test_set_metrics_come_from_the_given_features(dataset: Dataset) -> None:

@@ -13,9 +13,10 @@ from scipy.stats import beta
 from benchmarks.browser import Browser, check_page
 from registration.files.plain_json import json_text
 from training.errors import DataError
+from training.metrics.agreement import cohen_kappa, confusion, fleiss_kappa
 from training.study.create import StudyImage, blank_sheet
 from training.study.report import as_html, as_json, share_text, write_agreement
-from training.study.scores import cohen_kappa, confusion, fleiss_kappa, score_study, share
+from training.study.scores import score_study, share
 from training.study.sheets import Sheet, Study, read_sheet, read_sheets, read_study
 
 KEY = (
