@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
+
+SPLASH_SIZE, SPLASH_COLOR = (460, 180), "#262930"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Open a window and return when it is closed: 0, or 2 where the input cannot be used."""
     given = _parser().parse_args(arguments)
+    opening = _splash(given)  # napari itself takes seconds to load
     import napari
 
     from napari_plugin.launch import open_picker, open_review
@@ -26,12 +30,31 @@ def main(arguments: list[str] | None = None) -> int:
         viewer, picker = open_picker(request)
         asks = picker.session is None and not picker.asks_for_mpp
         wrong = picker.open_panel.message.text() if asks else ""
+    opening.finish(viewer.window._qt_window)
     if wrong:
         viewer.close()
         sys.stderr.write(f"error: {wrong}\n")
         return 2
     napari.run()
     return 0
+
+
+def _splash(given: argparse.Namespace) -> Any:
+    """Show what is being opened, at once."""
+    from qtpy.QtCore import Qt
+    from qtpy.QtGui import QColor, QPixmap
+    from qtpy.QtWidgets import QApplication, QSplashScreen
+
+    application = QApplication.instance() or QApplication([])
+    ground = QPixmap(*SPLASH_SIZE)
+    ground.fill(QColor(SPLASH_COLOR))
+    splash = QSplashScreen(ground)
+    names = [given.run] if given.command == "review" else [given.he, given.ihc]
+    text = "bci-pipeline opens\n\n" + "\n".join(Path(name).name for name in names)
+    splash.showMessage(text, Qt.AlignmentFlag.AlignCenter, QColor("white"))
+    splash.show()
+    application.processEvents()
+    return splash
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -24,7 +24,17 @@ GRACE_S = 8.0
 """How long a cancelled process may take to put its things away before it is killed."""
 REAP_S = 2.0
 DEFAULT_BLOCKS = "4x4"
-_PROGRESS = re.compile(r"^(?P<stage>.+): (?P<done>\d+)/(?P<total>\d+)$")
+_PROGRESS = re.compile(r"^(?P<stage>.+): (?P<done>\d+)/(?P<total>\d+)(, .+ left)?$")
+STAGES = {
+    "initial alignment": 0.15,
+    "coarse non-rigid pass": 0.1,
+    "blocks": 0.45,
+    "quality": 0.1,
+    "registered slide": 0.2,
+}
+"""The stages of a registration as it names them, and what share of the time each takes about."""
+EARLY = 0.1
+"""So far on the way it is too early to tell how long the rest will take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +50,28 @@ def read_progress(line: str) -> Progress | None:
     """Return the progress that a line tells, or ``None`` for any other line."""
     match = _PROGRESS.match(line.strip())
     return match and Progress(match["stage"], int(match["done"]), int(match["total"]))
+
+
+def way_gone(progress: Progress, with_image: bool) -> float:
+    """Return how far a registration has come over all its stages, from 0 to 1."""
+    shares = {
+        name: share for name, share in STAGES.items() if with_image or name != "registered slide"
+    }
+    gone = 0.0
+    for name, share in shares.items():
+        if name == progress.stage:
+            done = gone + share * progress.done / max(progress.total, 1)
+            return done / sum(shares.values())
+        gone += share
+    return 0.0
+
+
+def time_left(gone: float, since_s: float) -> str:
+    """Say how long the rest will take about, after ``since_s`` seconds for the share ``gone``."""
+    if gone < EARLY:
+        return ""
+    left = since_s * (1 - gone) / gone
+    return f"about {left / 60:.0f} min left" if left > 90 else f"about {left:.0f} s left"
 
 
 class Job:
@@ -203,10 +235,11 @@ class RunRequest:
 
     @property
     def arguments(self) -> list[str]:
-        """The words after ``bci-pipeline``."""
-        words = ["register", str(self.he), str(self.ihc), "--out", str(self.out)]
+        """The words after ``bci-pipeline``; they mean the same in any folder."""
+        he, ihc, out = (str(path.absolute()) for path in (self.he, self.ihc, self.out))
+        words = ["register", he, ihc, "--out", out]
         if self.landmarks is not None:
-            words += ["--landmarks", str(self.landmarks)]
+            words += ["--landmarks", str(self.landmarks.absolute())]
         if self.pieces is not None:
             words += ["--pieces", self.pieces]
         if self.recipe != "default":

@@ -7,11 +7,12 @@ from typing import Literal
 
 import cv2
 import numpy as np
+from scipy.interpolate import RBFInterpolator
 
 from napari_plugin.levels import Source, Tiles
-from registration.geometry import Box, Image, Size
+from registration.geometry import Box, Image, Points, Size, mesh
 from registration.slides.slide import Slide
-from registration.transforms import Projective, Transform
+from registration.transforms import Chain, DisplacementField, Projective, Transform
 from registration.warp import warp_box
 
 Mode = Literal["off", "blend", "checkerboard", "swipe"]
@@ -19,6 +20,9 @@ MODES: tuple[Mode, ...] = ("off", "blend", "checkerboard", "swipe")
 SQUARES_ACROSS = 10
 LEAST_SQUARE_PX = 24.0
 """Smallest side of a checkerboard's square, in pixels of the fixed slide."""
+EDGE_PX = 0.75
+"""Half the width of the line along a swipe's edge, in pixels of the level that is shown."""
+EDGE_COLOR = (0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,10 @@ class Overlay:
         else:
             down = x * rows - y * columns
             show_moved = (np.floor(across / look.square) + np.floor(down / look.square)) % 2 == 0
-        return np.where(show_moved[..., None], moved, fixed)
+        image = np.where(show_moved[..., None], moved, fixed)
+        if look.mode == "swipe":
+            image[np.abs(across - look.edge) <= EDGE_PX * downsample] = EDGE_COLOR
+        return image
 
 
 def seen(look: Look, to_world: Projective, center: tuple[float, float], width_um: float) -> Look:
@@ -93,6 +100,24 @@ def seen(look: Look, to_world: Projective, center: tuple[float, float], width_um
     across = (right - left) / np.hypot(*(right - left))
     window = float(across @ left), float(across @ right)
     return replace(look, window=window, across=(float(across[0]), float(across[1])))
+
+
+BENDING_NODES = 48
+"""Nodes along the longer side of the field that stands for a thin plate."""
+
+
+def bent(fit: Projective, fixed: Points, moving: Points, size: Size) -> Chain:
+    """Return a transform of a slide of ``size`` that takes ``(N, 2)`` fixed points onto moving ones.
+
+    A thin-plate spline of what ``fit`` leaves, as a field before it: straight where the pairs agree.
+    """
+    spacing = max(size.width, size.height) / BENDING_NODES
+    xs, ys = (
+        np.arange(np.ceil(side / spacing) + 1) * spacing for side in (size.width, size.height)
+    )
+    plate = RBFInterpolator(fixed, fit.inverse(moving) - fixed, kernel="thin_plate_spline")
+    nodes = plate(mesh(xs, ys)).reshape(len(ys), len(xs), 2)
+    return Chain((DisplacementField.from_nodes((0.0, 0.0), spacing, nodes), fit))
 
 
 def warped_tiles(moving: Slide, transform: Transform, fixed: Size) -> Tiles:

@@ -29,6 +29,8 @@ class Frame:
 
     size: Size
     mpp: float
+    origin: tuple[int, int] = (0, 0)
+    """From where QuPath counts, in level-0 pixels."""
 
     def holds(self, xy: XY) -> bool:
         """Return whether a level-0 point lies on the slide."""

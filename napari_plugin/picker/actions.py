@@ -27,15 +27,21 @@ class Action:
 
 def actions_of(session: Session) -> list[Action]:
     """Return the actions of a picking session, in the order of the help."""
-    act = partial(_action, session)
-    return [*_on_pairs(session, act), *_on_views(session, act)]
+    on_pairs, on_views = (
+        partial(_action, allowed) for allowed in (session.while_picking, session.while_shown)
+    )
+    return [*_on_pairs(session, on_pairs), *_on_views(session, on_views)]
 
 
 def _action(
-    session: Session, keys: str, shown: str, text: str, run: Callable[[], object]
+    allowed: Callable[[Callable[[], object]], None],
+    keys: str,
+    shown: str,
+    text: str,
+    run: Callable[[], object],
 ) -> Action:
     """Return an action that does nothing while a review is open."""
-    return Action(tuple(keys.split()), shown, text, lambda: session.while_picking(run))
+    return Action(tuple(keys.split()), shown, text, lambda: allowed(run))
 
 
 def _on_pairs(session: Session, act: Callable[..., Action]) -> list[Action]:
@@ -44,9 +50,7 @@ def _on_pairs(session: Session, act: Callable[..., Action]) -> list[Action]:
     return [
         act("Enter", "Enter", "accept the proposed pair", session.accept),
         act("Delete Backspace", "Delete", "delete or reject the selected pair", session.delete),
-        act(
-            "Escape", "Esc", "drop the half picked pair, or the proposed place", picker.give_up_half
-        ),
+        act("Escape", "Esc", "put the tool away, or drop the half picked pair", session.escape),
         act("Control-Z", "Ctrl+Z", "undo", picker.undo),
         act("Control-Shift-Z Control-Y", "Ctrl+Shift+Z", "redo", picker.redo),
         act("Down", "↓", "go to the next pair", lambda: session.step(1)),
@@ -69,6 +73,7 @@ def _on_pairs(session: Session, act: Callable[..., Action]) -> list[Action]:
 
 def _on_views(session: Session, act: Callable[..., Action]) -> list[Action]:
     """Return what changes how the slides are seen."""
+    preview = session.preview
     return [
         act("R", "R", "turn H&E to the right", lambda: session.turn("he", TURN_DEG)),
         act("Shift-R", "Shift+R", "turn H&E to the left", lambda: session.turn("he", -TURN_DEG)),
@@ -88,13 +93,26 @@ def _on_views(session: Session, act: Callable[..., Action]) -> list[Action]:
         ),
         act("W Home", "W", "both slides whole", session.fit),
         act("0", "0", "both slides whole and upright", session.upright),
-        act("V", "V", "preview: blend, checkerboard, swipe, off", session.next_look),
-        act(". I", "I or .", "preview: more H&E", lambda: session.shift_look(SHARE_STEP)),
+        act("V", "V", "preview: blend, checkerboard, swipe, off", preview.next_look),
+        act(
+            "X",
+            "X",
+            "preview: whole window, or right half",
+            lambda: preview.set_filling(not preview.fills_window),
+        ),
+        act(
+            "P",
+            "P",
+            "preview: bend through the pairs, or not",
+            lambda: preview.set_bending(not preview.bends),
+        ),
+        act("S", "S", "colours, haematoxylin, DAB", preview.next_channel),
+        act(". I", "I or .", "preview: more H&E", lambda: preview.shift_look(SHARE_STEP)),
         act(
             ", Shift-I",
             "Shift+I or ,",
             "preview: less H&E",
-            lambda: session.shift_look(-SHARE_STEP),
+            lambda: preview.shift_look(-SHARE_STEP),
         ),
     ]
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from napari_plugin.picker.doubt import LARGE_UM, disagreement_um, odd_one, suspects
-from napari_plugin.picker.picks import Picks
+from napari_plugin.picker.picks import PickedPair, Picks
+from napari_plugin.picker.pieces import Tissue
 from napari_plugin.views import SIDES, Frame
 from registration.errors import LandmarkError
 from registration.geometry import Points
@@ -50,10 +52,13 @@ class Assessment:
     """The pair without which the others agree best, from five pairs on."""
     doubtful: tuple[str, ...] = ()
     """Pairs that are likely to be mis-clicks."""
-    proposed_um: dict[str, float] = field(default_factory=dict)
-    """Distance of each proposal from the fit of the pairs that count."""
+    aside_um: dict[str, float] = field(default_factory=dict)
+    """Distance of each whole pair that does not count, from the fit of those that do."""
     problems: tuple[str, ...] = ()
     names_at_fault: frozenset[str] = frozenset()
+    pieces: tuple[str, ...] = ()
+    """How many pairs each piece has, in words, where the pieces do not move together."""
+    some_piece_has_enough: bool = False
 
     @property
     def stands_out(self) -> bool:
@@ -69,6 +74,53 @@ class Assessment:
     def needed(self) -> int:
         """How many more pairs a transform needs."""
         return max(0, MINIMUM_PAIRS - self.counted)
+
+    @property
+    def has_enough(self) -> bool:
+        """Whether the slide, or any piece of it, can be registered from these pairs."""
+        return self.some_piece_has_enough if self.pieces else not self.needed
+
+
+def assess_pieces(picks: Picks, he: Frame, ihc: Frame, tissue: Tissue) -> Assessment:
+    """Judge the pairs of each piece of tissue on their own, where one transform does not serve all.
+
+    Transforms are those of the piece that is worked on.
+    """
+    whole = assess(picks, he, ihc)
+    groups: dict[str, list[PickedPair]] = {}
+    for pair in picks.pairs:
+        if pair.he is not None:
+            groups.setdefault(pair.piece or tissue.piece_of("he", pair.he), []).append(pair)
+    if len(groups) < 2 or not whole.problems:
+        return whole
+    parts = {
+        name: assess(Picks(tuple(pairs), picks.selected), he, ihc) for name, pairs in groups.items()
+    }
+    selected = (n for n, pairs in groups.items() if any(p.name == picks.selected for p in pairs))
+    now = parts[next(selected, next(reversed(parts)))]
+    return replace(
+        now,
+        residual_um=_merged(part.residual_um for part in parts.values()),
+        left_out_um=_merged(part.left_out_um for part in parts.values()),
+        aside_um=_merged(part.aside_um for part in parts.values()),
+        counted=whole.counted,
+        doubtful=tuple(name for part in parts.values() for name in part.doubtful),
+        problems=tuple(
+            f"{name}: {problem}" for name, part in parts.items() for problem in part.problems
+        ),
+        names_at_fault=frozenset().union(*(part.names_at_fault for part in parts.values())),
+        pieces=tuple(_of_piece(name, part) for name, part in parts.items()),
+        some_piece_has_enough=any(not part.needed for part in parts.values()),
+    )
+
+
+def _merged(parts: Iterable[dict[str, float]]) -> dict[str, float]:
+    return {name: value for part in parts for name, value in part.items()}
+
+
+def _of_piece(name: str, found: Assessment) -> str:
+    """Say how many pairs a piece has, and how many it needs to start from them."""
+    return f"{name}: {found.counted}" + (f", {found.needed} more needed" if found.needed else "")
 
 
 def assess(picks: Picks, he: Frame, ihc: Frame) -> Assessment:
@@ -92,7 +144,7 @@ def assess(picks: Picks, he: Frame, ihc: Frame) -> Assessment:
         left_out_um=left_out,
         worst=worst,
         doubtful=doubtful,
-        proposed_um=_proposed(transform, picks, he.mpp),
+        aside_um=_aside(transform, picks, he.mpp),
         problems=(
             *(_in_words(problem.message) for problem in problems),
             *(_doubt(name, left_out) for name in doubtful),
@@ -174,9 +226,9 @@ def _worst(
     return None if worst is None else names[worst], tuple(names[index] for index in wrong)
 
 
-def _proposed(transform: Projective | None, picks: Picks, mpp: float) -> dict[str, float]:
-    """Return how far each whole proposal is from the fit, in µm."""
-    waiting = [pair for pair in picks.proposals if pair.is_whole]
+def _aside(transform: Projective | None, picks: Picks, mpp: float) -> dict[str, float]:
+    """Return how far each whole pair that does not count is from the fit, in µm; a guess is no pair."""
+    waiting = [p for p in picks.pairs if p.is_whole and not p.counts and p.proposal != "guess"]
     if transform is None or not waiting:
         return {}
     he, ihc = (np.array([pair.at(side) for pair in waiting], np.float64) for side in SIDES)
@@ -207,5 +259,4 @@ def _in_words(message: str) -> str:
     message = message.replace("the moving slide", "the H&E slide").replace(
         "disable it", "untick it"
     )
-    message = message.replace(", or the files of the pair are swapped", "")  # that mirrors nothing
     return message[:1].upper() + message[1:] + "."

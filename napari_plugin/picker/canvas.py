@@ -30,12 +30,9 @@ JUMP_ZOOM = 1.0
 MARK_PX = 14.0
 """Diameter of a mark in screen pixels, at any zoom."""
 PAN = "pan_zoom"
-OUTLINE_COLORS = {
-    "exclude": "#000000",
-    "control": "#cc79a7",
-    "piece": "#0072b2",
-    "found": "#56b4e9",
-}
+GROUND = "#c9c9c9"
+"""Around the slides: glass is told from it, and black numbers can be read on it."""
+TakesPress = Callable[[Side, Any, Callable[[Any], XY]], Generator[None, None, None]]
 LAYERS_PER_CELL = 2
 CELL_GAP_PX = 6
 
@@ -62,9 +59,15 @@ class PairCanvas:
         self.outlines: dict[Side, Shapes] = {}
         """Outlines on the slides, as soon as there are any; see :mod:`napari_plugin.picker.outlines`."""
         self.is_drawing = False
+        self.takes_press: TakesPress | None = None
+        """What a press on a slide does instead of picking."""
+        self.spares: Callable[[Any], bool] = lambda _: False
+        """Tells a press that is meant for something else, such as the edge of a swipe."""
         self._names: dict[Side, tuple[str, ...]] = {"he": (), "ihc": ()}
         self._marks: dict[Side, Marks] = {}
         self._grid_before = _grid_state(viewer)
+        self._ground_before = viewer.canvas.background_color_override
+        viewer.canvas.background_color_override = GROUND
         self._fitted: tuple[tuple[float, ...], float] = (0.0, 0.0, 0.0), 0.0
         self._hidden = [layer for layer in viewer.layers if layer.visible]
         for layer in self._hidden:
@@ -77,11 +80,13 @@ class PairCanvas:
         if self._zooms_twice:  # a double click would pick a point and zoom
             viewer.mouse_double_click_callbacks.remove(double_click_to_zoom)
         viewer.scene.camera.events.zoom.connect(self._keep_mark_size)
+        viewer.scene.camera.events.center.connect(self._keep_in_reach)
         viewer.canvas.events.size.connect(self._fit_again)
         viewer.canvas.grid.events.enabled.connect(self._on_change)
         for layer in self._own_layers():
             layer.events.mode.connect(self._keep_mode)
             layer.events.visible.connect(self._on_change)
+            layer.help, layer.get_status = "", _no_status
 
     @property
     def is_alive(self) -> bool:
@@ -93,6 +98,20 @@ class PairCanvas:
         """Whether both slides are there to pick on: not hidden, and side by side."""
         shown = all(image.visible for image in self.images.values())
         return self.is_alive and shown and self.viewer.canvas.grid.enabled and not self.is_drawing
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether one slide, with the other laid over it, has the whole window."""
+        shown = self.is_alive and self.images["ihc"].visible
+        return shown and not (self.viewer.canvas.grid.enabled or self.images["he"].visible)
+
+    def set_whole(self, whole: bool) -> None:
+        """Give the whole window to the IHC cell, or show both side by side."""
+        if whole != self.is_whole:
+            marks = self.shows_marks
+            for layer in self._of_side("he"):
+                layer.visible = not whole and (marks or layer is not self.points["he"])
+            self.viewer.canvas.grid.enabled = not whole
 
     @property
     def shows_marks(self) -> bool:
@@ -126,7 +145,8 @@ class PairCanvas:
         marks = self._marks.pop(side, None)
         if marks is not None:
             self._names[side] = marks.names
-            marks.draw_on(self.points[side], self._mark_size())
+            world = self.views.of_side(side) if self.views is not None else None
+            marks.draw_on(self.points[side], self._mark_size(), world)
 
     def _on_change(self) -> None:
         """Draw what was left undrawn while a layer was hidden, and tell."""
@@ -143,9 +163,10 @@ class PairCanvas:
         if str(layer.mode) != PAN:
             layer.mode = PAN
 
-    def show_source(self, side: Side, source: Source) -> None:
-        """Show other pixels in the place of a slide, such as an overlay."""
+    def show_source(self, side: Side, source: Source, name: str = "") -> None:
+        """Show other pixels in the place of a slide, such as an overlay, under a name of their own."""
         self.images[side].data = pyramid(source)
+        self.images[side].name = name or STAIN[side]
 
     def fit(self) -> None:
         """Show both slides whole; they stay so while the window changes, until somebody zooms."""
@@ -172,10 +193,30 @@ class PairCanvas:
         return position_xy(self.viewer.scene.camera.center)
 
     @property
+    def cell_width_px(self) -> float:
+        """The width of each cell on the screen."""
+        canvas = self.viewer.canvas
+        return float(canvas.size[1]) / (len(SIDES) if canvas.grid.enabled else 1)
+
+    @property
     def cell_width_um(self) -> float:
         """How much of the world each cell shows from left to right."""
-        viewer = self.viewer
-        return float(viewer.canvas.size[1]) / len(SIDES) / float(viewer.scene.camera.zoom)
+        return self.cell_width_px / float(self.viewer.scene.camera.zoom)
+
+    def _keep_in_reach(self) -> None:
+        """Let nobody pan away from both slides."""
+        camera = self.viewer.scene.camera
+        if self.views is None or not (self.is_picking or self.is_whole):
+            return
+        corners = [
+            self.views.of_side(side)([(0, 0), (w, 0), (0, h), (w, h)])
+            for side in SIDES
+            for h, w in [self.sources[side].size.shape]
+        ]
+        reach = np.concatenate(corners)
+        x, y = np.clip(self.center, reach.min(axis=0), reach.max(axis=0))
+        if not np.allclose((x, y), self.center, rtol=0, atol=1e-6):
+            camera.center = center_napari((float(x), float(y)))
 
     def close(self) -> None:
         """Take away layers and callbacks, and give the grid back as it was."""
@@ -184,6 +225,7 @@ class PairCanvas:
         if self._zooms_twice:
             self.viewer.mouse_double_click_callbacks.append(double_click_to_zoom)
         self.viewer.scene.camera.events.zoom.disconnect(self._keep_mark_size)
+        self.viewer.scene.camera.events.center.disconnect(self._keep_in_reach)
         self.viewer.canvas.events.size.disconnect(self._fit_again)
         self.viewer.canvas.grid.events.enabled.disconnect(self._on_change)
         self.changed = _ignored
@@ -197,6 +239,7 @@ class PairCanvas:
             layer.visible = True
         grid = self.viewer.canvas.grid
         grid.enabled, grid.stride, grid.shape, grid.spacing = self._grid_before
+        self.viewer.canvas.background_color_override = self._ground_before
         self.clicked = self.dropped = self.touched = _ignored
 
     @property
@@ -247,6 +290,11 @@ class PairCanvas:
         """Follow one press of the mouse until its release."""
         side = self._side_of(event)
         if event.button != 1 or event.modifiers or side is None:
+            return
+        if side == "ihc" and self.spares(event):
+            return
+        if self.takes_press is not None:
+            yield from self.takes_press(side, event, lambda now: self._on_slide(side, now))
             return
         begun = np.array(event.pos)
         name = self._point_under(side, event)
@@ -327,6 +375,11 @@ class PairCanvas:
         if distance[nearest] * self.viewer.scene.camera.zoom > GRAB_PX:
             return None
         return self._names[side][nearest]
+
+
+def _no_status(*_: object, **__: object) -> str:
+    """Say nothing in napari's status bar: its numbers are none that a person needs."""
+    return ""
 
 
 def _ignored(*_: object) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -11,10 +13,15 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_plugin.look_control import SHARE_STEPS, LookControl
+from napari_plugin.look_control import LookControl
 from napari_plugin.picker.session import TURN_DEG, ZOOM_STEP, Session
 from napari_plugin.views import SIDES, STAIN, Side
-from napari_plugin.widgets import button, quietly
+from napari_plugin.widgets import button, quietly, row_of
+
+BENT_TIP = (
+    "From six pairs on: bends the H&E slide as a thin plate, so that all pairs meet; "
+    "what register begins with is straight"
+)
 
 
 class ComparePanel(QWidget):
@@ -23,39 +30,41 @@ class ComparePanel(QWidget):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
-        self.follow = QCheckBox("IHC view follows the H&&E view (L)")
-        self.follow.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.follow.toggled.connect(session.set_following)
-        self.look = LookControl(with_off=True)
-        self.look.choice.currentIndexChanged.connect(
-            lambda index: session.set_look(mode=self.look.modes[index])
-        )
-        self.look.slider.valueChanged.connect(
-            lambda value: session.set_look(share=value / SHARE_STEPS)
-        )
+        self.follow = _box("IHC view follows the H&&E view (L)", session.set_following)
+        preview = session.preview
+        self.look = LookControl(with_off=True, set_look=preview.set_look, set_tone=preview.set_tone)
+        self.whole = _box("in the whole window (X)", preview.set_filling)
+        self.bends = _box("bent through the pairs (P)", preview.set_bending, BENT_TIP)
         self.hint = QLabel()
         self.hint.setWordWrap(True)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(self._turning())
         layout.addWidget(self.follow)
-        layout.addWidget(QLabel("Preview (V): H&E over IHC"))
+        layout.addWidget(QLabel("Preview (V): H&E over IHC; colours (S)"))
         layout.addWidget(self.look)
+        layout.addLayout(row_of(self.whole, self.bends))
         layout.addWidget(self.hint)
 
     def refresh(self) -> None:
         """Show the session's state."""
-        session = self._session
-        with quietly(self.follow):
-            self.follow.setChecked(session.views.follows)
-        self.look.show_look(session.look)
-        self.look.setEnabled(session.can_preview or session.look.mode != "off")
+        session, preview = self._session, self._session.preview
+        for box, checked in (
+            (self.follow, session.views.follows),
+            (self.whole, preview.fills_window),
+            (self.bends, preview.bends),
+        ):
+            with quietly(box):
+                box.setChecked(checked)
+        self.bends.setEnabled(preview.can_bend)
+        shown = preview.is_possible or preview.look.mode != "off"
+        self.look.show_look(preview.look, preview.tone, enabled=shown)
         self.hint.setText(self._hint())
         self.hint.setVisible(bool(self.hint.text()))
 
     def _hint(self) -> str:
         session = self._session
-        if not session.can_preview:
+        if not session.preview.is_possible:
             return "The preview needs four pairs."
         if session.views.follows and session.picker.assessment.follow is None:
             return "The IHC view cannot follow: the pairs lie on one line or contradict each other."
@@ -84,3 +93,12 @@ class ComparePanel(QWidget):
             button("+", lambda: session.zoom(side, ZOOM_STEP), f"Enlarge {stain} ({keys[2]})"),
             button("−", lambda: session.zoom(side, 1 / ZOOM_STEP), f"Shrink {stain} ({keys[3]})"),
         ]
+
+
+def _box(text: str, run: Callable[[bool], object], tip: str = "") -> QCheckBox:
+    """Return a box to tick that leaves the keyboard to the slides."""
+    box = QCheckBox(text)
+    box.setToolTip(tip)
+    box.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    box.toggled.connect(run)
+    return box

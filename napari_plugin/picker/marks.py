@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 from napari.layers import Points
+from numpy.typing import NDArray
 
 from napari_plugin.convert import to_napari
 from napari_plugin.picker.assessment import Assessment
 from napari_plugin.picker.picks import PickedPair, Picks
 from napari_plugin.views import SIDES, XY, Side
+from registration.transforms import Projective
 
 COLORS = (
     "#0072b2",
@@ -25,8 +27,13 @@ COLORS = (
 )
 """Okabe and Ito's colours, which colour-blind people tell apart too, without those of stained tissue."""
 
-ASIDE = "   "
-"""Keeps a number clear of its mark at any zoom."""
+ASIDE = {
+    "right": "        {}",
+    "left": "{}        ",
+    "below": "\n\n{}",
+    "above": "{}\n\n",
+}
+"""Keep a number clear of its mark at any zoom, on one side of it."""
 OFF_COLOR = "#8c8c8c"
 WORST_COLOR = "#ff0000"
 SELECTED_COLOR = "#ffe600"
@@ -57,24 +64,44 @@ class Marks:
             "string": "{label}",
             "size": 13,
             "color": "black",
-            "anchor": "upper_left",
+            "anchor": "center",
         },
     }
 
-    def draw_on(self, layer: Points, mark_size: float) -> None:
+    def draw_on(self, layer: Points, mark_size: float, to_world: Projective | None) -> None:
         """Make a points layer show these marks of ``mark_size`` µm, and nothing else.
 
-        The layer must be visible: napari takes no notice of new data of a hidden one.
+        Numbers stand where ``to_world``, as the slide is shown, leaves most room for them. The layer
+        must be visible: napari takes no notice of new data of a hidden one.
         """
         layer.data = to_napari(np.array(self.points, np.float64))
         if not self.names:
             return
-        layer.features = {"label": np.array(self.labels)}
+        places = np.array(self.points, np.float64)
+        free = free_sides(places if to_world is None else to_world(places))
+        asides = [ASIDE[side].format(label) for side, label in zip(free, self.labels, strict=True)]
+        layer.features = {"label": np.array(asides)}
         layer.face_color = list(self.colors)
         layer.border_color = list(self.borders)
         layer.symbol = list(self.symbols)
         layer.border_width = np.array(self.widths)
         layer.size = mark_size
+
+
+def free_sides(points: NDArray[np.float64]) -> list[str]:
+    """Return on which side of each of the ``(N, 2)`` points, as shown, its number has most room.
+
+    That is away from the nearest other point.
+    """
+    if len(points) < 2:
+        return ["right"] * len(points)
+    apart = points[None] - points[:, None]  # [i, j]: from i to j
+    distance = np.linalg.norm(apart, axis=2)
+    np.fill_diagonal(distance, np.inf)
+    x, y = apart[np.arange(len(points)), distance.argmin(axis=1)].T
+    sideways = np.where(x > 0, "left", "right")
+    upright = np.where(y > 0, "above", "below")
+    return [str(side) for side in np.where(np.abs(x) >= np.abs(y), sideways, upright)]
 
 
 def color_of(name: str, order: int) -> str:
@@ -103,7 +130,7 @@ def _look(
 ) -> tuple[str, str, str, str, float]:
     """Return label, colour, border, symbol and border width."""
     color = color_of(pair.name, order) if pair.enabled else OFF_COLOR
-    label = f"{ASIDE}{pair.name}{ENDINGS.get(pair.proposal, '?')}"
+    label = f"{pair.name}{ENDINGS.get(pair.proposal, '?')}"
     border, width = "white", BORDER
     symbol = SYMBOLS.get(pair.proposal, "square")
     if pair.proposal:

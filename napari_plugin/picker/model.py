@@ -9,10 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 
-from napari_plugin.picker.assessment import ADVISED_PAIRS, Assessment, assess
+from napari_plugin.picker.assessment import ADVISED_PAIRS, Assessment, assess_pieces
 from napari_plugin.picker.journal import Journal
 from napari_plugin.picker.picks import Picks, RefusedError, told
+from napari_plugin.picker.pieces import Found, Tissue
+from napari_plugin.picker.regions import RegionFiles, Regions
 from napari_plugin.views import STAIN, XY, Frame, Side
 
 MOST_UNDO = 500
@@ -26,6 +29,14 @@ HEADLINES = {
 }
 
 
+@dataclass(frozen=True)
+class State:
+    """What a person made, as undo takes it back: pairs, and outlines."""
+
+    picks: Picks
+    regions: Regions
+
+
 class Picker:
     """State of one picking session."""
 
@@ -35,17 +46,29 @@ class Picker:
         self.listeners: list[Callable[[], None]] = []
         self.message = ""
         """What the last action has to say; empty where it went as expected."""
-        self._past: list[Picks] = []
-        self._future: list[Picks] = []
+        self._past: list[State] = []
+        self._future: list[State] = []
         restored = journal.restore()
-        self._picks = restored.picks
+        self._files = self._region_files()
+        self._now = State(restored.picks, self._files.read())
+        self._found: Found = {}
         self.message = journal.store(restored.picks) or restored.message
-        self._assessment = assess(self._picks, he, ihc)
+        self._assessment = self._assess()
 
     @property
     def picks(self) -> Picks:
         """The pairs as they are now."""
-        return self._picks
+        return self._now.picks
+
+    @property
+    def tissue(self) -> Tissue:
+        """What was drawn on the slides, and the pieces that were found on them."""
+        return Tissue(self._now.regions, self._found)
+
+    @property
+    def pieces_argument(self) -> str | None:
+        """What ``register --pieces`` is to be given; ``None`` where nothing was drawn."""
+        return self._files.argument(self._now.regions)
 
     @property
     def assessment(self) -> Assessment:
@@ -65,7 +88,7 @@ class Picker:
     @property
     def headline(self) -> str:
         """What to do next, in one line."""
-        picks = self._picks
+        picks = self.picks
         current = picks.current
         if picks.half is not None:
             return f"Now the same place on the {STAIN['ihc']} slide (pair {picks.half.name})"
@@ -80,6 +103,8 @@ class Picker:
         """How many pairs there are and how many are missing."""
         found = self._assessment
         pairs = f"{found.counted} pair{'s' if found.counted != 1 else ''}"
+        if found.pieces:
+            return f"{pairs} · {'; '.join(found.pieces)}. The program matches other pieces itself"
         if found.needed:
             more = f"{found.needed} more pair{'s' if found.needed != 1 else ''} needed"
             return f"{pairs} · {more}" if found.counted else more
@@ -104,7 +129,7 @@ class Picker:
 
     def delete(self, name: str | None = None) -> None:
         """Delete a pair, by default the selected one."""
-        name = name or self._picks.selected
+        name = name or self.picks.selected
         if name is None:
             self._say("Select a pair first.")
         else:
@@ -112,7 +137,7 @@ class Picker:
 
     def toggle(self, name: str | None = None) -> None:
         """Take a pair out of the fit, or back in."""
-        name = name or self._picks.selected
+        name = name or self.picks.selected
         if name is None:
             self._say("Select a pair first.")
         else:
@@ -120,7 +145,7 @@ class Picker:
 
     def give_up_half(self) -> None:
         """Drop the point that waits for its partner, or the one whose place is only proposed."""
-        open_end = self._picks.half or self._picks.waiting_place
+        open_end = self.picks.half or self.picks.waiting_place
         if open_end is not None:
             self.delete(open_end.name)
         elif self.message:
@@ -131,8 +156,8 @@ class Picker:
 
         A pair is accepted by somebody who looks at it, and not from afar.
         """
-        current = self._picks.current
-        waiting = self._picks.proposals
+        current = self.picks.current
+        waiting = self.picks.proposals
         if current is not None and current.proposal:
             name = current.name
             self._try(lambda picks: picks.accepted([name]))
@@ -143,10 +168,10 @@ class Picker:
 
     def accept_all(self) -> None:
         """Accept every suggested pair of an alignment that was confirmed."""
-        if any(pair.proposal == "unconfirmed" for pair in self._picks.proposals):
+        if any(pair.proposal == "unconfirmed" for pair in self.picks.proposals):
             self._say("These suggestions are not confirmed: look at them one by one.")
             return
-        names = [pair.name for pair in self._picks.proposals if pair.proposal == "pair"]
+        names = [pair.name for pair in self.picks.proposals if pair.proposal == "pair"]
         self._try(lambda picks: picks.accepted(names))
 
     def reject_suggestions(self) -> None:
@@ -170,8 +195,9 @@ class Picker:
 
     def propose_place(self, name: str, xy: XY, note: str, *, matched: bool = True) -> None:
         """Add a machine's IHC place for a half picked pair; undone together with its click."""
-        if any(pair.name == name and not pair.is_whole for pair in self._picks.pairs):
-            self._set(self._picks.with_place(name, xy, note, matched=matched))
+        if any(pair.name == name and not pair.is_whole for pair in self.picks.pairs):
+            picks = self.picks.with_place(name, xy, note, matched=matched)
+            self._set(replace(self._now, picks=picks))
 
     def say(self, message: str) -> None:
         """Show a message until the next action."""
@@ -180,18 +206,18 @@ class Picker:
     def _has_pair_at(self, he: XY) -> bool:
         """Return whether a pair that somebody picked or accepted is at a place."""
         least = SAME_PLACE_UM / self.frames["he"].mpp
-        mine = (one.he for one in self._picks.pairs if not one.proposal and one.he is not None)
+        mine = (one.he for one in self.picks.pairs if not one.proposal and one.he is not None)
         return any(math.dist(he, xy) < least for xy in mine)
 
     def select(self, name: str | None) -> None:
         """Select a pair; not an action to undo."""
-        if name != self._picks.selected:
-            self._set(self._picks.with_selected(name))
+        if name != self.picks.selected:
+            self._set(replace(self._now, picks=self.picks.with_selected(name)))
 
     def undo(self) -> None:
         """Take the last action back."""
         if self._past:
-            self._future.append(self._picks)
+            self._future.append(self._now)
             self._set(self._past.pop())
         else:
             self._say("Nothing to undo.")
@@ -199,43 +225,85 @@ class Picker:
     def redo(self) -> None:
         """Do again what was taken back."""
         if self._future:
-            self._past.append(self._picks)
+            self._past.append(self._now)
             self._set(self._future.pop())
         else:
             self._say("Nothing to redo.")
 
+    def draw(self, change: Callable[[Tissue], Regions]) -> bool:
+        """Change what is drawn on the slides, or say why the rules forbid it."""
+        try:
+            regions = change(self.tissue)
+        except RefusedError as refusal:
+            return self._say(str(refusal))
+        self._remember()
+        self._set(replace(self._now, regions=regions))
+        return True
+
+    def show_found(self, found: Found) -> None:
+        """Show the pieces that were found on the slides, or none; not an action to undo."""
+        self._found = found
+        self._assessment = self._assess()
+        self._tell()
+
+    @property
+    def shows_found(self) -> bool:
+        """Whether the pieces that were found are shown."""
+        return bool(self._found)
+
     def save_as(self, journal: Journal) -> None:
-        """Keep the pairs in another file from now on."""
-        self.journal.close(self._picks)
+        """Keep pairs and outlines in other files from now on."""
+        self.journal.close(self.picks)
         self.journal = journal
-        self._set(self._picks)
+        self._files = self._region_files()
+        self._set(self._now, always=True)
 
     def close(self) -> None:
         """Write everything down; no listener is told any more."""
         self.listeners.clear()
-        self.journal.close(self._picks)
+        self.journal.close(self.picks)
 
     def _try(self, change: Callable[[Picks], Picks]) -> bool:
         """Make a change that can be undone, or say why the rules forbid it."""
         try:
-            changed = change(self._picks)
+            changed = change(self.picks)
         except RefusedError as refusal:
             return self._say(str(refusal))
-        if changed == self._picks:
+        if changed == self.picks:
             return False
-        self._past = [*self._past[-MOST_UNDO:], self._picks]
-        self._future.clear()
-        self._set(changed)
+        self._remember()
+        self._set(replace(self._now, picks=changed))
         return True
 
-    def _set(self, picks: Picks) -> None:
-        """Make ``picks`` the present state: judge it, store it, tell everybody."""
-        before = self._picks.counted, self._picks.proposals
-        self._picks = picks
-        if (picks.counted, picks.proposals) != before:
-            self._assessment = assess(picks, self.frames["he"], self.frames["ihc"])
-        self.message = self.journal.store(picks)
+    def _remember(self) -> None:
+        """Keep the present state to be taken back to."""
+        self._past = [*self._past[-MOST_UNDO:], self._now]
+        self._future.clear()
+
+    def _set(self, state: State, *, always: bool = False) -> None:
+        """Make ``state`` the present one: judge it, store it, tell everybody."""
+        before, self._now = self._now, state
+        same = (before.picks.counted, before.picks.proposals) == (
+            state.picks.counted,
+            state.picks.proposals,
+        )
+        if self._found or not same or state.regions is not before.regions:
+            self._assessment = self._assess()
+        self.message = self.journal.store(state.picks)
+        if always or state.regions is not before.regions:
+            try:
+                self._files.store(state.regions)
+            except OSError as error:
+                self.message = f"Not saved: {error}. Choose another file with “Save as”."
         self._tell()
+
+    def _assess(self) -> Assessment:
+        """Judge the pairs, those of each piece on their own where one transform does not serve all."""
+        return assess_pieces(self.picks, self.frames["he"], self.frames["ihc"], self.tissue)
+
+    def _region_files(self) -> RegionFiles:
+        origins = {side: frame.origin for side, frame in self.frames.items()}
+        return RegionFiles(self.journal.path, origins)
 
     def _say(self, message: str) -> bool:
         self.message = message

@@ -34,11 +34,13 @@ HEADERS = {
 }
 
 
+ALARM = "⚠ "
+"""Shows what the red letters say where a selected row has colours of its own."""
 PROPOSED = {
     "place": "proposed",
-    "guess": "guess, no match",
+    "guess": f"{ALARM}guess, no match",
     "pair": "suggested",
-    "unconfirmed": "not confirmed",
+    "unconfirmed": f"{ALARM}not confirmed",
 }
 MATCH_TIP = "Move the IHC point of the selected pair to where the two images match best"
 ADVICE = (
@@ -132,13 +134,13 @@ class PairsPanel(QWidget):
             use.setData(Qt.ItemDataRole.CheckStateRole, state)
         else:
             use.setData(Qt.ItemDataRole.CheckStateRole, None)
-        off = found.residual_um.get(pair.name, found.proposed_um.get(pair.name))
-        tells = found.counted >= FEWEST_THAT_TELL or pair.name in found.proposed_um
+        off = found.residual_um.get(pair.name, found.aside_um.get(pair.name))
+        tells = found.counted >= FEWEST_THAT_TELL or pair.name in found.aside_um
         self._item(row, FIT, _um(off) if tells else "–" if off is not None else "")
         self._item(row, LEFT_OUT, _um(found.left_out_um.get(pair.name)))
         state = self._item(row, STATE, _state(pair, found))
         state.setToolTip(pair.note)
-        alarming = state.text().endswith(("look again", "guess, no match", "not confirmed"))
+        alarming = state.text().startswith(ALARM)
         state.setForeground(
             QBrush(alarm_color(self._session.canvas.viewer)) if alarming else QBrush()
         )
@@ -201,7 +203,7 @@ def _state(pair: PickedPair, found: Assessment) -> str:
     if not pair.enabled:
         return "not used"
     if pair.name in found.doubtful:
-        return "worst: look again" if pair.name == found.worst else "look again"
+        return f"{ALARM}worst: look again" if pair.name == found.worst else f"{ALARM}look again"
     if pair.name == found.worst:
         return "worst"
-    return "look again" if pair.name in found.names_at_fault else ""
+    return f"{ALARM}look again" if pair.name in found.names_at_fault else ""

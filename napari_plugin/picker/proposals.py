@@ -16,12 +16,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_plugin.views import SIDES, XY, Side
+from napari_plugin.picker.pieces import Found, outer
+from napari_plugin.views import SIDES, XY
 from registration.children import end_with_parent
 from registration.errors import RegistrationError
 from registration.geometry import Box, Points, from_level0
 from registration.matching import match_points, structure
-from registration.piece_map import Outlines, outlines_of
+from registration.piece_map import outlines_of
 from registration.pieces.find import find_pieces
 from registration.slides.slide import Slide, open_slide
 from registration.start.propose import propose_alignment
@@ -93,14 +94,14 @@ class Proposer:
         """Return which pairs of ``(N, 2)`` points lie on tissue of both slides."""
         return self._he_tissue.at(he) & self._ihc_tissue.at(ihc)
 
-    def pieces(self) -> dict[Side, Outlines]:
+    def pieces(self) -> Found:
         """Return the outlines of the pieces of tissue on each slide, as ``register`` finds them."""
-        found: dict[Side, Outlines] = {}
+        found: Found = {}
         for side, slide in zip(SIDES, (self._he, self._ihc), strict=True):
             pieces = find_pieces(TissueMap.of(slide), slide.mpp)
-            masks = (pieces.labels == number for number in pieces.numbers)
             found[side] = tuple(
-                ring for mask in masks for ring in outlines_of(mask, pieces.downsample)
+                outer(outlines_of(pieces.mask(number), pieces.downsample))
+                for number in pieces.numbers
             )
         return found
 

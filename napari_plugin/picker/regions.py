@@ -6,9 +6,9 @@ writes them; ``register --pieces`` takes both.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,36 +36,67 @@ class Region:
     """``(N, 2)`` level-0 pixels."""
 
 
+@dataclass(frozen=True, eq=False)
 class Regions:
-    """The outlines on both slides and the files they are kept in."""
+    """The outlines on both slides. Immutable: every change returns new ones."""
 
-    def __init__(self, landmarks: Path, origins: Mapping[Side, Origin]) -> None:
-        """Read what is there. Raises :class:`LandmarkError` for an unreadable file."""
-        self._origins = origins
-        self.paths = {
-            side: landmarks.with_name(f"{landmarks.stem}_{side}.geojson") for side in SIDES
-        }
-        self._regions = {side: self._read(side) for side in SIDES}
+    he: tuple[Region, ...] = ()
+    ihc: tuple[Region, ...] = ()
 
     def on(self, side: Side) -> tuple[Region, ...]:
         """Return the outlines on one slide."""
-        return self._regions[side]
+        return self.he if side == "he" else self.ihc
 
-    def add(self, side: Side, region: Region) -> None:
-        """Add an outline and store all."""
-        self._store(side, (*self._regions[side], region))
+    def changed(
+        self, side: Side, gone: Iterable[Region] = (), new: Iterable[Region] = ()
+    ) -> Regions:
+        """Return them with some outlines of a slide replaced by others."""
+        gone = tuple(gone)
+        kept = (*(one for one in self.on(side) if one not in gone), *new)
+        return replace(self, he=kept) if side == "he" else replace(self, ihc=kept)
 
-    def remove(self, side: Side, index: int) -> None:
-        """Remove an outline and store the others."""
-        kept = self._regions[side]
-        self._store(side, kept[:index] + kept[index + 1 :])
+    def of_piece(self, side: Side, kind: str) -> tuple[Region, ...]:
+        """Return the outlines of one kind on a slide."""
+        return tuple(one for one in self.on(side) if one.kind == kind)
 
     @property
-    def argument(self) -> str | None:
+    def new_piece(self) -> str:
+        """A name that no piece has yet, on either slide."""
+        used = [one.kind.split() for side in SIDES for one in self.on(side)]
+        numbers = [int(words[1]) for words in used if words[0] == "piece"]
+        return f"piece {1 + max(numbers, default=0)}"
+
+
+class RegionFiles:
+    """Where the outlines of both slides are kept."""
+
+    def __init__(self, landmarks: Path, origins: Mapping[Side, Origin]) -> None:
+        self._origins = origins
+        self.paths = {
+            side: landmarks.absolute().with_name(f"{landmarks.stem}_{side}.geojson")
+            for side in SIDES
+        }
+
+    def read(self) -> Regions:
+        """Return what is there. Raises :class:`LandmarkError` for an unreadable file."""
+        return Regions(*(self._read(side) for side in SIDES))
+
+    def store(self, regions: Regions) -> None:
+        """Write the outlines of each slide; a slide without any has no file."""
+        for side, path in self.paths.items():
+            if regions.on(side):
+                found = [_feature(region) for region in regions.on(side)]
+                collection = {"type": "FeatureCollection", "features": found}
+                write_geojson(path, collection, self._origins[side])
+            else:
+                with suppress(FileNotFoundError):
+                    path.unlink()
+
+    def argument(self, regions: Regions) -> str | None:
         """What ``register --pieces`` is to be given; ``None`` where nothing was drawn."""
-        if not any(self._regions.values()):
+        if not (regions.he or regions.ihc):
             return None
-        return ",".join(str(self.paths[side]) if self._regions[side] else "" for side in SIDES)
+        return ",".join(str(self.paths[side]) if regions.on(side) else "" for side in SIDES)
 
     def _read(self, side: Side) -> tuple[Region, ...]:
         path = self.paths[side]
@@ -79,17 +110,6 @@ class Regions:
                 closed = bool((outline[0] == outline[-1]).all())
                 found.append(Region(str(kind), outline[:-1] if closed else outline))
         return tuple(found)
-
-    def _store(self, side: Side, regions: tuple[Region, ...]) -> None:
-        """Write one slide's outlines, or remove the file where there are none."""
-        path = self.paths[side]
-        if regions:
-            collection = {"type": "FeatureCollection", "features": [_feature(r) for r in regions]}
-            write_geojson(path, collection, self._origins[side])
-        else:
-            with suppress(FileNotFoundError):
-                path.unlink()
-        self._regions[side] = regions
 
 
 def _feature(region: Region) -> dict[str, object]:

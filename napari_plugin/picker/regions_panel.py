@@ -6,51 +6,74 @@ from functools import partial
 
 from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
-from napari_plugin.picker.regions import KINDS
+from napari_plugin.picker.regions import KINDS, Region
 from napari_plugin.picker.session import Session
+from napari_plugin.picker.tools import ToolName
 from napari_plugin.views import SIDES, STAIN, Side
 from napari_plugin.widgets import StillComboBox, button
 
 DRAW_TIP = "Click the corners on the slide, then press Enter"
-FOUND_TIP = "Outline the pieces of tissue that the program finds on both slides"
+BRUSH_TIP = "Paint over pen, folds or loose tissue on either slide; Esc ends"
+FOUND_TIP = "Outline the pieces of tissue that the program finds on both slides, or hide them"
+TOOLS: dict[ToolName, tuple[str, str]] = {
+    "pair": ("Pair", "Say which piece of the IHC slide belongs to which of the H&E slide"),
+    "join": ("Join", "Two pieces of a slide that move together"),
+    "cut": ("Cut", "Cut a piece in two along a line"),
+    "control": ("Control", "Control tissue, which is on one slide only"),
+    "exclude": ("Leave out", "A loose piece, or one that is of no use"),
+}
 
 
 class RegionsPanel(QWidget):
-    """Draws regions, lists them, removes them."""
+    """Draws regions, lists them, removes them; and says of pieces what the program cannot know."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
+        outlining = session.outlining
         self._session = session
         self.kind, self.drawn = StillComboBox(), StillComboBox()
         self.kind.addItems(KINDS)
-        self._places: list[tuple[Side, int]] = []
+        self._shown: list[tuple[Side, Region]] = []
+        self.pieces = button("Show pieces", outlining.show_pieces, FOUND_TIP)
+        self.brush = button(
+            "Brush", lambda: outlining.use_brush(self.kind.currentText()), BRUSH_TIP
+        )
+        self.remove = button("Remove", self._remove)
         draw = [
             button(f"Draw on {STAIN[side]}".replace("&", "&&"), partial(self._draw, side), DRAW_TIP)
             for side in SIDES
         ]
-        self.remove = button("Remove", self._remove)
+        tools = [
+            button(text, partial(outlining.use_tool, name), tip)
+            for name, (text, tip) in TOOLS.items()
+        ]
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
-        for column, widget in enumerate((QLabel("Region"), self.kind, *draw)):
-            grid.addWidget(widget, 0, column)
-        grid.addWidget(button("Show pieces", session.show_pieces, FOUND_TIP), 1, 0)
-        grid.addWidget(self.drawn, 1, 1, 1, 2)
-        grid.addWidget(self.remove, 1, 3)
+        for row, widgets in enumerate(
+            (
+                (QLabel("Region"), self.kind, self.brush, *draw),
+                tools,
+                (self.pieces, self.drawn, self.remove),
+            )
+        ):
+            for column, widget in enumerate(widgets):
+                grid.addWidget(widget, row, column)
 
     def refresh(self) -> None:
         """Show what was drawn."""
-        regions = self._session.regions
-        found = [(side, index) for side in SIDES for index in range(len(regions.on(side)))]
-        if found != self._places:
-            self._places = found
+        regions = self._session.picker.tissue.regions
+        shown = [(side, region) for side in SIDES for region in regions.on(side)]
+        if shown != self._shown:
+            self._shown = shown
             self.drawn.clear()
-            for side, index in found:
-                self.drawn.addItem(f"{regions.on(side)[index].kind} on {STAIN[side]}")
-        self.remove.setEnabled(bool(found))
+            for side, region in shown:
+                self.drawn.addItem(f"{region.kind} on {STAIN[side]}")
+        self.remove.setEnabled(bool(shown))
+        self.pieces.setText("Hide pieces" if self._session.picker.shows_found else "Show pieces")
 
     def _draw(self, side: Side) -> None:
-        self._session.draw_region(side, self.kind.currentText())
+        self._session.outlining.draw(side, self.kind.currentText())
 
     def _remove(self) -> None:
-        if self._places:
-            self._session.remove_region(*self._places[self.drawn.currentIndex()])
+        if self._shown:
+            self._session.outlining.remove(*self._shown[self.drawn.currentIndex()])

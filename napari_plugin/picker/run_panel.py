@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +22,20 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_plugin.jobs import DEFAULT_BLOCKS, Job, RunRequest
+from napari_plugin.jobs import (
+    DEFAULT_BLOCKS,
+    Job,
+    Progress,
+    RunRequest,
+    time_left,
+    way_gone,
+)
 from napari_plugin.picker.session import Session
 from napari_plugin.widgets import PathField, StillComboBox, button
 
 RECIPES = {"best result": "default", "the paper's steps": "paper"}
 BLOCKS = (DEFAULT_BLOCKS, "3x3", "2x2", "1x1", "6x6", "8x8")
+BAR_STEPS = 1000
 CLOSING_S = 2.0
 """How long a registration may take to put its things away when the window closes; it goes on later."""
 REPLACE_HINT = "tick “replace an earlier run in this folder”"
@@ -44,6 +54,7 @@ class RunPanel(QWidget):
         self._session = session
         self._review = review
         self.job: Job | None = None
+        self._begun = 0.0
         self._request: RunRequest | None = None
         self._has_result = False
         """Whether what lies in the run folder was made from here."""
@@ -66,7 +77,8 @@ class RunPanel(QWidget):
         self.bar = QProgressBar()
         self.status = QLabel()
         self.status.setWordWrap(True)
-        self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
+        self.status.setOpenExternalLinks(True)
         self.doubt = QLabel()
         self.doubt.setWordWrap(True)
         self._lay_out()
@@ -112,6 +124,7 @@ class RunPanel(QWidget):
         self._has_result = False
         self.job = Job(self._request.command)
         self._activity = progress(total=0, desc="registration")
+        self._begun = time.monotonic()
         self.bar.setRange(0, 0)
         self.status.setText("Starting …")
         self.refresh()
@@ -136,13 +149,16 @@ class RunPanel(QWidget):
         self._close_activity()
 
     def _show_progress(self, stage: str, done: int, total: int) -> None:
-        self.bar.setRange(0, total)
-        self.bar.setValue(done)
-        self.status.setText(f"{stage}: {done} of {total}")
+        assert self._request is not None
+        gone = way_gone(Progress(stage, done, total), self._request.image)
+        left = time_left(gone, time.monotonic() - self._begun)
+        self.bar.setRange(0, BAR_STEPS)
+        self.bar.setValue(max(self.bar.value(), round(gone * BAR_STEPS)))
+        self.status.setText(f"{stage}: {done} of {total}{', ' if left else ''}{left}")
         if self._activity is not None:
             self._activity.set_description(stage)
-            self._activity.total = total
-            self._activity.n = done
+            self._activity.total = BAR_STEPS
+            self._activity.n = self.bar.value()
             self._activity.refresh()
 
     def _ended(self, job: Job) -> None:
@@ -160,8 +176,17 @@ class RunPanel(QWidget):
             outcome = OUTCOMES.get(code if code is not None else -1, "It ended unexpectedly.")
             text = "\n".join([*said[-12:], outcome]).replace("give --overwrite", REPLACE_HINT)
             self._has_result = code in (0, 1)
-        self.status.setText(text)
+        self.status.setText(self._with_link(text))
         self.refresh()
+
+    def _with_link(self, text: str) -> str:
+        """Return a text, with a link to the report of the run where there is one."""
+        assert self._request is not None
+        report = self._request.out.absolute() / "report.html"
+        if not (self._has_result and report.is_file()):
+            return text
+        lines = html.escape(text).replace("\n", "<br>")
+        return f'{lines}<br><a href="{report.as_uri()}">Open the report</a>'
 
     def _cancel(self) -> None:
         if self.job is not None:

@@ -11,22 +11,19 @@ from pathlib import Path
 from napari import Viewer
 
 from napari_plugin.jobs import Job, RunRequest, suggestion_command
-from napari_plugin.levels import Source
-from napari_plugin.overlay import MODES, Look, Mode, Overlay, seen, warped_tiles
 from napari_plugin.picker.canvas import PairCanvas
 from napari_plugin.picker.journal import Journal, PairOfSlides
 from napari_plugin.picker.marks import marks_of
 from napari_plugin.picker.model import Picker, tell
-from napari_plugin.picker.outlines import draw_outline, show_outlines
+from napari_plugin.picker.outlining import Outlining
+from napari_plugin.picker.preview import Preview
 from napari_plugin.picker.proposals import CONFIRMED, Place, Proposer, read_suggestions
-from napari_plugin.picker.regions import Region, Regions
-from napari_plugin.views import SIDES, STAIN, XY, Frame, Side, Views
+from napari_plugin.views import XY, Frame, Side, Views
 from registration.errors import SlideError
-from registration.geometry import Points
-from registration.piece_map import Outlines
 from registration.slides.slide import Slide, open_slide
-from registration.transforms import Projective
 
+PAUSED = "The slides are hidden, so nothing is picked. Close the review, or show both slides again."
+PREVIEWING = "Preview: X shows both slides side by side, V the next kind, or none"
 TURN_DEG = 15.0
 ZOOM_STEP = 1.25
 SHARE_STEP = 0.1
@@ -66,31 +63,23 @@ class Session:
             self.ihc: Slide = opened.enter_context(
                 open_slide(request.ihc, request.mpp_ihc, "“µm per pixel” (--mpp-ihc)")
             )
-            frames = Frame(self.he.size, self.he.mpp), Frame(self.ihc.size, self.ihc.mpp)
+            he, ihc = (Frame(one.size, one.mpp, one.origin) for one in (self.he, self.ihc))
             journal = request.journal(PairOfSlides.of(self.he, self.ihc))
-            self.picker = Picker(*frames, journal)
-            origins: dict[Side, tuple[int, int]] = {"he": self.he.origin, "ihc": self.ihc.origin}
-            self.regions = Regions(self.picker.journal.path, origins)
+            self.picker = Picker(he, ihc, journal)
             opened.pop_all()
-        self.views = Views.of(*frames)
-        self.look = self._at_rest = Look()
+        self.views = Views.of(he, ihc)
         self.suggesting: Job | None = None
         self.listeners: list[Callable[[], None]] = []
         self.has_loupe = True
         self.canvas = PairCanvas(viewer, self.he, self.ihc)
         self._proposer = Proposer(self.he, self.ihc)
         self._place: tuple[str, Future[Place | None]] | None = None
-        self._found: dict[Side, Outlines] = {}
-        self._pieces: Future[dict[Side, Outlines]] | None = None
         self._threads = ThreadPoolExecutor(1, "place proposals")
-        self._moved: tuple[Projective, Source] | None = None
-        self._shown: Source = self.canvas.sources["ihc"]
+        self.preview = Preview(self.picker, self.canvas, self.he, self._tell)
+        self.outlining = Outlining(
+            self.picker, self.canvas, lambda: self._threads.submit(self._proposer.pieces)
+        )
         self._connect()
-
-    @property
-    def can_preview(self) -> bool:
-        """Whether the pairs determine a transform to preview."""
-        return self.picker.assessment.transform is not None
 
     @property
     def is_working(self) -> bool:
@@ -126,6 +115,27 @@ class Session:
         """Do something, unless the slides are hidden, behind a review for instance."""
         if self.canvas.is_picking:
             run()
+
+    def while_shown(self, run: Callable[[], object]) -> None:
+        """Do something, also while one slide, with the other over it, has the whole window."""
+        if self.canvas.is_picking or self.canvas.is_whole:
+            run()
+
+    @property
+    def headline(self) -> str:
+        """What to do next, in one line."""
+        if self.outlining.prompt:
+            return self.outlining.prompt
+        if self.canvas.is_whole:
+            return PREVIEWING
+        return self.picker.headline if self.canvas.is_picking else PAUSED
+
+    def escape(self) -> None:
+        """Put the tool away, or else drop what is half picked."""
+        if self.outlining.put_away():
+            self.picker.say("")
+        else:
+            self.picker.give_up_half()
 
     def accept(self) -> None:
         """Accept the selected proposal, and go to the next one."""
@@ -191,38 +201,6 @@ class Session:
         self._show_views(replace(Views.of(frames["he"], frames["ihc"]), follows=follows))
         self.canvas.fit()
 
-    def set_look(self, mode: Mode | None = None, share: float | None = None) -> None:
-        """Change how the H&E slide is previewed over the IHC slide."""
-        look = replace(
-            self.look,
-            mode=mode if mode is not None else self.look.mode,
-            share=min(1.0, max(0.0, share if share is not None else self.look.share)),
-        )
-        self.look = self._seen(look)
-        self._show_preview()
-        self._tell()
-
-    def _seen(self, look: Look) -> Look:
-        """Return a look for what is in view now."""
-        return seen(look, self.views.ihc, self.canvas.center, self.canvas.cell_width_um)
-
-    def follow_view(self) -> None:
-        """Let the edge of a swipe, or the squares, go along with the view once it has come to rest."""
-        if self.look.mode not in ("swipe", "checkerboard"):
-            return
-        now = self._seen(self.look)
-        if now == self._at_rest and now != self.look:
-            self.set_look()
-        self._at_rest = now
-
-    def next_look(self) -> None:
-        """Go from no preview to blend, checkerboard, swipe, and back."""
-        self.set_look(MODES[(MODES.index(self.look.mode) + 1) % len(MODES)])
-
-    def shift_look(self, step: float) -> None:
-        """Move the swipe or change the blend."""
-        self.set_look(share=round(self.look.share + step, 3))
-
     def suggest(self) -> None:
         """Start looking for pairs automatically, in a process of its own."""
         if self.suggesting is None:
@@ -234,7 +212,7 @@ class Session:
 
     def run_request(self, out: Path) -> RunRequest:
         """Return the registration with the present pairs; without enough, an automatic one."""
-        given, enough = self.request, self.picker.assessment.needed == 0
+        given, enough = self.request, self.picker.assessment.has_enough
         return RunRequest(
             he=given.he,
             ihc=given.ihc,
@@ -242,37 +220,8 @@ class Session:
             out=out,
             mpp_he=given.mpp_he,
             mpp_ihc=given.mpp_ihc,
-            pieces=self.regions.argument,
+            pieces=self.picker.pieces_argument,
         )
-
-    def draw_region(self, side: Side, kind: str) -> None:
-        """Let the next clicks outline a region of a slide."""
-
-        def drawn(outline: Points) -> None:
-            self.regions.add(side, Region(kind, outline))
-            self.show_regions()
-
-        draw_outline(self.canvas, side, drawn)
-        self.picker.say(f"Click the corners on the {STAIN[side]} slide, then press Enter.")
-
-    def remove_region(self, side: Side, index: int) -> None:
-        """Remove an outline."""
-        self.regions.remove(side, index)
-        self.show_regions()
-
-    def show_pieces(self) -> None:
-        """Start looking for the pieces of tissue, as ``register`` does; they are shown as outlines."""
-        if self._pieces is None:
-            self._pieces = self._threads.submit(self._proposer.pieces)
-
-    def show_regions(self) -> None:
-        """Draw the outlines that a person drew, and those of pieces that were found."""
-        shown: dict[Side, list[tuple[str, Points]]] = {}
-        for side in SIDES:
-            shown[side] = [(one.kind, one.outline) for one in self.regions.on(side)]
-            shown[side] += [("found", ring) for ring in self._found.get(side, ())]
-        show_outlines(self.canvas, shown)
-        self._tell()
 
     def poll(self) -> None:
         """Take up what has arrived from other threads and processes; called a few times a second."""
@@ -281,10 +230,8 @@ class Session:
             self._place = None
             self._take_place(name, future.result())
             self._tell()
-        self.follow_view()
-        if self._pieces is not None and self._pieces.done():
-            self._found, self._pieces = self._pieces.result(), None
-            self.show_regions()
+        self.preview.follow_view()
+        self.outlining.poll()
         if self.suggesting is not None and not self.suggesting.is_running:
             job, self.suggesting = self.suggesting, None
             self._take_suggestions(job)
@@ -297,6 +244,7 @@ class Session:
             self.suggesting.close(grace_s=0.5)
         self._threads.shutdown(wait=True, cancel_futures=True)
         self.picker.close()
+        self.preview.close()
         self.canvas.close()
         self.he.close()
         self.ihc.close()
@@ -313,10 +261,11 @@ class Session:
         self.canvas.changed = self._tell
         self.picker.listeners.append(self._refresh)
         self._refresh()
-        self.show_regions()
         self.canvas.fit()
 
     def _clicked(self, side: Side, xy: XY) -> None:
+        if self.outlining.clicked(side, xy):
+            return
         if not self.picker.click(side, xy):
             return
         half, follow = self.picker.picks.half, self.picker.assessment.follow
@@ -342,6 +291,8 @@ class Session:
     def _touched(self, name: str, side: Side, xy: XY) -> None:
         """Select the point that was clicked on, unless an IHC place was asked for: that is meant."""
         picks = self.picker.picks
+        if self.outlining.clicked(side, xy):
+            return
         if side == "ihc" and picks.half is None and picks.pair(name).proposal in ("place", "guess"):
             self.picker.select(name)
         elif side != "ihc" or picks.half is None:
@@ -364,32 +315,14 @@ class Session:
         if not self.canvas.is_alive:
             return
         self.canvas.show_marks(marks_of(self.picker.picks, self.picker.assessment))
+        self.outlining.refresh()
         self._show_views(self.views)
-        self._show_preview()
+        self.preview.refresh()
 
     def _show_views(self, views: Views) -> None:
         self.views = views.following(self.picker.assessment.follow)
         self.canvas.show_views(self.views)
         self._tell()
-
-    def _show_preview(self) -> None:
-        """Show the overlay where one is wanted and possible, else the IHC slide alone."""
-        transform = self.picker.assessment.transform
-        plain = self.canvas.sources["ihc"]
-        if self.look.mode == "off" or transform is None:
-            source = plain
-        else:
-            if self._moved is None or self._moved[0] is not transform:
-                self._moved = transform, warped_tiles(self.he, transform, self.ihc.size)
-            source = Overlay(plain, self._moved[1], self.look)
-        if source is plain and self._shown is plain:
-            return
-        if isinstance(source, Overlay) and isinstance(self._shown, Overlay):
-            same = source.moved is self._shown.moved and source.look == self._shown.look
-            if same:
-                return
-        self._shown = source
-        self.canvas.show_source("ihc", source)
 
     def _tell(self) -> None:
         tell(self.listeners)

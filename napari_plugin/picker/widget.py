@@ -37,8 +37,6 @@ from napari_plugin.widgets import button, warn_style
 from registration.errors import RegistrationError
 
 POLL_MS = 80
-DRAWING = "Click the corners of the region; Enter ends it"
-PAUSED = "The slides are hidden, so nothing is picked. Close the review, or show both slides again."
 WIDTH_PX = 410
 
 
@@ -146,10 +144,11 @@ class SessionPanel(QWidget):
 
     def refresh(self) -> None:
         """Show the session's state."""
-        picker, picking = self.session.picker, self.session.canvas.is_picking
-        drawing = self.session.canvas.is_drawing
-        self.headline.setText(picker.headline if picking else DRAWING if drawing else PAUSED)
-        self._page.setEnabled(picking)
+        picker, canvas = self.session.picker, self.session.canvas
+        self.headline.setText(self.session.headline)
+        for panel in (self.pairs, self.regions):
+            panel.setEnabled(canvas.is_picking)
+        self.compare.setEnabled(canvas.is_picking or canvas.is_whole)
         self.progress.setText(picker.progress)
         self.message.setText(picker.message)
         self.message.setVisible(bool(picker.message))
@@ -168,7 +167,7 @@ class SessionPanel(QWidget):
             self._reviewing.picked_here = None
 
     def _picking(self) -> QWidget:
-        page = self._page = QWidget()
+        page = QWidget()
         layout = QVBoxLayout(page)
         layout.addWidget(self.loupe)
         layout.addWidget(self.pairs, 1)

@@ -12,6 +12,7 @@ from napari_plugin.widgets import StillComboBox, button, quietly
 
 REJECT_TIP = "Patches that touch the flagged place chosen above are left out of datasets"
 DRAW_TIP = "Click the corners of an area on the slide, then press Enter; its patches are left out"
+PART_TIP = "Patches that touch this piece or block are left out of datasets"
 HERE_TIP = "Back to the picker, with the place in the middle of this view"
 
 
@@ -34,18 +35,18 @@ class Acting(QWidget):
         self.comment.setPlaceholderText("comment")
         self.initials.setPlaceholderText("initials")
         self.initials.setMaximumWidth(60)
-        self.pieces, self.rejected = StillComboBox(), StillComboBox()
+        self.parts, self.rejected = StillComboBox(), StillComboBox()
         for line in (self.comment, self.initials):
             line.editingFinished.connect(self._said)
         self.pick_here = button("Pick a pair here", pick_here, HERE_TIP)
-        self.reject_piece = button("Reject piece", self._reject_piece)
+        self.reject_part = button("Reject it", self._reject_part, PART_TIP)
         self.take_back = button("Take back", self._take_back)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         reject = button("Reject this place", reject_flag, REJECT_TIP)
         for widgets in (
             (reject, button("Reject an area …", draw, DRAW_TIP)),
-            (self.pieces, self.reject_piece, self.pick_here),
+            (self.parts, self.reject_part, self.pick_here),
             (QLabel("Rejected:"), self.rejected, self.take_back),
             (self.comment, self.initials),
         ):
@@ -62,20 +63,18 @@ class Acting(QWidget):
         for line, text in ((self.comment, "comment"), (self.initials, "initials")):
             with quietly(line):
                 line.setText("" if notes is None else getattr(notes, text))
-        pieces = () if review is None else review.registration.pieces
-        numbers = [str(piece.number) for piece in pieces if piece.fixed_outlines]
-        _fill(self.pieces, numbers)
+        _fill(self.parts, [] if review is None else list(review.parts))
         _fill(self.rejected, [] if review is None else list(review.rejected_names))
-        self.reject_piece.setEnabled(bool(numbers))
+        self.reject_part.setEnabled(self.parts.count() > 0)
         self.take_back.setEnabled(self.rejected.count() > 0)
 
     def _said(self) -> None:
         comment, initials = self.comment.text(), self.initials.text()
         self._act(lambda review: review.say(comment, initials))
 
-    def _reject_piece(self) -> None:
-        number = int(self.pieces.currentText())
-        self._act(lambda review: review.reject_piece(number))
+    def _reject_part(self) -> None:
+        name = self.parts.currentText()
+        self._act(lambda review: review.reject_part(name))
 
     def _take_back(self) -> None:
         name = self.rejected.currentText()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from napari_plugin.convert import affine_napari, rectangle, scaling, to_napari
 from napari_plugin.levels import pyramid
@@ -20,7 +21,15 @@ from registration.quality.verdict import LARGE_RESIDUAL_UM
 LayerTuple = tuple[Any, dict[str, Any], str]
 
 BLOCK_COLORS = {"registered": "#0072b2", "blank": "#8c8c8c", "fallback": "#d55e00"}
+DISPLACEMENT, AREA = "displacement (µm)", "change of area (0: folded)"
+JUMPS, RESIDUAL = "jump at block borders (px)", "residual shift (µm)"
+ARROWS, BLOCKS = "residual shift (arrows)", "blocks"
+PATCHES = "patches: residual shift (µm)"
+SHOWN_FIRST = BLOCKS
 REJECTED = "rejected areas"
+FLAG_ARROW = "shift that is left"
+ARROWS_ALONG = 1500
+"""So many widths of an arrow reach along the slide."""
 BLOCK_FILL = "1c"
 """Opacity of a block's fill, of ff: enough to see, and to see the tissue."""
 PATCH_COLORS = {True: "white", False: "#d00000"}
@@ -66,15 +75,11 @@ def overlay_name(review: Review) -> str:
 
 
 def map_layers(review: Review) -> list[LayerTuple]:
-    """Return displacement, folding, seams, residual shift and blocks; all but the blocks hidden."""
-    displacement, folding = review.displacement_um, review.folding
-    top = max(float(displacement.values.max()), 1.0)
+    """Return the maps of quality and the blocks; all but the blocks hidden."""
+    made = [make(review) for make in MAPS.values()]
     return [
-        _map(review, "displacement (µm)", displacement, DISPLACEMENT_MAP, (0.0, top)),
-        _map(review, "change of area (0: folded)", folding, AREA_MAP, (0.0, 2.0)),
-        _places(review, "jump at block borders (px)", review.seam_px, VISIBLE_JUMP_PX),
-        _places(review, "residual shift (µm)", review.residual_um, LARGE_RESIDUAL_UM),
-        _blocks(review),
+        (values, options | {"visible": options["name"] == SHOWN_FIRST}, kind)
+        for values, options, kind in made
     ]
 
 
@@ -83,7 +88,7 @@ def patch_layer(review: Review, patches: list[Patch]) -> LayerTuple:
     width = max(patches[0].box.width / 60, 1.0)
     corners = [rectangle(patch.box.expanded(-round(width / 2))) for patch in patches]
     shift = np.array([patch.shift_um for patch in patches])
-    options = _options(review, "patches: residual shift (µm)") | {
+    options = _options(review, PATCHES) | {
         "shape_type": "rectangle",
         "features": {
             "shift_um": shift,
@@ -113,15 +118,29 @@ def rejected_layer(review: Review) -> LayerTuple:
 def arrow(review: Review, flag: Flag) -> tuple[np.ndarray, dict[str, Any]]:
     """Return the arrow from a flagged place to where its partner lies, as a layer of vectors."""
     assert flag.shift is not None
-    begin = to_napari([flag.center])[0]
-    along = to_napari([flag.shift])[0]
-    options = _options(review, "shift that is left") | {
+    width = max(float(np.hypot(*flag.shift)) / 25, 1.0)
+    return _vectors(review, FLAG_ARROW, [flag.center], [flag.shift], width)
+
+
+def _arrows(review: Review) -> LayerTuple:
+    """Return an arrow, in its true length, from every place to where the other slide shows it."""
+    places, shifts = review.residual_um.points, review.residual_px
+    width = max(review.pair.fixed_slide.size.width / ARROWS_ALONG, 1.0)
+    return *_vectors(review, ARROWS, places, shifts, width), "vectors"
+
+
+def _vectors(
+    review: Review, name: str, begin: ArrayLike, along: ArrayLike, width: float
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return arrows as napari's layer of vectors takes them."""
+    options = _options(review, name) | {
         "edge_color": "black",
-        "edge_width": max(float(np.hypot(*along)) / 25, 1.0),
+        "edge_width": width,
         "vector_style": "arrow",
         "opacity": 1.0,
+        "ndim": 2,
     }
-    return np.array([[begin, along]]), options
+    return np.stack([to_napari(begin), to_napari(along)], axis=1), options
 
 
 def shift_colors(shift_um: np.ndarray) -> np.ndarray:
@@ -130,6 +149,23 @@ def shift_colors(shift_um: np.ndarray) -> np.ndarray:
     columns = [np.interp(share, TRAFFIC_AT, channel) for channel in zip(*TRAFFIC, strict=True)]
     opacity = np.where(np.isnan(shift_um), 0.0, PATCH_OPACITY)
     return np.stack([*columns, opacity], axis=1)
+
+
+def _displacement(review: Review) -> LayerTuple:
+    found = review.displacement_um
+    return _map(review, DISPLACEMENT, found, DISPLACEMENT_MAP, max(float(found.values.max()), 1.0))
+
+
+def _folding(review: Review) -> LayerTuple:
+    return _map(review, AREA, review.folding, AREA_MAP, 2.0)
+
+
+def _jumps(review: Review) -> LayerTuple:
+    return _places(review, JUMPS, review.seam_px, VISIBLE_JUMP_PX)
+
+
+def _residual(review: Review) -> LayerTuple:
+    return _places(review, RESIDUAL, review.residual_um, LARGE_RESIDUAL_UM)
 
 
 def _swatches(colors: Iterable[tuple[str, str]]) -> str:
@@ -144,10 +180,10 @@ def _scale(large: float, unit: str) -> str:
 
 
 LEGENDS = {
-    "blocks": _swatches((color, status) for status, color in BLOCK_COLORS.items()),
-    "jump at block borders (px)": _scale(VISIBLE_JUMP_PX, "px"),
-    "residual shift (µm)": _scale(LARGE_RESIDUAL_UM, "µm"),
-    "patches: residual shift (µm)": _swatches(
+    BLOCKS: _swatches((color, status) for status, color in BLOCK_COLORS.items()),
+    JUMPS: _scale(VISIBLE_JUMP_PX, "px"),
+    RESIDUAL: _scale(LARGE_RESIDUAL_UM, "µm"),
+    PATCHES: _swatches(
         (
             ("#0073b3", "0"),
             ("#f2e640", f"{LARGE_RESIDUAL_UM:g}"),
@@ -162,15 +198,12 @@ def _options(review: Review, name: str) -> dict[str, Any]:
     return {"name": name, "affine": to_world(review), "units": "um"}
 
 
-def _map(
-    review: Review, name: str, field: FieldMap, colormap: str, limits: tuple[float, float]
-) -> LayerTuple:
+def _map(review: Review, name: str, field: FieldMap, colormap: str, top: float) -> LayerTuple:
     options = _options(review, name) | {
         "affine": to_world(review) @ scaling(field.downsample),
         "colormap": colormap,
-        "contrast_limits": limits,
+        "contrast_limits": (0.0, top),
         "opacity": 0.6,
-        "visible": False,
     }
     return field.values, options, "image"
 
@@ -179,7 +212,7 @@ def _places(review: Review, name: str, places: PlaceMap, large: float) -> LayerT
     """Return dots coloured by value, from nothing to twice what is called large."""
     slide = review.pair.fixed_slide.size
     size = max(slide.width, slide.height) / DOTS_ALONG
-    options: dict[str, Any] = _options(review, name) | {"size": size, "visible": False, "ndim": 2}
+    options: dict[str, Any] = _options(review, name) | {"size": size, "ndim": 2}
     options |= {"border_width": 0.0, "opacity": 0.8}
     if len(places.values):
         options |= {
@@ -195,7 +228,7 @@ def _blocks(review: Review) -> LayerTuple:
     blocks = review.registration.blocks
     width = max(review.pair.fixed_slide.size.width * OUTLINE_SHARE, 1.0)
     boxes = [rectangle(Box(one.x, one.y, one.width, one.height)) for one in blocks]
-    options = _options(review, "blocks") | {
+    options = _options(review, BLOCKS) | {
         "shape_type": "rectangle",
         # Neighbours share an edge, which has one colour only; the fill tells them apart.
         "face_color": [f"{BLOCK_COLORS[block.status]}{BLOCK_FILL}" for block in blocks],
@@ -211,3 +244,14 @@ def _blocks(review: Review) -> LayerTuple:
         },
     }
     return boxes, options, "shapes"
+
+
+MAPS: dict[str, Callable[[Review], LayerTuple]] = {
+    DISPLACEMENT: _displacement,
+    AREA: _folding,
+    JUMPS: _jumps,
+    RESIDUAL: _residual,
+    ARROWS: _arrows,
+    BLOCKS: _blocks,
+}
+"""What a review can show, by the names of the layers."""

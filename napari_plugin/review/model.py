@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,14 @@ from registration.pair import Pair
 from registration.quality.seams import border_jumps
 from registration.quality.verdict import LARGE_RESIDUAL_UM
 from registration.residual_map import ResidualMap
-from registration.result import Registration, RejectedArea, ReviewNotes, write_review
+from registration.result import (
+    RECORD_NAME,
+    Registration,
+    RejectedArea,
+    ReviewNotes,
+    read_record,
+    write_review,
+)
 from registration.slides.slide import open_slide
 from registration.transforms import jacobian_determinant
 
@@ -137,6 +145,11 @@ class Review:
         return PlaceMap(found.points[found.matched], np.hypot(*self._shifts_um.T))
 
     @property
+    def residual_px(self) -> NDArray[np.float64]:
+        """The same as ``(N, 2)`` level-0 pixels: where from its place the other slide shows it."""
+        return self._shifts_um / self.pair.fixed_slide.mpp
+
+    @property
     def _shifts_um(self) -> NDArray[np.float64]:
         """The shift at each of these places, ``(N, 2)``."""
         found = self._residual
@@ -157,7 +170,7 @@ class Review:
     def place_flags(self) -> list[Flag]:
         """Places where a large shift is left, the largest first."""
         places, mpp = self.residual_um, self.pair.fixed_slide.mpp
-        shifts = self._shifts_um / mpp
+        shifts = self.residual_px
         order = [i for i in np.argsort(-places.values) if places.values[i] > LARGE_RESIDUAL_UM]
         return [
             Flag(
@@ -204,17 +217,40 @@ class Review:
 
     def reject_flag(self, flag: Flag) -> None:
         """Reject a flagged place, block or patch."""
-        box = flag.box
-        corners = mesh(np.array([box.x, box.right], float), np.array([box.y, box.bottom], float))
-        self.reject_area(f"{flag.kind} {flag.name}", corners[[0, 1, 3, 2]])
+        self.reject_area(f"{flag.kind} {flag.name}", _corners(flag.box))
 
-    def reject_piece(self, number: int) -> None:
-        """Reject a piece of tissue. Raises :class:`RunError` where there is none of that number."""
-        found = [one for one in self.registration.pieces if one.number == number]
-        if not found:
-            raise RunError(f"this registration has no piece {number}")
-        for outline in found[0].fixed_outlines:
-            self.reject_area(f"piece {number}", np.array(outline))
+    @cached_property
+    def parts(self) -> dict[str, tuple[Points, ...]]:
+        """Outlines of the pieces of tissue and of the blocks, by their names, to be rejected whole."""
+        found, pieces = self.registration, self.registration.pieces
+        outlines = {
+            f"piece {piece.number}": tuple(np.array(ring) for ring in piece.fixed_outlines)
+            for piece in pieces
+            if piece.fixed_outlines
+        }
+        return outlines | {
+            f"block {b.name}": (_corners(Box(b.x, b.y, b.width, b.height)),) for b in found.blocks
+        }
+
+    def reject_part(self, name: str) -> None:
+        """Reject a piece of tissue or a block. Raises :class:`RunError` where there is none such."""
+        if name not in self.parts:
+            raise RunError(f"this registration has no {name}")
+        for outline in self.parts[name]:
+            self.reject_area(name, outline)
+
+    @cached_property
+    def stains(self) -> list[Path]:
+        """The run folders of this H&E slide with its stains, this one among them, by their names."""
+        own, he = self.registration.folder.resolve(), self.registration.he.hash
+        beside = own.parent.glob(f"*/{RECORD_NAME}")
+        of_cases = own.parent.parent.glob(f"*/{own.name}/{RECORD_NAME}")
+        found = {own}
+        for path in (*beside, *of_cases):
+            with suppress(RunError, OSError):
+                if he.encode() in path.read_bytes() and _he_hash(path.parent) == he:
+                    found.add(path.parent.resolve())
+        return sorted(found)
 
     def take_back(self, name: str) -> None:
         """Let areas of a name into the dataset again. Raises :class:`RunError`."""
@@ -259,6 +295,17 @@ class Review:
         xs, ys = axis_positions(0, level.width, step), axis_positions(0, level.height, step)
         mapped = self.registration.chain.steps[0].on_grid(xs, ys)
         return mapped - mesh(xs, ys).reshape(mapped.shape), step
+
+
+def _corners(box: Box) -> Points:
+    """Return the corners of a box in turn."""
+    corners = mesh(np.array([box.x, box.right], float), np.array([box.y, box.bottom], float))
+    return corners[[0, 1, 3, 2]]
+
+
+def _he_hash(folder: Path) -> str:
+    """Return which H&E slide a run is of. Raises :class:`RunError`."""
+    return str(read_record(folder)["inputs"]["he"]["hash"])
 
 
 def _view_um(shift_um: float) -> float:

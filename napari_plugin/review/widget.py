@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from napari import Viewer
@@ -14,7 +13,6 @@ from napari.layers import Image, Layer
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import (
-    QCheckBox,
     QHBoxLayout,
     QLabel,
     QListWidget,
@@ -25,22 +23,24 @@ from qtpy.QtWidgets import (
 
 from napari_plugin.closing import Watcher
 from napari_plugin.convert import center_napari, position_xy
-from napari_plugin.levels import pyramid
-from napari_plugin.look_control import SHARE_STEPS, LookControl
+from napari_plugin.levels import Source, pyramid
+from napari_plugin.look_control import LookControl
 from napari_plugin.overlay import Look, Mode, Overlay, seen
 from napari_plugin.review.acting import Acting
 from napari_plugin.review.areas import RejectedAreas
 from napari_plugin.review.before import Before
 from napari_plugin.review.layers import (
     FIRST_LOOK,
-    LEGENDS,
+    PATCHES,
     VERDICT_COLORS,
     arrow,
     image_layer,
-    map_layers,
     patch_layer,
 )
+from napari_plugin.review.maps import Maps
 from napari_plugin.review.model import JUDGEMENTS, Flag, Judgement, Review
+from napari_plugin.swipe import SwipeEdge
+from napari_plugin.tone import Tone
 from napari_plugin.views import XY
 from napari_plugin.widgets import PathField, button, row_of, warn_style
 from registration.errors import RegistrationError
@@ -51,6 +51,8 @@ FLAG_VIEW = 1.6
 """A flagged place fills the view but for this factor."""
 CLOSEST_PX = 2.0
 """Screen pixels per pixel of the slide after a jump, at most: there is nothing more to see."""
+STAIN_KEY = "N"
+STAIN_TIP = "The next IHC stain that was registered to the same H&E slide, in the same place"
 FIT_SHARE, REST_MS = 0.95, 150
 
 
@@ -63,8 +65,7 @@ class ReviewWidget(QWidget):
         self.review: Review | None = None
         self.look = self._at_rest = FIRST_LOOK
         self.image: Image | None = None
-        self._layers: list[Layer] = []
-        self._patches: Layer | None = None
+        self._sources: tuple[Source, Source] | None = None
         self._before: Before | None = None
         """What the window showed before; ``None`` while the review is not shown."""
         self._own_view: tuple[list[Layer], tuple[float, ...], float] | None = None
@@ -76,12 +77,20 @@ class ReviewWidget(QWidget):
         self.folder = PathField("run folder of bci-pipeline register", folder=True)
         self.dataset = PathField("folder of bci-pipeline patch", folder=True)
         self.verdict, self.judged, self.message = QLabel(), QLabel(), QLabel()
-        self.control = LookControl(with_off=False)
-        self.maps, self.legends = QVBoxLayout(), QVBoxLayout()
+        self.tone = Tone()
+        self.control = LookControl(with_off=False, set_look=self.set_look, set_tone=self.set_tone)
+        self._edge = SwipeEdge(
+            viewer,
+            lambda: Look() if self.review is None or self._before is None else self.look,
+            lambda: float(viewer.canvas.size[1]),
+            lambda share: self.set_look(share=share),
+        )
+        self.maps = Maps(viewer)
         self.flags = QListWidget()
         self.acting = Acting(self._act, self._reject_flag, self._draw_area, self._pick_here)
         self._lay_out()
-        self._closing = Watcher(self, viewer, self.close_review)
+        self._closing = Watcher(self, viewer, self._end)
+        viewer.bind_key(STAIN_KEY, lambda _: self.next_stain(), overwrite=True)
         self._timer = QTimer(self)
         self._timer.setInterval(REST_MS)
         self._timer.timeout.connect(self._follow_view)
@@ -111,9 +120,12 @@ class ReviewWidget(QWidget):
         self.message.setText("")
         viewer = self._viewer
         self._before = Before.taken_from(viewer)
-        for data in (image_layer(self.review, self.look), *map_layers(self.review)):
-            self._add(data)
-        self.image = self._layers[0]
+        pixels, options, _ = image_layer(self.review, self.look)
+        self.image = viewer.add_image(pixels, **options)
+        self.maps.show_review(self.review)
+        self._sources = self._in_tone()
+        if self.tone != Tone():
+            self._show_image()
         viewer.layers.selection.active = self.image
         self._fit()
         self._list_flags([*self.review.block_flags, *self.review.place_flags])
@@ -124,6 +136,22 @@ class ReviewWidget(QWidget):
             self.dataset.set(record)
             self.open_patches(record)
 
+    def next_stain(self) -> None:
+        """Open the next stain of this H&E slide, looked at in the same place."""
+        if self.review is None or self._before is None:
+            return
+        stains, own = self.review.stains, self.review.registration
+        folder = stains[(stains.index(own.folder.resolve()) + 1) % len(stains)]
+        if len(stains) == 1:
+            self.message.setText("There is no other stain of this H&E slide beside this run.")
+            return
+        camera = self._viewer.scene.camera
+        center, zoom = tuple(camera.center), float(camera.zoom)
+        self.show_run(folder)
+        if self.review is not None and self.review.registration.fixed.hash == own.fixed.hash:
+            camera.center, camera.zoom = center, zoom
+            self.set_look()
+
     def open_patches(self, dataset: Path) -> None:
         """Add the patches that a dataset has of this pair."""
         if self.review is None:
@@ -133,8 +161,7 @@ class ReviewWidget(QWidget):
         except RegistrationError as error:
             self.message.setText(str(error))
             return
-        self._remove(self._patches)
-        self._patches = self._add(patch_layer(self.review, patches))
+        self.maps.offer(PATCHES, partial(patch_layer, self.review, patches), shown=True)
         kept = sum(patch.kept for patch in patches)
         self.message.setText(f"{len(patches)} patches, {kept} of them in the dataset.")
         flags = [*self.review.block_flags, *self.review.place_flags]
@@ -146,9 +173,26 @@ class ReviewWidget(QWidget):
             return
         share = self.look.share if share is None else share
         self.look = self._seen(replace(self.look, mode=mode or self.look.mode, share=share))
-        overlay = Overlay(self.review.fixed_source, self.review.moved_source, self.look)
-        self.image.data = pyramid(overlay)
+        self._show_image()
         self._refresh()
+
+    def set_tone(self, tone: Tone) -> None:
+        """Show one stain alone, or more contrast, on both slides."""
+        if self.review is None:
+            return
+        self.tone = tone
+        self._sources = self._in_tone()
+        self._show_image()
+        self._refresh()
+
+    def _in_tone(self) -> tuple[Source, Source]:
+        """Return the fixed and the moved slide in the tone that is wanted."""
+        assert self.review is not None
+        return self.tone.of(self.review.fixed_source), self.tone.of(self.review.moved_source)
+
+    def _show_image(self) -> None:
+        if self.image is not None and self._sources is not None:
+            self.image.data = pyramid(Overlay(*self._sources, self.look))
 
     def _seen(self, look: Look) -> Look:
         """Return a look for what is in view now."""
@@ -206,24 +250,27 @@ class ReviewWidget(QWidget):
 
     def close_review(self) -> None:
         """Take the layers away, release the slides, and show what was there before."""
-        review, self.review, self.image = self.review, None, None
+        review, self.review = self.review, None
+        image, self.image, self._sources = self.image, None, None
         if review is None:
             return
         self._take_arrow_away()
         self._areas.show(None)
-        for layer in self._layers:
-            if layer in self._viewer.layers:
-                self._viewer.layers.remove(layer)
+        self.maps.clear()
+        if image in self._viewer.layers:
+            self._viewer.layers.remove(image)
         before, self._before, self._own_view = self._before, None, None
         if before is not None:
             before.give_back(self._viewer)
-        self._layers, self._patches = [], None
-        for column in (self.maps, self.legends):
-            while column.count():
-                column.takeAt(0).widget().deleteLater()
         review.close()
         self.flags.clear()
         self._refresh()
+
+    def _end(self) -> None:
+        """Leave the window for good."""
+        self._edge.close()
+        self._viewer.bind_key(STAIN_KEY, None)
+        self.close_review()
 
     def _act(self, change: Callable[[Review], None]) -> None:
         """Change the review, and say what goes wrong."""
@@ -276,9 +323,8 @@ class ReviewWidget(QWidget):
         if self.review is None or before is None or event.spontaneous():
             return
         camera = self._viewer.scene.camera
-        extra = (self._arrow, self._areas.layer)
-        own = [*self._layers, *(layer for layer in extra if layer is not None)]
-        shown = [layer for layer in own if layer.visible and layer in self._viewer.layers]
+        own = (self.image, *self.maps.layers.values(), self._arrow, self._areas.layer)
+        shown = [layer for layer in own if layer in self._viewer.layers and layer.visible]
         self._own_view = shown, tuple(camera.center), float(camera.zoom)
         for layer in shown:
             layer.visible = False
@@ -307,38 +353,6 @@ class ReviewWidget(QWidget):
         camera.center = center_napari((size.width * mpp / 2, size.height * mpp / 2))
         camera.zoom = FIT_SHARE * min(width / (size.width * mpp), height / (size.height * mpp))
 
-    def _remove(self, layer: Layer | None) -> None:
-        """Take one layer and its box away."""
-        if layer is None:
-            return
-        self.maps.takeAt(self._layers.index(layer) - 1).widget().deleteLater()
-        self.legends.takeAt(self.legends.count() - 1).widget().deleteLater()  # of the patches
-        self._layers.remove(layer)
-        if layer in self._viewer.layers:
-            self._viewer.layers.remove(layer)
-
-    def _add(self, data: tuple[Any, dict[str, Any], str]) -> Layer:
-        """Add one layer in the way napari adds what a reader returns."""
-        values, options, kind = data
-        layer = getattr(self._viewer, f"add_{kind}")(values, **options)
-        self._layers.append(layer)
-        if layer is self._layers[0]:
-            return layer
-        box = QCheckBox(layer.name)
-        box.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        box.setChecked(layer.visible)
-        box.toggled.connect(partial(setattr, layer, "visible"))
-        self.maps.addWidget(box)
-        if isinstance(layer, Image):
-            layer.colorbar.visible = True
-        if layer.name in LEGENDS:
-            legend = QLabel(f"{layer.name}: {LEGENDS[layer.name]}")
-            legend.setWordWrap(True)
-            legend.setVisible(layer.visible)
-            box.toggled.connect(legend.setVisible)
-            self.legends.addWidget(legend)
-        return layer
-
     def _list_flags(self, flags: list[Flag]) -> None:
         self.flags.clear()
         if not flags:
@@ -351,7 +365,7 @@ class ReviewWidget(QWidget):
     def _refresh(self) -> None:
         """Show the state."""
         review = self.review
-        self.control.show_look(self.look)
+        self.control.show_look(self.look, self.tone)
         self.acting.show_review(review, self.picked_here is not None)
         for widget in (self.control, self.dataset, *self._judge_buttons):
             widget.setEnabled(review is not None)
@@ -369,19 +383,13 @@ class ReviewWidget(QWidget):
         self.message.setStyleSheet(warn_style(self._viewer))
         self.flags.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.flags.itemClicked.connect(self._flag_clicked)
-        self.control.choice.currentIndexChanged.connect(
-            lambda index: self.set_look(mode=self.control.modes[index])
-        )
-        self.control.slider.valueChanged.connect(
-            lambda value: self.set_look(share=value / SHARE_STEPS)
-        )
         layout = QVBoxLayout(self)
         open_run = button("Open", lambda: self.open(Path(self.folder.text or ".")))
         layout.addLayout(row_of(QLabel("Run folder"), self.folder, open_run))
         layout.addWidget(self.verdict)
         layout.addWidget(self.control)
-        layout.addLayout(self.maps)
-        layout.addLayout(self.legends)
+        layout.addWidget(button(f"Next stain ({STAIN_KEY})", self.next_stain, STAIN_TIP))
+        layout.addWidget(self.maps)
         layout.addWidget(QLabel("Flagged: click to go there"))
         layout.addWidget(self.flags)
         show_patches = button("Show", lambda: self.open_patches(Path(self.dataset.text or ".")))

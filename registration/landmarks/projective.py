@@ -293,7 +293,7 @@ def _transform_problems(fixed: Points, moving: Points, size: Size) -> list[Probl
     everything = tuple(range(len(fixed)))
     problems = []
     if turn(fit_affine(fixed, moving)(np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))) < 0:
-        message = "one section is mirrored: mounted face-down, or the files of the pair are swapped"
+        message = "one section is mirrored: mounted face-down, or pairs are mixed up"
         problems.append(Problem("mirrored", everything, message))
     stretch = _stretch(transform, size)
     if stretch > STRETCH:

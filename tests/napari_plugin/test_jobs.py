@@ -10,7 +10,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from napari_plugin.jobs import Job, Progress, RunRequest, read_progress
+from napari_plugin.jobs import (
+    STAGES,
+    Job,
+    Progress,
+    RunRequest,
+    read_progress,
+    time_left,
+    way_gone,
+)
 
 TALKS = """
 import sys
@@ -64,6 +72,7 @@ def wait_for_end(job: Job) -> None:
     ("line", "progress"),
     [
         ("coarse pass: 3/16\n", Progress("coarse pass", 3, 16)),
+        ("blocks: 3/16, 2 min 10 s left\n", Progress("blocks", 3, 16)),
         ("error: slide not found: a/b.ndpi", None),
         ("it took 3/4 of an hour", None),
     ],
@@ -107,7 +116,33 @@ def test_a_process_that_does_not_listen_is_ended_with_its_workers() -> None:
         assert psutil.Process(worker).status() == psutil.STATUS_ZOMBIE
 
 
-def test_the_command_shown_is_the_command_run() -> None:
+def test_the_way_is_one_over_all_stages() -> None:
+    seen = [
+        way_gone(Progress(stage, done, 4), with_image=image)
+        for image in (False, True)
+        for stage in STAGES
+        for done in (0, 4)
+        if image or stage != "registered slide"
+    ]
+
+    assert seen[:8] == sorted(seen[:8])
+    assert seen[8:] == sorted(seen[8:])
+    assert (seen[7], seen[-1]) == (pytest.approx(1.0), pytest.approx(1.0))
+    assert time_left(0.5, 30.0) == "about 30 s left"
+    assert time_left(0.25, 100.0) == "about 5 min left"
+    assert time_left(0.01, 1.0) == ""
+
+
+def test_the_stages_are_those_that_register_names() -> None:
+    from pipeline.cli import register
+
+    assert list(STAGES) == list(register.STAGES.values())
+
+
+def test_the_command_shown_is_the_command_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     request = RunRequest(
         Path("my slides/he.ndpi"),
         Path("ihc.ndpi"),
@@ -121,7 +156,8 @@ def test_the_command_shown_is_the_command_run() -> None:
     )
 
     assert request.shown == (
-        "bci-pipeline register 'my slides/he.ndpi' ihc.ndpi --out runs/one --landmarks pairs.csv "
+        f"bci-pipeline register '{tmp_path}/my slides/he.ndpi' {tmp_path}/ihc.ndpi "
+        f"--out {tmp_path}/runs/one --landmarks {tmp_path}/pairs.csv "
         "--recipe paper --blocks 2x2 --mpp-he 0.25 --no-image --overwrite"
     )
     assert request.command[4:] == request.arguments

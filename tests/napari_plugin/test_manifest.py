@@ -25,11 +25,14 @@ NEITHER_QT_NOR_NAPARI = (
     "picker.model",
     "overlay",
     "picker.picks",
+    "picker.pieces",
+    "picker.tools",
     "picker.proposals",
     "reader",
     "review.layers",
     "review.model",
     "sample",
+    "tone",
     "views",
 )
 

@@ -153,7 +153,7 @@ def test_how_far_a_proposal_is_off_is_told_and_counts_for_nothing() -> None:
 
     found = assess(picks, HE, IHC)
 
-    assert found.proposed_um == {"6": pytest.approx(25.0)}
+    assert found.aside_um == {"6": pytest.approx(25.0)}
     assert found.counted == 5
 
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
-from registration.geometry import farthest_first
+from napari_plugin.picker.canvas import GROUND
+from registration.geometry import Size, farthest_first
 from registration.landmarks.landmarks import Landmarks, read_landmarks, write_landmarks
 from registration.pieces.drawn import read_drawn
 from registration.result import Registration
 from registration.slides.slide import open_slide
-from registration.synth import SynthCase
+from registration.synth import SynthCase, SynthSettings, write_case
 from tests.napari_plugin.conftest import Hand
 
 pytestmark = [pytest.mark.gui, pytest.mark.timeout(1800)]  # on a machine that may be busy
@@ -28,6 +30,13 @@ def six(exact: Landmarks, tmp_path: Path) -> Path:
     path = tmp_path / "six.csv"
     write_landmarks(path, exact.take(np.array(farthest_first(exact.he, 6, 0))))
     return path
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> SynthCase:
+    """Slides of another specimen."""
+    settings = SynthSettings(size=Size(1280, 1024), seed=77, her2="0")
+    return write_case(tmp_path_factory.mktemp("stranger"), settings, name="p2")
 
 
 def test_the_pairs_of_another_slide_are_refused_in_the_form(
@@ -208,6 +217,143 @@ def test_a_region_to_leave_out_is_drawn_kept_and_given_to_register(
     assert "--pieces" in desk.widget.panel.run.command.toPlainText()
     desk.push("Remove")
     assert not six.with_name("six_he.geojson").exists()
+
+
+def test_a_guess_is_never_accepted_by_enter_and_unconfirmed_pairs_say_so(
+    desk: Hand, pair: SynthCase, stranger: SynthCase, six: Path
+) -> None:
+    file = six.with_name("others.csv")
+    write_landmarks(file, read_landmarks(six))  # which names no slides
+    desk.open_pair(pair.he, stranger.ihc, file)
+    table, panel = desk.widget.panel.pairs.table, desk.widget.panel
+    tissue = [tuple(point) for point in read_landmarks(pair.truth).he[::7].tolist()]
+
+    for place in tissue:  # until the images show no match
+        desk.click("he", place)
+        desk.wait_for(lambda: not desk.session.is_working)
+        if desk.picks.proposals and desk.picks.proposals[0].proposal == "guess":
+            break
+        desk.key("Escape")
+    assert "guess" in panel.headline.text()
+    desk.key("Return")
+    row = table.rowCount() - 1
+    assert (table.item(row, 2).text(), table.item(row, 4).text()) == ("", "⚠ guess, no match")
+    assert len(read_landmarks(file)) == 6
+    desk.key("Escape")
+
+    desk.push("Suggest pairs")
+    desk.wait_for(lambda: desk.session.suggesting is None)
+    assert "NOT CONFIRMED" in panel.headline.text()
+    assert table.item(table.rowCount() - 1, 4).text() == "⚠ not confirmed"
+    desk.push("Accept all")
+    assert len(read_landmarks(file)) == 6
+    assert "not confirmed" in panel.message.text()
+
+
+def test_pieces_are_paired_cut_and_marked_by_clicks_and_undone(
+    desk: Hand, pair: SynthCase, six: Path
+) -> None:
+    desk.open_pair(pair.he, pair.ihc, six)
+    he, ihc = (desk.session.picker.frames[side].size for side in ("he", "ihc"))
+    middles = [((size.width - 1) / 2, (size.height - 1) / 2) for size in (he, ihc)]
+
+    desk.push("Pair")
+    desk.wait_for(lambda: desk.session.picker.shows_found)
+    desk.press(desk.on_canvas("ihc", middles[1]))  # the wrong slide first
+    assert "this was the IHC slide" in desk.widget.panel.message.text()
+    for side, middle in zip(("he", "ihc"), middles, strict=True):
+        desk.press(desk.on_canvas(side, middle))
+    for side in ("he", "ihc"):
+        assert set(read_drawn(six.with_name(f"six_{side}.geojson")).pieces) == {"piece 1"}
+
+    desk.push("Cut")
+    desk.press(desk.on_canvas("he", (middles[0][0], 2.0)))
+    desk.press(desk.on_canvas("he", (middles[0][0], he.height - 3.0)))
+    assert len(read_drawn(six.with_name("six_he.geojson")).pieces) == 2
+    desk.push("Control")
+    desk.press(desk.on_canvas("he", (middles[0][0] - 150, middles[0][1])))
+    drawn = read_drawn(six.with_name("six_he.geojson"))
+    assert (len(drawn.pieces), len(drawn.left_out) > 0) == (1, True)
+    assert "--pieces" in desk.widget.panel.run.command.toPlainText()
+
+    for _ in range(3):
+        desk.key("Z", ctrl=True)
+    assert not six.with_name("six_he.geojson").exists()
+    assert desk.session.picker.pieces_argument is None
+    desk.push("Hide pieces")
+    assert len(desk.picks.pairs) == 6
+
+
+def test_a_brush_paints_what_is_left_out(desk: Hand, pair: SynthCase, six: Path) -> None:
+    desk.open_pair(pair.he, pair.ihc, six)
+    path = [(300.0, 300.0), (700.0, 420.0)]
+
+    desk.push("Brush")
+    desk.drag(*(desk.on_canvas("he", place) for place in path))
+    desk.drag(*(desk.on_canvas("he", (x, 760.0 - y)) for x, y in path))  # across the first
+    desk.key("Escape")
+
+    [outline] = read_drawn(six.with_name("six_he.geojson")).left_out
+    for x, y in (*path, (500.0, 360.0)):
+        assert cv2.pointPolygonTest(outline.astype(np.float32), (x, y), measureDist=True) > 5
+    assert cv2.pointPolygonTest(outline.astype(np.float32), (500.0, 500.0), measureDist=True) < 0
+    desk.key("Z", ctrl=True)
+    desk.key("Z", ctrl=True)
+    assert not six.with_name("six_he.geojson").exists()
+    desk.click("he", tuple(read_landmarks(pair.truth).he[40]))  # picks again
+    assert len(desk.picks.pairs) == 7
+    desk.key("Escape")
+
+
+def test_a_swipe_fills_the_window_and_its_edge_is_dragged_in_the_image(
+    desk: Hand, pair: SynthCase, six: Path
+) -> None:
+    desk.open_pair(pair.he, pair.ihc, six)
+    preview, canvas = desk.session.preview, desk.session.canvas
+    desk.key("0")
+    for _ in range(3):
+        desk.key("V")
+
+    assert preview.look.mode == "swipe"
+    assert canvas.is_whole
+    assert desk.viewer.layers["H&E over IHC"].visible
+    height, width = desk.viewer.canvas.size
+    center = desk.viewer.scene.camera.center
+    desk.drag((width // 2, height // 3), (width // 4, height // 3))
+    assert preview.look.share == pytest.approx(0.25, abs=0.01)
+    assert desk.viewer.scene.camera.center == pytest.approx(center)  # no panning meanwhile
+    z, y, x = center
+    desk.viewer.scene.camera.zoom *= 2
+    desk.viewer.scene.camera.center = (z, y + 60, x + 80)
+    desk.wait_for(lambda: preview.look == preview._seen(preview.look))  # the edge follows
+    desk.drag((width // 4, height // 2), (3 * width // 4, height // 2))
+    assert preview.look.share == pytest.approx(0.75, abs=0.01)
+
+    shown = canvas.images["ihc"].data[-1][:, :]
+    desk.key("S")  # haematoxylin alone
+    assert (canvas.images["ihc"].data[-1][:, :] != shown).any()
+    desk.key("P")
+    assert preview.bends
+    desk.key("X")
+    assert canvas.is_picking
+    assert len(desk.picks.pairs) == 6
+    for key in ("V", "P", "S", "S"):
+        desk.key(key)
+    assert [layer.name for layer in desk.viewer.layers if layer.visible][0::2] == ["H&E", "IHC"]
+
+
+def test_panning_never_loses_the_slides(desk: Hand, pair: SynthCase, six: Path) -> None:
+    desk.open_pair(pair.he, pair.ihc, six)
+    desk.key("0")
+    height, width = desk.viewer.canvas.size
+
+    for _ in range(3):
+        desk.drag((width // 4, height - 20), (width // 4, 20))
+
+    shown = desk.viewer.screenshot(canvas_only=True, flash=False)[..., :3]
+    around = (shown == int(GROUND[1:3], 16)).all(axis=2)
+    assert 0.05 < around.mean() < 0.9
+    desk.key("W")
 
 
 @pytest.mark.slow

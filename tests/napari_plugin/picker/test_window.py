@@ -88,7 +88,7 @@ def test_from_six_clicked_pairs_to_a_judged_registration(
     plain = window.session.canvas.images["ihc"].data[0][:, :].copy()
     for mode in ("blend", "checkerboard", "swipe"):
         window.key("V")
-        assert session.look.mode == mode
+        assert session.preview.look.mode == mode
         assert (window.session.canvas.images["ihc"].data[0][:, :] != plain).any()
     before = window.session.canvas.images["ihc"].data[0][:, :].copy()
     session.picker.move("3", "ihc", tuple(np.array(session.picker.picks.pair("3").ihc) + 60.0))
@@ -150,8 +150,8 @@ def review_and_judge(window: Any, folder: Path) -> None:
     [review] = window.viewer.window._qt_window.findChildren(ReviewWidget)
     names = [layer.name for layer in window.viewer.layers if layer.visible]
     assert names == ["H&E over IHC", "blocks"]
-    for index in range(review.maps.count()):
-        review.maps.itemAt(index).widget().setChecked(True)
+    for box in review.maps.boxes.values():
+        box.setChecked(True)
     review.control.choice.setCurrentIndex(2)
     assert review.look.mode == "swipe"
     window.wait(0.1)
@@ -272,7 +272,7 @@ def test_nothing_is_left_when_the_window_closes(
     children = set(psutil.Process().children(recursive=True))
     window = hand(pair.he, pair.ihc)
     viewer = window.viewer
-    drags, keys = len(viewer.mouse_drag_callbacks) - 1, ["Enter", "J", "Delete"]
+    drags, keys = len(viewer.mouse_drag_callbacks) - 2, ["Enter", "J", "Delete"]
     clicked = pick(window, exact, spread(exact, 4))
     window.widget.panel.run.out.set(tmp_path / "run")
     window.widget.panel.run.start.click()

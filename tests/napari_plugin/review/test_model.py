@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from registration.files.storage import write_npz
 from registration.geometry import Box
 from registration.quality.verdict import LARGE_RESIDUAL_UM
 from registration.residual_map import ResidualMap
-from registration.result import RESIDUAL_NAME, Registration
+from registration.result import RECORD_NAME, RESIDUAL_NAME, Registration
 from registration.slides.slide import open_slide
 from registration.synth import SynthCase, load_truth
 
@@ -246,9 +247,25 @@ def test_patches_that_touch_a_rejected_area_are_dropped(review: Review, run: Pat
     assert [one.reason for one in left] == ["no piece", "", "", "folded"]
 
 
-def test_an_unknown_piece_is_told(review: Review) -> None:
+def test_a_block_is_rejected_whole_and_an_unknown_piece_is_told(review: Review, run: Path) -> None:
+    review.reject_part("block 1-1")
+
+    [area] = Registration.load(run).notes.rejected
+    assert area.name == "block 1-1"
+    assert area.outline[2] == (640.0, 1024.0)
     with pytest.raises(RunError, match="no piece 3"):
-        review.reject_piece(3)
+        review.reject_part("piece 3")
+
+
+def test_the_other_stains_of_an_h_and_e_slide_are_found(review: Review, run: Path) -> None:
+    cases = run.parent
+    for name, he in (("p1_ER", review.registration.he.hash), ("p2_ER", "another")):
+        record = json.loads((run / RECORD_NAME).read_text())
+        record["inputs"]["he"]["hash"] = he
+        (cases / name).mkdir()
+        (cases / name / RECORD_NAME).write_text(json.dumps(record))
+
+    assert [folder.name for folder in review.stains] == ["p1_ER", "run"]
 
 
 def test_a_flagged_shift_is_shown_with_both_ends(run: Path) -> None:

@@ -1,0 +1,162 @@
+"""How soon the picker's window shows something, and for how long it ever does not answer.
+
+``.ci/with-display python -m benchmarks.napari_responds [--size 20480] [--work FOLDER] [--json FILE]``
+starts ``bci-pipeline pick`` as a person does and looks at the screen: until anything is on it, and
+until both slides are. Then it opens the sample slides, a review of a drawn pair, closes it, and tells
+for how long the window was not able to answer meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.napari_screenshots import prepared
+from benchmarks.slides import drawn_case
+from registration.files.storage import write_json
+from registration.synth import SynthCase, SynthSettings
+
+LOOK_EVERY_S = 0.05
+GIVE_UP_S = 120.0
+STAINED, STAINED_SHARE = 40, 0.03
+"""A pixel whose colours differ by so much is tissue; so much of a half shows that its slide is there."""
+CELLS = (slice(60, 460), slice(560, 960))
+"""Columns of the screen that show the H&E and the IHC slide in the middle of their cells."""
+ROWS = {
+    "something_s": "bci-pipeline pick: something on the screen (s)",
+    "both_slides_s": "bci-pipeline pick: both slides on the screen (s)",
+    "sample_s": "longest freeze while the sample slides are drawn and opened (s)",
+    "open_review_s": "longest freeze while a review opens (s)",
+    "swipe_s": "longest freeze while the look changes (s)",
+    "close_review_s": "longest freeze while it closes (s)",
+}
+
+
+def starting(case: SynthCase) -> dict[str, float]:
+    """Start the command and look at the screen."""
+    words = [sys.executable, "-m", "pipeline.cli", "pick", str(case.he), str(case.ihc)]
+    with tempfile.TemporaryDirectory() as folder:
+        begun = time.perf_counter()
+        started = subprocess.Popen([*words, "--landmarks", str(Path(folder) / "pairs.csv")])
+        try:
+            something = _seconds_until(lambda screen: bool(screen.max() > 0), begun)
+            both = _seconds_until(_both_slides, begun)
+        finally:
+            started.terminate()
+            started.wait()
+    return {"something_s": something, "both_slides_s": both}
+
+
+def _seconds_until(is_so: Callable[[np.ndarray], bool], begun: float) -> float:
+    while time.perf_counter() - begun < GIVE_UP_S:
+        if is_so(_screen()):
+            return time.perf_counter() - begun
+        time.sleep(LOOK_EVERY_S)
+    raise SystemExit("the window did not come")
+
+
+def _both_slides(screen: np.ndarray) -> bool:
+    stained = np.ptp(screen.astype(int), axis=2) > STAINED
+    return all(stained[100:800, columns].mean() > STAINED_SHARE for columns in CELLS)
+
+
+def _screen() -> np.ndarray:
+    """Return what is on the screen, ``(h, w, 3)``."""
+    from qtpy.QtGui import QImage
+    from qtpy.QtWidgets import QApplication
+
+    application = QApplication.instance() or QApplication([])
+    shot = application.primaryScreen().grabWindow(0).toImage()
+    shot = shot.convertToFormat(QImage.Format.Format_RGB32)
+    bits = shot.constBits()
+    bits.setsize(shot.sizeInBytes())
+    return np.frombuffer(bits, np.uint8).reshape(shot.height(), shot.width(), 4)[..., :3].copy()
+
+
+class Heartbeat:
+    """Notes the longest time in which the window's own loop did not get its turn."""
+
+    def __init__(self) -> None:
+        from qtpy.QtCore import QTimer
+
+        self._timer = QTimer()
+        self._timer.setInterval(10)
+        self._timer.timeout.connect(self._beat)
+        self._last = time.perf_counter()
+        self.longest = 0.0
+        self._timer.start()
+
+    def _beat(self) -> None:
+        now = time.perf_counter()
+        self.longest = max(self.longest, now - self._last)
+        self._last = now
+
+    def during(self, act: Callable[[], object], ready: Callable[[], bool]) -> float:
+        """Return the longest freeze while something is done and until it is ready, and a second more."""
+        from qtpy.QtCore import QTimer
+        from qtpy.QtWidgets import QApplication
+
+        self.longest, self._last = 0.0, time.perf_counter()
+        QTimer.singleShot(0, act)
+        QApplication.processEvents()
+        until = time.perf_counter() + GIVE_UP_S
+        while not ready() and time.perf_counter() < until:
+            QApplication.processEvents()
+            time.sleep(0.002)
+        until = time.perf_counter() + 1
+        while time.perf_counter() < until:
+            QApplication.processEvents()
+            time.sleep(0.002)
+        return self.longest
+
+
+def freezing(run: Path, work: Path) -> dict[str, float]:
+    """Do what once froze the window."""
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(dir=work)  # as on the first day
+    from napari_plugin.launch import open_review
+    from napari_plugin.sample_window import open_sample
+
+    viewer, review = open_review(None)
+    heart = Heartbeat()
+    heart.during(lambda: None, lambda: True)
+    found = {
+        "sample_s": heart.during(open_sample, lambda: len(viewer.layers) == 2),
+        "open_review_s": heart.during(lambda: review.open(run), lambda: review.image is not None),
+        "swipe_s": heart.during(lambda: review.set_look("swipe", 0.5), lambda: True),
+        "close_review_s": heart.during(review.close_review, lambda: len(viewer.layers) == 2),
+    }
+    viewer.close()
+    return found
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, default=20480)
+    parser.add_argument("--work", type=Path, help="kept between calls; default: a temporary folder")
+    parser.add_argument("--json", type=Path)
+    options: Any = parser.parse_args()
+    os.environ.setdefault("NAPARI_CONFIG", "")
+    with tempfile.TemporaryDirectory() as temporary:
+        work = options.work or Path(temporary)
+        work.mkdir(parents=True, exist_ok=True)
+        settings = SynthSettings(size=options.size, seed=1)
+        case = drawn_case(work / f"pair_{options.size}", settings, name="pair")
+        found = starting(case) | freezing(prepared(work)[1], work)
+    for name, text in ROWS.items():
+        print(f"{text:65s}{found[name]:8.2f}")
+    if options.json:
+        write_json(options.json, {"size_px": options.size, **found})
+
+
+if __name__ == "__main__":
+    main()
