@@ -24,7 +24,9 @@ GRACE_S = 8.0
 """How long a cancelled process may take to put its things away before it is killed."""
 REAP_S = 2.0
 DEFAULT_BLOCKS = "4x4"
-_PROGRESS = re.compile(r"^(?P<stage>.+): (?P<done>\d+)/(?P<total>\d+)(, .+ left)?$")
+_PROGRESS = re.compile(
+    r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d )?(?P<stage>.+): (?P<done>\d+)/(?P<total>\d+)(, .+ left)?$"
+)
 STAGES = {
     "initial alignment": 0.15,
     "coarse non-rigid pass": 0.1,

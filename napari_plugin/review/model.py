@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -35,6 +36,8 @@ from registration.transforms import jacobian_determinant
 
 Judgement = Literal["accepted", "rejected", "needs landmarks"]
 JUDGEMENTS: tuple[Judgement, ...] = ("accepted", "rejected", "needs landmarks")
+CASE_RUN = "registration"
+"""The run folder in the folder of each case of a cohort."""
 MAP_NODES = 256
 LEAST_VIEW_UM = 100.0
 MOST_FLAGS = 200
@@ -244,7 +247,9 @@ class Review:
         """The run folders of this H&E slide with its stains, this one among them, by their names."""
         own, he = self.registration.folder.resolve(), self.registration.he.hash
         beside = own.parent.glob(f"*/{RECORD_NAME}")
-        of_cases = own.parent.parent.glob(f"*/{own.name}/{RECORD_NAME}")
+        of_cases: Iterable[Path] = ()
+        if own.name == CASE_RUN:
+            of_cases = own.parent.parent.glob(f"*/{own.name}/{RECORD_NAME}")
         found = {own}
         for path in (*beside, *of_cases):
             with suppress(RunError, OSError):

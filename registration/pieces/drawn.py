@@ -23,25 +23,28 @@ CLASSES = "piece 1, piece 2 and so on, control, or exclude"
 CLEARLY = 1.2
 """Outlines belong to the slide on whose tissue they lie by this factor more than on the other's."""
 
+Polygons = tuple[Outlines, ...]
+"""Each is an outline and the holes in it; they may overlap."""
+
 
 @dataclass(frozen=True, eq=False)
 class DrawnPieces:
     """What was drawn on one slide, in its level-0 pixels."""
 
-    pieces: dict[str, Outlines]
+    pieces: dict[str, Polygons]
     """By their names, ``piece 1`` and so on."""
-    left_out: Outlines
+    left_out: Polygons
     """Control tissue and what is to be excluded."""
 
     @property
-    def every(self) -> Outlines:
+    def every(self) -> Polygons:
         """All that was drawn."""
-        return tuple(o for outlines in self.pieces.values() for o in outlines) + self.left_out
+        return tuple(p for polygons in self.pieces.values() for p in polygons) + self.left_out
 
     @property
     def described(self) -> list[Any]:
         """All of it as plain values, for a hash."""
-        return [*self.pieces, *self.every]
+        return [*self.pieces, *(ring for polygon in self.every for ring in polygon)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,16 +82,16 @@ def read_drawn(path: Path, origin: Origin = (0, 0)) -> DrawnPieces:
 
     Raises :class:`LandmarkError` naming file and feature.
     """
-    pieces: dict[str, Outlines] = {}
-    left_out: Outlines = ()
+    pieces: dict[str, Polygons] = {}
+    left_out: Polygons = ()
     for number, feature in enumerate(features(read_geojson(path, origin)), start=1):
-        name, outlines = _class_of(feature), _outlines_of(feature)
-        if not outlines:
+        name, polygons = _class_of(feature), _polygons_of(feature)
+        if not polygons:
             raise LandmarkError(f"{path}, feature {number}: expected a closed outline")
         if name in ("control", "exclude"):
-            left_out += outlines
+            left_out += polygons
         elif re.fullmatch(r"piece \d+", name):
-            pieces[name] = pieces.get(name, ()) + outlines
+            pieces[name] = pieces.get(name, ()) + polygons
         else:
             raise LandmarkError(
                 f"{path}, feature {number}: its class is {name!r}; expected {CLASSES}"
@@ -96,13 +99,15 @@ def read_drawn(path: Path, origin: Origin = (0, 0)) -> DrawnPieces:
     return DrawnPieces(pieces, left_out)
 
 
-def mask_of(outlines: Outlines, size: Size, downsample: float) -> Mask:
-    """Return what lies inside outlines, on a plane of ``size`` pixels of ``downsample``."""
-    plane = np.zeros(size.shape, np.uint8)
-    drawn = [np.rint((p + 0.5) / downsample - 0.5).astype(np.int32) for p in outlines]
-    if drawn:
+def mask_of(polygons: Polygons, size: Size, downsample: float) -> Mask:
+    """Return what lies inside any of the polygons, on a plane of ``size`` pixels of ``downsample``."""
+    inside = np.zeros(size.shape, bool)
+    for polygon in polygons:
+        plane = np.zeros(size.shape, np.uint8)
+        drawn = [np.rint((p + 0.5) / downsample - 0.5).astype(np.int32) for p in polygon]
         cv2.fillPoly(plane, drawn, 1)
-    return np.asarray(plane > 0)
+        inside |= plane > 0
+    return inside
 
 
 def _class_of(feature: dict[str, Any]) -> str:
@@ -112,15 +117,18 @@ def _class_of(feature: dict[str, Any]) -> str:
     return str(kind.get("name") or properties.get("name") or "").strip().lower()
 
 
-def _outlines_of(feature: dict[str, Any]) -> Outlines:
-    """Return the rings of a polygon or of several; holes are rings too."""
+def _polygons_of(feature: dict[str, Any]) -> Polygons:
+    """Return a polygon or several, each with its holes."""
     geometry = feature.get("geometry") or {}
     if geometry.get("type") not in ("Polygon", "MultiPolygon"):
         return ()
     coordinates = geometry["coordinates"]
     polygons = [coordinates] if geometry["type"] == "Polygon" else coordinates
-    rings = [ring for polygon in polygons for ring in polygon]
-    return tuple(np.array(ring, np.float64)[:, :2] - PIXEL_CENTER for ring in rings)
+    return tuple(
+        tuple(np.array(ring, np.float64)[:, :2] - PIXEL_CENTER for ring in polygon)
+        for polygon in polygons
+        if polygon
+    )
 
 
 def _on_tissue(drawn: DrawnPieces, slide: Any) -> float:

@@ -141,8 +141,8 @@ def _drawn_labels(mask: Mask, downsample: float, drawn: DrawnPieces | None) -> L
     labels = np.zeros(mask.shape, np.uint8)
     if drawn is not None:
         size = Size(mask.shape[1], mask.shape[0])
-        for number, outlines in enumerate(drawn.pieces.values(), 1):
-            labels[mask & mask_of(outlines, size, downsample)] = number
+        for number, polygons in enumerate(drawn.pieces.values(), 1):
+            labels[mask & mask_of(polygons, size, downsample)] = number
         labels[mask & mask_of(drawn.left_out, size, downsample)] = LEFT_OUT
     return labels
 

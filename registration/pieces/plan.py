@@ -84,7 +84,10 @@ def _picked(scene: _Scene, landmarks: Landmarks, folder: Path) -> InitialAlignme
     if landmarks.pieces is None or not groups:
         whole, refused = _whole(pair, landmarks, folder)
         if whole is not None and (not groups or scene.serves(whole.transform)):
-            return whole
+            if scene.drawn is None:
+                return whole
+            if not scene.has_named:
+                return scene.as_one(landmarks)
         if refused is not None and not groups:
             raise refused
     taken = [{number for pieces in groups for number in pieces[side]} for side in (0, 1)]
@@ -147,6 +150,16 @@ class _Scene:
             min(len(self.fixed), len(self.moving)) > 0
             and max(len(self.fixed), len(self.moving)) > 1
         )
+
+    @property
+    def has_named(self) -> bool:
+        """Whether a person said what the pieces are, not only what is none."""
+        return bool(self.fixed.names or self.moving.names)
+
+    def as_one(self, landmarks: Landmarks) -> PiecePlan:
+        """Return all that a person did not leave out as one piece that starts from landmarks."""
+        every = tuple(self.fixed.numbers), tuple(self.moving.numbers)
+        return self.planned(Matching((), (), ()), {every: landmarks.active()})
 
     @cached_property
     def fixed_parts(self) -> list[PiecePart]:

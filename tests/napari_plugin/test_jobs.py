@@ -19,6 +19,7 @@ from napari_plugin.jobs import (
     time_left,
     way_gone,
 )
+from pipeline.cli.progress import dated
 
 TALKS = """
 import sys
@@ -72,7 +73,7 @@ def wait_for_end(job: Job) -> None:
     ("line", "progress"),
     [
         ("coarse pass: 3/16\n", Progress("coarse pass", 3, 16)),
-        ("blocks: 3/16, 2 min 10 s left\n", Progress("blocks", 3, 16)),
+        (dated("blocks: 3/16, 2 min 10 s left\n"), Progress("blocks", 3, 16)),
         ("error: slide not found: a/b.ndpi", None),
         ("it took 3/4 of an hour", None),
     ],

@@ -213,7 +213,7 @@ def test_a_region_to_leave_out_is_drawn_kept_and_given_to_register(
 
     assert len(desk.picks.pairs) == 6  # corners are no points
     drawn = read_drawn(six.with_name("six_he.geojson"))
-    np.testing.assert_allclose(drawn.left_out[0][:3], corners, atol=3)
+    np.testing.assert_allclose(drawn.left_out[0][0][:3], corners, atol=3)
     assert "--pieces" in desk.widget.panel.run.command.toPlainText()
     desk.push("Remove")
     assert not six.with_name("six_he.geojson").exists()
@@ -293,7 +293,7 @@ def test_a_brush_paints_what_is_left_out(desk: Hand, pair: SynthCase, six: Path)
     desk.drag(*(desk.on_canvas("he", (x, 760.0 - y)) for x, y in path))  # across the first
     desk.key("Escape")
 
-    [outline] = read_drawn(six.with_name("six_he.geojson")).left_out
+    [[outline]] = read_drawn(six.with_name("six_he.geojson")).left_out
     for x, y in (*path, (500.0, 360.0)):
         assert cv2.pointPolygonTest(outline.astype(np.float32), (x, y), measureDist=True) > 5
     assert cv2.pointPolygonTest(outline.astype(np.float32), (500.0, 500.0), measureDist=True) < 0

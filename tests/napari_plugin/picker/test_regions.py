@@ -24,8 +24,8 @@ def test_outlines_lie_beside_the_landmarks_as_register_reads_them(tmp_path: Path
     path = tmp_path / "case_landmarks_he.geojson"
     assert files.argument(files.read()) == f"{path},"
     read = read_drawn(path, ORIGINS["he"])
-    np.testing.assert_allclose(read.left_out[0][:4], SQUARE)
-    np.testing.assert_allclose(read.pieces["piece 2"][0][:4], SQUARE + 400)
+    np.testing.assert_allclose(read.left_out[0][0][:4], SQUARE)
+    np.testing.assert_allclose(read.pieces["piece 2"][0][0][:4], SQUARE + 400)
     assert [one.kind for one in files.read().he] == ["exclude", "piece 2"]
     assert files.read().ihc == ()
 

@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 
 from registration.errors import LandmarkError
+from registration.landmarks.landmarks import Landmarks
 from registration.pair import Pair
 from registration.pieces.drawn import parse_drawn_argument, read_drawn
 from registration.pieces.find import LEFT_OUT, find_pieces
+from registration.pieces.plan import choose_starts
+from registration.pieces.planned import PiecePlan
 from registration.slides.slide import open_slide
 from registration.tissue import TissueMap
 
@@ -42,7 +45,7 @@ def test_classes_are_told_apart_and_pixels_begin_half_a_pixel_later(tmp_path: Pa
     drawn = read_drawn(path)
 
     assert list(drawn.pieces) == ["piece 2"]
-    np.testing.assert_allclose(drawn.pieces["piece 2"][0][0], [9.5, 19.5])
+    np.testing.assert_allclose(drawn.pieces["piece 2"][0][0][0], [9.5, 19.5])
     assert len(drawn.left_out) == 2
 
 
@@ -78,6 +81,38 @@ def test_drawn_pieces_come_first_and_marked_tissue_is_none(tmp_path: Path) -> No
     assert (pieces.name(1), pieces.name(2)) == ("piece 7", "")
     assert pieces.labels[300, 200] == LEFT_OUT
     assert pieces.areas_um2 == pytest.approx(np.full(2, np.pi * 800**2), rel=0.02)
+
+
+def test_outlines_that_overlap_do_not_undo_each_other(tmp_path: Path) -> None:
+    mask = np.ones((300, 400), bool)
+    path = written(
+        tmp_path / "d.geojson", feature("exclude", 80, 80, 160), feature("exclude", 160, 160, 160)
+    )
+
+    pieces = find_pieces(TissueMap(mask, 1.0), 20.0, read_drawn(path))
+
+    at = np.array([[100.0, 100.0], [200.0, 200.0], [300.0, 300.0], [350.0, 50.0]])
+    assert (pieces.labels[at[:, 1].astype(int) - 1, at[:, 0].astype(int)] == LEFT_OUT).tolist() == [
+        *(True, True, True, False)
+    ]
+
+
+def test_what_is_left_out_stays_out_of_a_slide_that_starts_from_landmarks(
+    tmp_path: Path, pair: Pair
+) -> None:
+    drawn = parse_drawn_argument(
+        "," + str(written(tmp_path / "pen.geojson", feature("exclude", 600, 150, 100))), pair
+    )
+    ihc = np.array([[720, 170], [880, 160], [890, 440], [730, 430], [800, 300], [640, 380.0]])
+    landmarks = Landmarks.of(ihc - [500, 0], ihc)
+
+    plan = choose_starts(pair, landmarks, tmp_path, TissueMap.of(pair.ihc), drawn)
+
+    assert isinstance(plan, PiecePlan)
+    [piece] = plan.planned
+    assert piece.start.record.source == "landmarks"
+    assert plan.fixed.under(np.array([[650.0, 200.0], [800.0, 300.0]])).tolist() == [0, 1]
+    np.testing.assert_allclose(piece.landmarks("he").ihc, ihc)
 
 
 @pytest.fixture
