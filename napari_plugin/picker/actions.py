@@ -92,7 +92,7 @@ def _on_views(session: Session, act: Callable[..., Action]) -> list[Action]:
             lambda: session.set_following(not session.views.follows),
         ),
         act("W Home", "W", "both slides whole", session.fit),
-        act("0", "0", "both slides whole and upright", session.upright),
+        act("U 0", "U or 0", "both slides whole and upright", session.upright),
         act("V", "V", "preview: blend, checkerboard, swipe, off", preview.next_look),
         act(
             "X",

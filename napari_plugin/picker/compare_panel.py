@@ -78,13 +78,15 @@ class ComparePanel(QWidget):
             for column, made in enumerate(self._buttons(side), start=1):
                 made.setMaximumWidth(46)
                 grid.addWidget(made, row, column)
-        whole = button("Both upright (0)", self._session.upright)
+        whole = button("Both upright (U)", self._session.upright)
         grid.addWidget(whole, 0, 7, 2, 1)
         return grid
 
     def _buttons(self, side: Side) -> list[QWidget]:
         session, stain = self._session, STAIN[side]
-        keys = {"he": "R/Shift+R F ] [", "ihc": "T/Shift+T Shift+F ' ;"}[side].split(" ")
+        keys = {"he": "R/Shift+R F C Shift+C", "ihc": "T/Shift+T Shift+F B Shift+B"}[side].split(
+            " "
+        )
         return [
             button("↺", lambda: session.turn(side, -TURN_DEG), f"Turn {stain} left ({keys[0]})"),
             button("↻", lambda: session.turn(side, TURN_DEG), f"Turn {stain} right ({keys[0]})"),

@@ -201,6 +201,12 @@ class Review:
         flagged.sort(key=lambda one: -np.nan_to_num(one.shift_um, nan=-1.0))
         return [Flag("patch", one.name, one.box, one.reason) for one in flagged[:MOST_FLAGS]]
 
+    def he_at(self, xy: XY) -> XY | None:
+        """Return where the H&E slide shows a level-0 place of the fixed slide; ``None`` where nowhere."""
+        found = self.registration
+        x, y = found.chain([xy])[0] if found.moving == "he" else xy
+        return (float(x), float(y)) if np.isfinite([x, y]).all() else None
+
     def judge(self, judgement: Judgement | None) -> None:
         """Write a person's judgement into the run. Raises :class:`RunError`."""
         self._write(judgement, self.notes)

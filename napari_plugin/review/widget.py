@@ -13,7 +13,6 @@ from napari.layers import Image, Layer
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import (
-    QHBoxLayout,
     QLabel,
     QListWidget,
     QListWidgetItem,
@@ -87,6 +86,11 @@ class ReviewWidget(QWidget):
         )
         self.maps = Maps(viewer)
         self.flags = QListWidget()
+        names = ("Accept", "Reject", "Needs landmarks")
+        self._judge_buttons = [
+            button(name, partial(self.judge, judgement))
+            for name, judgement in zip(names, JUDGEMENTS, strict=True)
+        ]
         self.acting = Acting(self._act, self._reject_flag, self._draw_area, self._pick_here)
         self._lay_out()
         self._closing = Watcher(self, viewer, self._end)
@@ -240,13 +244,7 @@ class ReviewWidget(QWidget):
 
     def judge(self, judgement: Judgement | None) -> None:
         """Write a judgement into the run."""
-        if self.review is None:
-            return
-        try:
-            self.review.judge(judgement)
-        except RegistrationError as error:
-            self.message.setText(str(error))
-        self._refresh()
+        self._act(lambda review: review.judge(judgement))
 
     def close_review(self) -> None:
         """Take the layers away, release the slides, and show what was there before."""
@@ -309,12 +307,13 @@ class ReviewWidget(QWidget):
             return
         x, y = position_xy(self._viewer.scene.camera.center)
         mpp, dock = self.review.pair.fixed_slide.mpp, self.parent()
-        on_fixed = np.array([[x / mpp, y / mpp]])
-        side = 1 - int(self.review.registration.moving == "he")
-        he = on_fixed if side else self.review.registration.chain(on_fixed)
+        place = self.review.he_at((x / mpp, y / mpp))
+        if place is None:
+            self.message.setText("This place belongs to no piece that was registered.")
+            return
         if isinstance(dock, QWidget):
             dock.hide()
-        self.picked_here((float(he[0, 0]), float(he[0, 1])))
+        self.picked_here(place)
 
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
         """Give the window back to the picker while this panel is hidden behind it, or by its eye."""
@@ -323,8 +322,8 @@ class ReviewWidget(QWidget):
         if self.review is None or before is None or event.spontaneous():
             return
         camera = self._viewer.scene.camera
-        own = (self.image, *self.maps.layers.values(), self._arrow, self._areas.layer)
-        shown = [layer for layer in own if layer in self._viewer.layers and layer.visible]
+        own = [self.image, *self.maps.layers.values(), self._arrow, self._areas.layer]
+        shown = [layer for layer in self._viewer.layers if layer in own and layer.visible]
         self._own_view = shown, tuple(camera.center), float(camera.zoom)
         for layer in shown:
             layer.visible = False
@@ -396,13 +395,5 @@ class ReviewWidget(QWidget):
         layout.addLayout(row_of(QLabel("Patches of"), self.dataset, show_patches))
         layout.addWidget(self.message)
         layout.addWidget(self.acting)
-        layout.addLayout(self._judging())
+        layout.addLayout(row_of(*self._judge_buttons))
         layout.addWidget(self.judged)
-
-    def _judging(self) -> QHBoxLayout:
-        names = ("Accept", "Reject", "Needs landmarks")
-        self._judge_buttons = [
-            button(name, partial(self.judge, judgement))
-            for name, judgement in zip(names, JUDGEMENTS, strict=True)
-        ]
-        return row_of(*self._judge_buttons)

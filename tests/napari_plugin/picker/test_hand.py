@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from string import ascii_uppercase
 
 import cv2
 import numpy as np
 import pytest
 
-from napari_plugin.picker.canvas import GROUND
 from registration.geometry import Size, farthest_first
 from registration.landmarks.landmarks import Landmarks, read_landmarks, write_landmarks
 from registration.pieces.drawn import read_drawn
@@ -22,6 +22,10 @@ from registration.synth import SynthCase, SynthSettings, write_case
 from tests.napari_plugin.conftest import Hand
 
 pytestmark = [pytest.mark.gui, pytest.mark.timeout(1800)]  # on a machine that may be busy
+
+
+EVERY_KEYBOARD = (*ascii_uppercase, "Enter", "Delete", "Escape", "Up", "Down", "Home")
+SCROLL_BAR_PX = 24
 
 
 @pytest.fixture
@@ -154,6 +158,24 @@ def test_naparis_own_keys_move_neither_grid_nor_slides(
     for layer, place in zip(desk.viewer.layers, places, strict=True):
         np.testing.assert_allclose(layer.affine.affine_matrix, place)
     assert len(read_landmarks(six)) == 6
+
+
+def test_the_panel_fits_a_small_screen_and_every_keyboard_has_the_keys(
+    desk: Hand, pair: SynthCase, six: Path
+) -> None:
+    from napari_plugin.picker.actions import actions_of
+    from napari_plugin.picker.widget import WIDTH_PX
+
+    desk.open_pair(pair.he, pair.ihc, six)
+    least = desk.widget.minimumSizeHint()
+    window = desk.viewer.window._qt_window
+
+    assert least.width() <= 1280 - 2 * 400  # each slide has 400 px
+    assert least.height() <= 800 - 36 - window.menuBar().height() - window.statusBar().height()
+    for page in (desk.widget.panel.pairs, desk.widget.panel.compare, desk.widget.panel.regions):
+        assert page.minimumSizeHint().width() <= WIDTH_PX - SCROLL_BAR_PX, page
+    for action in actions_of(desk.session):
+        assert any(key.split("-")[-1] in EVERY_KEYBOARD for key in action.keys), action.text
 
 
 def test_marks_hide_keep_their_size_and_the_whole_view_keeps_following(
@@ -343,6 +365,8 @@ def test_a_swipe_fills_the_window_and_its_edge_is_dragged_in_the_image(
 
 
 def test_panning_never_loses_the_slides(desk: Hand, pair: SynthCase, six: Path) -> None:
+    from napari_plugin.picker.canvas import GROUND
+
     desk.open_pair(pair.he, pair.ihc, six)
     desk.key("0")
     height, width = desk.viewer.canvas.size
