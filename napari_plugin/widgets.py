@@ -11,6 +11,7 @@ from napari.utils.theme import get_theme
 from qtpy.QtCore import QObject, Qt
 from qtpy.QtGui import QColor, QWheelEvent
 from qtpy.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QFileDialog,
     QHBoxLayout,
@@ -29,6 +30,15 @@ def button(text: str, run: Callable[[], object], tip: str = "") -> QPushButton:
     made.setToolTip(tip)
     made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     made.clicked.connect(lambda *_: run())
+    return made
+
+
+def tick(text: str, run: Callable[[bool], object], tip: str = "") -> QCheckBox:
+    """Return a box to tick that never takes the keyboard away from the slides."""
+    made = QCheckBox(text)
+    made.setToolTip(tip)
+    made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    made.toggled.connect(run)
     return made
 
 

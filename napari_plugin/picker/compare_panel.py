@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
-    QCheckBox,
     QGridLayout,
     QLabel,
     QVBoxLayout,
@@ -16,7 +12,7 @@ from qtpy.QtWidgets import (
 from napari_plugin.look_control import LookControl
 from napari_plugin.picker.session import TURN_DEG, ZOOM_STEP, Session
 from napari_plugin.views import SIDES, STAIN, Side
-from napari_plugin.widgets import button, quietly, row_of
+from napari_plugin.widgets import button, quietly, row_of, tick
 
 BENT_TIP = (
     "From six pairs on: bends the H&E slide as a thin plate, so that all pairs meet; "
@@ -30,11 +26,11 @@ class ComparePanel(QWidget):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
-        self.follow = _box("IHC view follows the H&&E view (L)", session.set_following)
+        self.follow = tick("IHC view follows the H&&E view (L)", session.set_following)
         preview = session.preview
         self.look = LookControl(with_off=True, set_look=preview.set_look, set_tone=preview.set_tone)
-        self.whole = _box("in the whole window (X)", preview.set_filling)
-        self.bends = _box("bent through the pairs (P)", preview.set_bending, BENT_TIP)
+        self.whole = tick("in the whole window (X)", preview.set_filling)
+        self.bends = tick("bent through the pairs (P)", preview.set_bending, BENT_TIP)
         self.hint = QLabel()
         self.hint.setWordWrap(True)
         layout = QVBoxLayout(self)
@@ -95,12 +91,3 @@ class ComparePanel(QWidget):
             button("+", lambda: session.zoom(side, ZOOM_STEP), f"Enlarge {stain} ({keys[2]})"),
             button("−", lambda: session.zoom(side, 1 / ZOOM_STEP), f"Shrink {stain} ({keys[3]})"),
         ]
-
-
-def _box(text: str, run: Callable[[bool], object], tip: str = "") -> QCheckBox:
-    """Return a box to tick that leaves the keyboard to the slides."""
-    box = QCheckBox(text)
-    box.setToolTip(tip)
-    box.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-    box.toggled.connect(run)
-    return box

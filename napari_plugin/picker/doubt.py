@@ -11,7 +11,7 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from registration.geometry import Points
 from registration.landmarks.projective import fit_affine, residuals
@@ -109,7 +109,9 @@ def _chance(fixed: Points, moving: Points, chosen: NDArray[np.intp], mpp: float)
     gained = max(_squares(fixed, moving) - without, 0.0)
     variance = (without + USUAL_WEIGHT * (USUAL_ERROR_UM / mpp) ** 2) / freedom
     ratio = gained / (2 * len(chosen)) / variance
-    return float(stats.f.sf(ratio, 2 * len(chosen), freedom)) * math.comb(len(fixed), len(chosen))
+    return float(special.fdtrc(2 * len(chosen), freedom, ratio)) * math.comb(
+        len(fixed), len(chosen)
+    )
 
 
 def _by_robust_residual(fixed: Points, moving: Points) -> NDArray[np.intp]:

@@ -34,7 +34,7 @@ class Preview:
         """Whether it has the whole window, or the right half of it."""
         self._moved: tuple[object, Source] | None = None
         self._toned: tuple[Tone, dict[Side, Source]] = self.tone, canvas.sources
-        self._shown: Source = canvas.sources["ihc"]
+        self._shown: tuple[Source] | tuple[Source, Source, Look] = (canvas.sources["ihc"],)
         self._edge = SwipeEdge(
             canvas.viewer,
             lambda: self.look if self.is_shown else Look(),
@@ -105,7 +105,8 @@ class Preview:
 
     def follow_view(self) -> None:
         """Let the edge of a swipe, or the squares, go along with the view once it has come to rest."""
-        if self.look.mode not in ("swipe", "checkerboard"):
+        canvas = self._canvas
+        if self.look.mode in ("off", "blend") or not (canvas.is_picking or canvas.is_whole):
             return
         now = self._seen(self.look)
         if now == self._at_rest and now != self.look:
@@ -114,12 +115,11 @@ class Preview:
 
     def refresh(self) -> None:
         """Show the overlay where one is wanted and possible, else the slides alone."""
-        plain = self._in_tone()
-        source = plain["ihc"]
-        if self.is_shown:
-            source = Overlay(plain["ihc"], self._laid_over(), self.look)
-        if source != self._shown:
-            self._shown = source
+        plain = self._in_tone()["ihc"]
+        wanted = (plain, self._laid_over(), self.look) if self.is_shown else (plain,)
+        if wanted != self._shown:
+            self._shown = wanted
+            source = Overlay(*wanted) if len(wanted) == 3 else plain
             self._canvas.show_source("ihc", source, OVERLAY_NAME if self.is_shown else "")
 
     def close(self) -> None:

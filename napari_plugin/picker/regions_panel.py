@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 
-from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_plugin.picker.regions import KINDS, Region
 from napari_plugin.picker.session import Session
 from napari_plugin.picker.tools import ToolName
 from napari_plugin.views import SIDES, STAIN, Side
-from napari_plugin.widgets import StillComboBox, button
+from napari_plugin.widgets import StillComboBox, button, row_of
 
 DRAW_TIP = "Click the corners on the slide, then press Enter"
 BRUSH_TIP = "Paint over pen, folds or loose tissue on either slide; Esc ends"
@@ -47,17 +47,15 @@ class RegionsPanel(QWidget):
             button(text, partial(outlining.use_tool, name), tip)
             for name, (text, tip) in TOOLS.items()
         ]
-        grid = QGridLayout(self)
-        grid.setContentsMargins(0, 0, 0, 0)
-        for row, widgets in enumerate(
-            (
-                (QLabel("Region"), self.kind, self.brush, *draw),
-                tools,
-                (self.pieces, self.drawn, self.remove),
-            )
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for widgets in (
+            (QLabel("Region"), self.kind, self.brush),
+            draw,
+            tools,
+            (self.pieces, self.drawn, self.remove),
         ):
-            for column, widget in enumerate(widgets):
-                grid.addWidget(widget, row, column)
+            layout.addLayout(row_of(*widgets))
 
     def refresh(self) -> None:
         """Show what was drawn."""

@@ -7,11 +7,11 @@ from functools import partial
 
 from napari import Viewer
 from napari.layers import Image, Layer
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
 
 from napari_plugin.review.layers import LEGENDS, MAPS, SHOWN_FIRST, LayerTuple
 from napari_plugin.review.model import Review
+from napari_plugin.widgets import tick
 
 MakeLayer = Callable[[], LayerTuple]
 
@@ -40,15 +40,13 @@ class Maps(QWidget):
     def offer(self, name: str, make: MakeLayer, *, shown: bool = False) -> None:
         """Offer a map, instead of an earlier one of the same name."""
         self._take_back(name)
-        box = self.boxes[name] = QCheckBox(name)
-        box.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        box = self.boxes[name] = tick(name, partial(self._toggled, name, make))
         self._rows.addWidget(box)
         if name in LEGENDS:
             legend = self._legends[name] = QLabel(f"{name}: {LEGENDS[name]}")
             legend.setWordWrap(True)
             legend.hide()
             self._notes.addWidget(legend)
-        box.toggled.connect(partial(self._toggled, name, make))
         box.setChecked(shown)
 
     def clear(self) -> None:

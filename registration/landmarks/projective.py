@@ -16,7 +16,7 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import optimize, special
 
 from registration.errors import LandmarkError
 from registration.geometry import Box, Points, Size, mesh
@@ -276,7 +276,7 @@ def _chance(fixed: Points, moving: Points, suspects: NDArray[np.intp]) -> float:
     if left <= 0 or every <= without:
         return 1.0
     ratio = ((every - without) / gained) / max(without / left, 1e-12)
-    return float(stats.f.sf(ratio, gained, left)) * math.comb(len(fixed), len(suspects))
+    return float(special.fdtrc(gained, left, ratio)) * math.comb(len(fixed), len(suspects))
 
 
 def _triples(count: int) -> list[NDArray[np.intp]]:
