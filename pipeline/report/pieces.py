@@ -8,8 +8,9 @@ import numpy as np
 
 from registration.files.pictures import jpeg_uri
 from registration.geometry import from_level0
-from registration.pages.page import Mark, significant
+from registration.pages.page import significant
 from registration.pair import Pair
+from registration.pieces.planned import ANOTHER_LEVEL
 from registration.result import PieceRecord, Registration, Ring
 from registration.slides.slide import Slide
 
@@ -21,13 +22,13 @@ COLOURS = (
 """Of the outlines, in turn; the same on both glasses."""
 
 LEFT_OUT_COLOUR = "#777777"
-MARKS: dict[str, Mark] = {"pass": "ok", "review": "look", "fail": "bad"}
 ADVICE = {
     "pass": "Use it as it is.",
     "review": "Look at what is named before you use it.",
     "fail": "Leave it out, or pick four landmarks on it and register again.",
 }
 LONE_ADVICE = "Nothing, if it is control tissue or was lost; else pick four landmarks on it."
+LEVEL_ADVICE = "Nothing: that piece shows the same tissue."
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,6 @@ class PieceRow:
 
     number: int
     colour: str
-    status: str
-    mark: Mark
     verdict: str
     tissue: str
     shift: str
@@ -89,7 +88,7 @@ def pieces_section(registration: Registration, pair: Pair) -> PiecesSection | No
         _glass(name, slide, registration.pieces, (name == "H&E") == moving_is_he)
         for name, slide in (("H&E", pair.he), ("IHC", pair.ihc))
     )
-    return PiecesSection(glasses, tuple(_row(piece) for piece in registration.pieces))
+    return PiecesSection(glasses, tuple(row_of(piece) for piece in registration.pieces))
 
 
 def colour_of_piece(piece: PieceRecord) -> str:
@@ -120,21 +119,21 @@ def _outline(piece: PieceRecord, rings: tuple[Ring, ...], downsample: float) -> 
     return Outline(piece.number, colour_of_piece(piece), tuple(texts), float(x), float(y), dashed)
 
 
-def _row(piece: PieceRecord) -> PieceRow:
+def row_of(piece: PieceRecord) -> PieceRow:
     """Return the line of one piece; what was not measured is a dash."""
     residual = piece.quality.residual if piece.quality else None
     tre = piece.quality.tre.get("after_all") if piece.quality else None
     verdict = piece.verdict or "left out"
+    lone_advice = LEVEL_ADVICE if piece.note.startswith(ANOTHER_LEVEL) else LONE_ADVICE
+    reasons = piece.reasons if piece.verdict else (piece.note,)
     return PieceRow(
         piece.number,
         colour_of_piece(piece),
-        piece.status,
-        MARKS.get(verdict, "none"),
         verdict,
         f"{piece.tissue_mm2:.1f}",
         "–" if residual is None else significant(residual.median_um),
         "–" if residual is None else f"{100 * residual.matched_fraction:.0f}",
         "–" if tre is None else significant(tre.median_um),
-        piece.reasons if piece.verdict not in (None, "pass") else (),
-        ADVICE.get(verdict, LONE_ADVICE),
+        () if verdict == "pass" else reasons,
+        ADVICE.get(verdict, lone_advice),
     )

@@ -12,6 +12,8 @@ from registration.pieces.match import Matching
 from registration.pieces.part import PiecePart
 from registration.start.choose import InitialAlignment
 
+ANOTHER_LEVEL = "another level of piece"
+
 
 @dataclass(frozen=True, eq=False)
 class PlannedPiece:
@@ -72,7 +74,7 @@ def other_levels(planned: Sequence[PlannedPiece], matching: Matching) -> dict[tu
 def note_on(own: str, other: str, level: int | None, both: bool) -> str:
     """Say what a lone piece is."""
     if level is not None:
-        return f"another level of piece {level} on the {own}"
+        return f"{ANOTHER_LEVEL} {level} on the {own}"
     if both:
         return f"on the {own}: no partner on the {other} could be confirmed"
     return f"only on {own}" + (" (control tissue?)" if own == "IHC" else "")
