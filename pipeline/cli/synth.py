@@ -18,7 +18,7 @@ from registration.files.words import did_you_mean
 if TYPE_CHECKING:
     from registration.geometry import Size
     from registration.synth import CohortPlan, GlassSettings, SynthCase
-    from registration.synth.settings import Outline
+    from registration.synth.settings import Outline, Stain
 
 MIRROR = "mirror"
 STAGE = "synth"
@@ -27,6 +27,7 @@ EXAMPLES = (
     "bci-pipeline synth hard --cases 1 --rotation 140 --damage tear,pen,mirror",
     "bci-pipeline synth cores --cases 1 --pieces 4 --shape cores --arrangement permuted --control",
     "bci-pipeline synth wide --cases 1 --size 4096x2048",
+    "bci-pipeline synth stained --cases 2 --stains HER2,KI67",
 )
 
 
@@ -49,6 +50,12 @@ def synth(
     her2: Annotated[
         str, typer.Option(help="HER2 levels, given to patients in turn.")
     ] = "0,1+,2+,3+",
+    stains: Annotated[
+        str,
+        typer.Option(
+            help="Stains of IHC slides that share an H&E slide, of HER2, KI67 and ER; by default one.",
+        ),
+    ] = "",
     warp_px: Annotated[
         float | None,
         typer.Option(min=0, help="Largest non-rigid displacement; by default 40 at 4,096 px."),
@@ -108,7 +115,8 @@ def synth(
         outline=_outline(shape),
         glass=_glass(pieces, arrangement, control, lost),
     )
-    plan = CohortPlan(settings, cases, tuple(_words(her2)), cases_per_patient)  # type: ignore[arg-type]
+    levels, drawn = tuple(_words(her2)), _stains(stains)
+    plan = CohortPlan(settings, cases, levels, cases_per_patient, drawn)  # type: ignore[arg-type]
     if dry_run:
         show_plan(plan_cohort(out, plan, overwrite), as_json)
         return
@@ -119,8 +127,9 @@ def _write(out: Path, plan: CohortPlan, workers: int, overwrite: bool) -> list[S
     """Write the cohort and report the megapixels done."""
     from pipeline.cli.progress import progress_on_stderr
     from registration.synth import write_cohort
+    from registration.synth.cohort import jobs_of
 
-    total = sum(job.pixels for _, case in plan.planned(out) for job in case.jobs())
+    total = sum(job.pixels for job in jobs_of(case for _, case in plan.planned(out)))
     done = 0
     with progress_on_stderr({STAGE: f"rendering {plan.cases} pairs, megapixels"}) as report:
 
@@ -140,6 +149,7 @@ def _report(out: Path, cases: list[SynthCase], as_json: bool) -> None:
         described = [
             {
                 "id": case.name,
+                "stain": case.settings.stain,
                 "her2": case.settings.her2,
                 "he": str(case.he),
                 "ihc": str(case.ihc),
@@ -152,12 +162,26 @@ def _report(out: Path, cases: list[SynthCase], as_json: bool) -> None:
         return
     console = Console(soft_wrap=True, highlight=False)
     for case in cases:
-        console.print(f"{case.name}  HER2 {case.settings.her2:<3} {case.he}  {case.ihc}")
+        level = case.settings.her2 if case.settings.stain == "HER2" else ""
+        console.print(f"{case.name}  {case.settings.stain} {level:<3} {case.he}  {case.ihc}")
     console.print(f"next: {typed('run', out / 'manifest.yaml')}")
 
 
 def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _stains(text: str) -> tuple[Stain, ...]:
+    """Return the stains that were asked for, each once."""
+    from registration.synth.settings import STAINS
+
+    found = dict.fromkeys(word.upper().replace("-", "") for word in _words(text))
+    for stain in found:
+        if stain not in STAINS:
+            raise UsageError(
+                f"--stains {stain}: expected some of {', '.join(STAINS)}{did_you_mean(stain, STAINS)}"
+            )
+    return tuple(stain for stain in STAINS if stain in found)
 
 
 def _outline(shape: str) -> Outline:

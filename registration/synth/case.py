@@ -12,6 +12,10 @@ A case folder holds::
 With several pieces on a glass, both tables have a column ``piece``, ``truth.json`` holds the pieces
 with the map of each, whose field lies in ``truth/piece_<number>``, and ``truth/pieces_he.png`` and
 ``truth/pieces_ihc.png`` hold the number of the piece at every pixel of the masks.
+
+Of a stain of nuclei ``truth/nuclei.csv`` lists the tumour nuclei on the IHC slide and which are positive:
+ihc_x,ihc_y,positive. Where a case has several stains, all but the H&E slide lies in a folder per stain,
+``<folder>/KI67/<id>_ki67.ndpi`` and so on.
 """
 
 from __future__ import annotations
@@ -37,6 +41,7 @@ from registration.geometry import (
     outermost,
 )
 from registration.stored_chain import load_chain, save_chain
+from registration.synth.cells import TUMOUR, positive_share
 from registration.synth.damage import plan_damage
 from registration.synth.glass import GlassPiece, PlacedPiece, piece_truth, plan_glass
 from registration.synth.masks import MASK_DOWNSAMPLE, Ground, glass_masks, ground_mask
@@ -57,6 +62,13 @@ class SynthCase:
     name: str
     settings: SynthSettings
     folder: Path
+    several: bool = False
+    """Whether other stains share the H&E slide."""
+
+    @property
+    def own(self) -> Path:
+        """Folder of all that belongs to this stain alone."""
+        return self.folder / self.settings.stain if self.several else self.folder
 
     @property
     def he(self) -> Path:
@@ -66,22 +78,23 @@ class SynthCase:
     @property
     def ihc(self) -> Path:
         """The IHC slide."""
-        return self.folder / f"{self.name}_ihc.ndpi"
+        stain = self.settings.stain.lower() if self.several else "ihc"
+        return self.own / f"{self.name}_{stain}.ndpi"
 
     @property
     def landmarks(self) -> Path:
         """A few noisy picked pairs."""
-        return self.folder / "landmarks.csv"
+        return self.own / "landmarks.csv"
 
     @property
     def truth(self) -> Path:
         """Hundreds of exact pairs."""
-        return self.folder / "truth.csv"
+        return self.own / "truth.csv"
 
     @property
     def truth_folder(self) -> Path:
         """The exact map, masks and damage."""
-        return self.folder / "truth"
+        return self.own / "truth"
 
     def jobs(self) -> list[SlideJob]:
         """Return the two slides to write."""
@@ -210,6 +223,7 @@ def write_truth(case: SynthCase) -> None:
     case.truth_folder.mkdir(parents=True, exist_ok=True)
     facts = {
         "settings": asdict(case.settings),
+        "positive_share": positive_share(case.settings),
         "mask_downsample": MASK_DOWNSAMPLE,
         "mask_flags": {flag.name: flag.value for flag in Ground},
     }
@@ -225,6 +239,7 @@ def _write_section(case: SynthCase) -> dict[str, Any]:
     _write_landmarks(case.landmarks, [(on_he, on_ihc)], case.settings)
     for cut in (he, ihc):
         _write_mask(case.truth_folder / f"mask_{cut.section}.png", ground_mask(cut))
+    _write_nuclei(case, [(ihc, (0, 0))])
     return {
         "ihc_to_he": save_chain(truth, case.truth_folder),
         "damage": [entry for cut in (he, ihc) for entry in _damage_entries(cut, (0, 0))],
@@ -246,6 +261,8 @@ def _write_glass(case: SynthCase) -> dict[str, Any]:
         flags, labels = glass_masks(plan.size_of(section), placed)
         _write_mask(case.truth_folder / f"mask_{section}.png", flags)
         _write_mask(case.truth_folder / f"pieces_{section}.png", labels)
+        if section == "ihc":
+            _write_nuclei(case, [(place.cut, (place.cell.x, place.cell.y)) for place in placed])
         for place in placed:
             damage += _damage_entries(place.cut, (place.cell.x, place.cell.y))
     return {"pieces": [_piece_entry(piece, case) for piece in pieces], "damage": damage}
@@ -313,6 +330,20 @@ def _write_pairs(
         piece = "" if pieces is None else f",{pieces[index]}"
         lines.append(f"t{index + 1},{a[0]:.4f},{a[1]:.4f},{b[0]:.4f},{b[1]:.4f}{piece}")
     write_text(path, "\n".join(lines) + "\n")
+
+
+def _write_nuclei(case: SynthCase, cuts: Sequence[tuple[Cut, tuple[int, int]]]) -> None:
+    """Write the tumour nuclei that sections of a stain of nuclei show, and which are positive."""
+    if positive_share(case.settings) is None:
+        return
+    lines = ["ihc_x,ihc_y,positive"]
+    for cut, corner in cuts:
+        cells = cut.cells.take(np.flatnonzero(cut.cells.in_ihc & (cut.cells.kind == TUMOUR)))
+        placed = cut.placed(cells).center
+        inside = _well_inside(placed, cut.size)
+        for (x, y), antigen in zip(placed[inside] + corner, cells.antigen[inside], strict=True):
+            lines.append(f"{x:.2f},{y:.2f},{str(antigen > 0).lower()}")
+    write_text(case.truth_folder / "nuclei.csv", "\n".join(lines) + "\n")
 
 
 def _write_landmarks(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,8 @@ LATTICE_CHUNK = 200_000
 FAT_RADIUS_UM = 41.0
 """Radius of an adipocyte that has no neighbours."""
 FAT_WALL_UM = 2.0
+POSITIVE_SHARES: dict[str, tuple[float, float]] = {"KI67": (0.1, 0.5), "ER": (0.6, 0.95)}
+"""Of tumour nuclei, from case to case, of stains of nuclei."""
 
 SHAPES = {
     #             half axis, its spread, elongation, density, empty middle
@@ -64,6 +66,8 @@ class Cells:
     """``(N, 2, 2)`` metric of the cell: how its own µm differ from those of the scene."""
     in_he: NDArray[np.bool_]
     in_ihc: NDArray[np.bool_]
+    antigen: Float32
+    """DAB in the nucleus of a stain of nuclei, about 1; 0 where it is negative."""
 
     def __len__(self) -> int:
         return len(self.kind)
@@ -89,7 +93,8 @@ def build_cells(settings: SynthSettings, scene: Scene) -> Cells:
         placed[kind] = placed[kind][~_in_fat_vacuole(placed[kind], placed[ADIPOCYTE])]
     kinds = np.concatenate([np.full(len(points), k, np.uint8) for k, points in placed.items()])
     position = np.concatenate(list(placed.values()))
-    return _described(position, kinds, scene, (settings.changed_nuclei, rng))
+    cells = _described(position, kinds, scene, (settings.changed_nuclei, rng))
+    return _stained(cells, scene, settings)
 
 
 def _place(
@@ -174,7 +179,38 @@ def _described(
         body=_bodies(count, rng),
         in_he=changed != 1,
         in_ihc=changed != 2,
+        antigen=np.zeros(count, np.float32),
     )
+
+
+def positive_share(settings: SynthSettings) -> float | None:
+    """Return the share of a case's tumour nuclei that its stain of nuclei shows; ``None`` of HER2."""
+    if settings.stain not in POSITIVE_SHARES:
+        return None
+    rng = np.random.default_rng(settings.dice(303))
+    return float(rng.uniform(*POSITIVE_SHARES[settings.stain]))
+
+
+def _stained(cells: Cells, scene: Scene, settings: SynthSettings) -> Cells:
+    """Return the cells as the section of a stain shows them; those of the first stay as they are.
+
+    Large dark nuclei, and those of positive regions, are positive first: H&E tells something of it.
+    """
+    number = settings.number_of("ihc")
+    if number == 1:
+        return cells
+    rng = np.random.default_rng(settings.dice(302))
+    lost = settings.changed_nuclei * cells.in_he > rng.random(len(cells))
+    antigen = np.zeros(len(cells), np.float32)
+    share = positive_share(settings)
+    tumour = np.flatnonzero(cells.kind == TUMOUR)
+    if share is not None and len(tumour):
+        size = np.log(cells.radii[tumour, 0] * np.sqrt(cells.density[tumour]))
+        score = (size - size.mean()) / 0.16 + 0.6 * scene.at(scene.positive, cells.position[tumour])
+        score += 0.4 * rng.standard_normal(len(tumour))
+        positive = tumour[score > np.quantile(score, 1 - share)]
+        antigen[positive] = rng.uniform(0.7, 1.6, len(positive))
+    return replace(cells, in_ihc=~lost, antigen=antigen)
 
 
 def _directions(

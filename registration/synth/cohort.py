@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,8 @@ from registration.files.storage import write_json, write_text
 from registration.files.text import read_json
 from registration.synth.case import SynthCase, write_truth
 from registration.synth.deform import make_truth
-from registration.synth.rendering import Progress, render_slides
-from registration.synth.settings import SynthSettings
+from registration.synth.rendering import Progress, SlideJob, render_slides
+from registration.synth.settings import Stain, SynthSettings
 
 MANIFEST = "manifest.yaml"
 RECORD = "synth.json"
@@ -38,9 +38,11 @@ class CohortPlan:
     cases: int = 2
     her2: tuple[Her2, ...] = HER2_LEVELS
     cases_per_patient: int = 1
+    stains: tuple[Stain, ...] = ()
+    """Of the IHC slides of each case, which then share an H&E slide; empty for one of ``settings``."""
 
     def planned(self, folder: Path) -> list[tuple[str, SynthCase]]:
-        """Return patient and case of every case; cases of a patient share the HER2 level."""
+        """Return patient and case of every case and stain; cases of a patient share the HER2 level."""
         plan = []
         for number in range(self.cases):
             patient = number // self.cases_per_patient
@@ -50,7 +52,11 @@ class CohortPlan:
                 her2=self.her2[patient % len(self.her2)],
             )
             name = f"case{number + 1:02d}"
-            plan.append((f"patient{patient + 1:02d}", SynthCase(name, settings, folder / name)))
+            for stain in self.stains or (settings.stain,):
+                case = SynthCase(
+                    name, replace(settings, stain=stain), folder / name, bool(self.stains)
+                )
+                plan.append((f"patient{patient + 1:02d}", case))
         return plan
 
 
@@ -73,28 +79,37 @@ def write_cohort(
     cases = [case for _, case in planned]
     missing = [case for case in cases if not case.is_complete()]
     for case in missing:
-        case.folder.mkdir(parents=True, exist_ok=True)
-    render_slides([job for case in missing for job in case.jobs()], workers, progress)
+        case.own.mkdir(parents=True, exist_ok=True)
+    render_slides(jobs_of(missing), workers, progress)
     for case in missing:
         write_truth(case)
     write_text(folder / MANIFEST, manifest_text(planned))
     return cases
 
 
+def jobs_of(cases: Iterable[SynthCase]) -> list[SlideJob]:
+    """Return the slides of some cases, each once: stains of a case share their H&E slide."""
+    return list({job.path: job for case in cases for job in case.jobs()}.values())
+
+
 def manifest_text(planned: Sequence[tuple[str, SynthCase]]) -> str:
     """Return the manifest of the cases, paths relative to it."""
-    cases = [
-        {
-            "id": case.name,
-            "patient": patient,
-            "he": f"{case.name}/{case.he.name}",
-            "ihc": f"{case.name}/{case.ihc.name}",
-            "her2": case.settings.her2,
-            "landmarks": f"{case.name}/{case.landmarks.name}",
-            "truth": f"{case.name}/{case.truth.name}",
+    cases: list[dict[str, Any]] = []
+    for patient, case in planned:
+        base = case.folder.parent
+        own = {
+            **({"her2": case.settings.her2} if case.settings.stain == "HER2" else {}),
+            "landmarks": case.landmarks.relative_to(base).as_posix(),
+            "truth": case.truth.relative_to(base).as_posix(),
         }
-        for patient, case in planned
-    ]
+        slide = case.ihc.relative_to(base).as_posix()
+        if not cases or cases[-1]["id"] != case.name:
+            he = case.he.relative_to(base).as_posix()
+            cases.append({"id": case.name, "patient": patient, "he": he, "ihc": {}})
+        if case.several:
+            cases[-1]["ihc"][case.settings.stain] = {"slide": slide, **own}
+        else:
+            cases[-1] |= {"ihc": slide, **own}
     whole = {"name": "synthetic", "out": "results", "cases": cases}
     return str(yaml.safe_dump(whole, sort_keys=False))
 
@@ -106,7 +121,7 @@ def prepare_folder(folder: Path, plan: CohortPlan, overwrite: bool = False) -> N
     """
     for name in replaced_cases(folder, plan, overwrite):
         shutil.rmtree(folder / name, ignore_errors=True)
-    names = [case.name for _, case in plan.planned(folder)]
+    names = sorted({case.name for _, case in plan.planned(folder)})
     write_json(folder / RECORD, {"plan": _described(plan), "cases": names})
 
 
@@ -143,7 +158,7 @@ def plan_cohort(folder: Path, plan: CohortPlan, overwrite: bool = False) -> dict
     for settings in (case.settings for case in cases if case.settings.glass is None):
         make_truth(settings)
     there = [case for case in cases if case.name not in replaced and case.is_complete()]
-    pixels = sum(job.pixels for case in cases if case not in there for job in case.jobs())
+    pixels = sum(job.pixels for job in jobs_of(case for case in cases if case not in there))
     return {
         "pairs": len(cases),
         "done already": len(there),

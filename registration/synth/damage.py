@@ -139,7 +139,7 @@ def plan_damage(cut: Cut) -> tuple[Damage, ...]:
     planned = []
     for number, kind in enumerate(kinds):
         angle = turn + 2 * np.pi * number / len(kinds)
-        own = np.random.default_rng([settings.seed, 802, number])
+        own = np.random.default_rng(settings.dice(802, number, section=cut.section))
         if SECTIONS[(first + number) % 2] == cut.section:
             ink = INKS[int(own.integers(len(INKS)))]
             planned.append(Damage(kind, _shape(kind, (center, unit, angle), own), ink))

@@ -40,13 +40,13 @@ def make_truth(settings: SynthSettings) -> Chain:
 
     Raises :class:`SynthError` when the field would fold the tissue.
     """
-    field = smooth_field(settings.ihc_size, settings.warp, settings.seed)
+    field = smooth_field(settings.ihc_size, settings.warp, settings.dice(102))
     return Chain((field, section_projective(settings)))
 
 
 def section_projective(settings: SynthSettings) -> Projective:
     """Return the projective part: rotation, shift, scale, shear, perspective, mirroring."""
-    rng = np.random.default_rng([settings.seed, 101])
+    rng = np.random.default_rng(settings.dice(101))
     angle = math.radians(rng.uniform(-ROTATION_RANGE_DEG, ROTATION_RANGE_DEG))
     if settings.rotation_deg is not None:
         angle = math.radians(settings.rotation_deg)
@@ -66,7 +66,7 @@ def section_projective(settings: SynthSettings) -> Projective:
     return back.after(Projective(matrix)).after(to_center)
 
 
-def smooth_field(size: Size, warp: float, seed: int) -> DisplacementField:
+def smooth_field(size: Size, warp: float, seed: list[int]) -> DisplacementField:
     """Return a field whose largest displacement on a slide of ``size`` is ``warp`` pixels.
 
     Raises :class:`SynthError` when its strain exceeds :data:`MAX_STRAIN`.
@@ -76,7 +76,7 @@ def smooth_field(size: Size, warp: float, seed: int) -> DisplacementField:
     spacing = shortest / NODES_PER_WAVE
     columns = math.ceil(size.width / spacing) + 2 * MARGIN_NODES
     rows = math.ceil(size.height / spacing) + 2 * MARGIN_NODES
-    rng = np.random.default_rng([seed, 102])
+    rng = np.random.default_rng(seed)
     band = (spacing / longest, spacing / shortest)
     noise = np.stack([_band_noise((rows, columns), band, rng) for _ in range(2)], axis=-1)
     origin = (-MARGIN_NODES * spacing, -MARGIN_NODES * spacing)

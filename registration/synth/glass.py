@@ -149,7 +149,7 @@ class GlassPainter(SlidePainter):
     """Paints all pieces of one glass."""
 
     def __init__(self, plan: GlassPlan, section: Section, placed: Sequence[PlacedPiece]) -> None:
-        super().__init__(plan.size_of(section), section, plan.settings.seed)
+        super().__init__(plan.size_of(section), section, plan.settings)
         self._glass = np.array(optics.STAINS[section].glass, np.float32)
         self._parts = [(place, Painter(place.cut)) for place in placed]
 
@@ -177,6 +177,8 @@ def _piece_settings(
         turn = float(rng.uniform(-CORE_TURN_DEG, CORE_TURN_DEG) + 180 * rng.integers(2))
     else:
         turn = float(rng.uniform(0, 360))
+    if settings.number_of("ihc") > 1:
+        turn += float(np.random.default_rng(settings.dice(902, number)).uniform(-180, 180))
     return replace(
         settings,
         size=_piece_size(settings, float(share)),

@@ -9,7 +9,6 @@ import numpy as np
 from registration.synth.cells import ADIPOCYTE, BENIGN, ERYTHROCYTE, FAT_RADIUS_UM, TUMOUR
 from registration.synth.noise import Float32, Texture
 from registration.synth.section import PlacedCells
-from registration.synth.settings import SECTIONS, Section
 from registration.synth.sprites import draw_borders, draw_nuclei
 from registration.synth.view import View
 
@@ -17,7 +16,7 @@ EDGE_UM = 0.9
 CELL_REACH_UM = 13.0
 FAT_REACH_UM = 46.0
 OWN_TEXTURE_SHIFT = 331.0
-"""Texels between the two sections' own textures: what they do not share."""
+"""Texels between two sections' own textures: what they do not share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +40,8 @@ class Layers:
     """1 among adipocytes."""
     nuclei: Float32
     """Haematoxylin of nuclei."""
+    stained: Float32
+    """DAB of nuclei."""
     erythrocytes: Float32
     grain: Float32
     chromatin: Float32
@@ -53,11 +54,11 @@ class Layers:
 class Textures:
     """The periodic noise all tiles of a section share."""
 
-    def __init__(self, seed: int, section: Section) -> None:
+    def __init__(self, seed: int, number: int) -> None:
         self.fine = Texture.band((3, 14), [seed, 501])
         self.fibre = Texture.band((6, 40), [seed, 502])
         self.patchy = Texture.band((20, 60), [seed, 503])
-        self.own = np.float32(OWN_TEXTURE_SHIFT * (1 + SECTIONS.index(section)))
+        self.own = np.float32(OWN_TEXTURE_SHIFT * (1 + number))
 
 
 def evaluate(view: View, textures: Textures) -> Layers:
@@ -73,7 +74,7 @@ def evaluate(view: View, textures: Textures) -> Layers:
     cleft = step(1.3 - np.abs(epithelium + 1.9)) * np.clip(patchy * 1.5 - 0.5, 0, 1)
     loose = view.smooth(scene.loose)
     split = np.clip((bundles - 1.45 + 0.55 * loose) * 2.2, 0, 1) * (epithelium < -2.5)
-    nuclei = _nuclei(view, cells)
+    nuclei, stained = _nuclei(view, cells)
     white = np.maximum(hole, np.maximum(cleft, split * 0.9) * (1 - np.clip(3 * nuclei, 0, 1)))
     epithelial = cells.take(np.flatnonzero((kind == TUMOUR) | (kind == BENIGN)))
     return Layers(
@@ -86,6 +87,7 @@ def evaluate(view: View, textures: Textures) -> Layers:
         fibres=fibres,
         fat=fat,
         nuclei=nuclei,
+        stained=stained,
         erythrocytes=_erythrocytes(view, cells.take(np.flatnonzero(kind == ERYTHROCYTE))),
         grain=textures.fine.at(*(axis + textures.own for axis in view.texels(1.9))),
         chromatin=textures.fine.at(*(axis - textures.own for axis in view.texels(3.3))),
@@ -131,15 +133,19 @@ def _membrane(view: View, cells: PlacedCells, epithelium: Float32, patchy: Float
     return np.asarray(np.maximum(between * (nearest < CELL_REACH_UM), rim), np.float32)
 
 
-def _nuclei(view: View, cells: PlacedCells) -> Float32:
-    """Return the haematoxylin of the nuclei this section shows, cut at its own height."""
-    number = SECTIONS.index(view.cut.section)
+def _nuclei(view: View, cells: PlacedCells) -> tuple[Float32, Float32]:
+    """Return haematoxylin and DAB of the nuclei this section shows, cut at its own height."""
+    number = view.cut.number
     seen = cells.cells.in_he if number == 0 else cells.cells.in_ihc
     shown = cells.take(np.flatnonzero(seen & cells.cells.has_nucleus))
     phase = shown.cells.angle * 7919 + 1.7 * number
-    wobble = shown.cells.wobble + 0.5 * number * np.roll(shown.cells.wobble, 1, axis=1)
+    wobble = shown.cells.wobble + 0.5 * min(number, 1) * np.roll(shown.cells.wobble, number, axis=1)
     shown = replace(shown, cells=replace(shown.cells, wobble=wobble))
-    return draw_nuclei(shown, view.box, (1 + 0.08 * np.sin(phase)).astype(np.float32))
+    swell = (1 + 0.08 * np.sin(phase)).astype(np.float32)
+    positive = np.flatnonzero(shown.cells.antigen > 0) if number else np.empty(0, np.int64)
+    stained = shown.take(positive)
+    stained = replace(stained, cells=replace(stained.cells, density=stained.cells.antigen))
+    return draw_nuclei(shown, view.box, swell), draw_nuclei(stained, view.box, swell[positive])
 
 
 def _erythrocytes(view: View, cells: PlacedCells) -> Float32:

@@ -9,7 +9,7 @@ import numpy as np
 
 from registration.geometry import Box, Image, Size
 from registration.synth.noise import Float32
-from registration.synth.settings import SECTIONS, Section
+from registration.synth.settings import Section
 
 BLUR_PX = 0.65
 """Deviation of the point spread at 0.46 µm per pixel."""
@@ -67,8 +67,8 @@ def illumination(box: Box, size: Size, seed: list[int]) -> Float32:
 class Sensor:
     """Noise of the sensor: one random field, read from another place for every tile."""
 
-    def __init__(self, seed: int, section: Section) -> None:
-        self._seed = [seed, 601 + SECTIONS.index(section)]
+    def __init__(self, seed: int, number: int) -> None:
+        self._seed = [seed, 601 + number]
         grain = np.random.default_rng(self._seed).standard_normal(
             (SENSOR_SIDE, SENSOR_SIDE, 3), dtype=np.float32
         )

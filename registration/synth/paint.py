@@ -28,7 +28,7 @@ from registration.synth.damage import (
 from registration.synth.layers import Layers, Textures, evaluate
 from registration.synth.noise import Float32
 from registration.synth.section import Cut
-from registration.synth.settings import SECTIONS, Section
+from registration.synth.settings import Section, SynthSettings
 from registration.synth.view import View
 
 TILE_PX = 512
@@ -43,10 +43,11 @@ Dyes = tuple[Float32, Float32]
 class SlidePainter(ABC):
     """Paints one slide tile by tile: light through whatever lies there, uneven, then digitised."""
 
-    def __init__(self, size: Size, section: Section, seed: int) -> None:
+    def __init__(self, size: Size, section: Section, settings: SynthSettings) -> None:
+        number = settings.number_of(section)
         self.size = size
-        self.sensor = optics.Sensor(seed, section)
-        self._light_seed = [seed, SECTIONS.index(section)]
+        self.sensor = optics.Sensor(settings.seed, number)
+        self._light_seed = [settings.seed, number]
 
     @abstractmethod
     def transmitted(self, box: Box) -> Float32:
@@ -79,9 +80,9 @@ class Painter(SlidePainter):
     """Paints one section; holds what all its tiles share."""
 
     def __init__(self, cut: Cut) -> None:
-        super().__init__(cut.size, cut.section, cut.settings.seed)
+        super().__init__(cut.size, cut.section, cut.settings)
         self.cut = cut
-        self.textures = Textures(cut.settings.seed, cut.section)
+        self.textures = Textures(cut.settings.seed, cut.number)
         self.damage = plan_damage(cut)
 
     def transmitted(self, box: Box) -> Float32:
@@ -106,7 +107,7 @@ class Painter(SlidePainter):
         if self.cut.section == "he":
             first, second = haematoxylin_eosin(layers)
         else:
-            first, second = haematoxylin_dab(layers, self.cut.settings.her2)
+            first, second = haematoxylin_dab(layers, look_of(self.cut.settings))
         for item, depth in zip(damage, depths, strict=True):
             if item.kind in REMOVING:
                 first, second = (
@@ -137,9 +138,8 @@ def haematoxylin_eosin(on: Layers) -> Dyes:
     return np.maximum(haematoxylin, 0), np.maximum(eosin, 0)
 
 
-def haematoxylin_dab(on: Layers, her2: Her2) -> Dyes:
-    """Return the amounts of haematoxylin and DAB; membranes by HER2 level."""
-    look = HER2_LOOKS[her2]
+def haematoxylin_dab(on: Layers, look: Look) -> Dyes:
+    """Return the amounts of haematoxylin and DAB, in membranes or in nuclei."""
     stroma = 1 - on.epithelium
     haematoxylin = on.tissue * (
         0.60 * on.nuclei * (1 + 0.20 * on.chromatin)
@@ -152,6 +152,8 @@ def haematoxylin_dab(on: Layers, her2: Her2) -> Dyes:
     brown += look.cytoplasm * (1 + 0.3 * on.grain + 0.25 * on.patchy)
     background = 0.035 + 0.012 * on.fibres - 0.008 * on.bundles
     dab = on.tissue * (on.epithelium * strength * brown + background)
+    dab += on.tissue * on.stained * (1 + 0.15 * on.chromatin)
+    haematoxylin -= 0.30 * on.tissue * np.minimum(on.stained, on.nuclei)
     filled = on.lumen * np.clip(on.filling, 0, 1) * (on.filling < 1.5)
     dab += filled * (0.06 + 0.10 * np.clip(on.filling - 0.5, 0, 1)) * (1 + 0.25 * on.patchy)
     haematoxylin += 0.10 * on.erythrocytes * on.lumen
@@ -160,17 +162,23 @@ def haematoxylin_dab(on: Layers, her2: Her2) -> Dyes:
 
 
 @dataclass(frozen=True, slots=True)
-class Her2Look:
-    """How much DAB a level shows: in the membrane, in the cytoplasm, and how complete the ring is."""
+class Look:
+    """How much DAB a stain shows beside nuclei: in membranes, in cytoplasm, how complete the ring is."""
 
     membrane: float
     cytoplasm: float
     complete: float
 
 
-HER2_LOOKS: dict[Her2, Her2Look] = {
-    "0": Her2Look(0.0, 0.02, 0.0),
-    "1+": Her2Look(0.28, 0.05, 0.0),
-    "2+": Her2Look(0.80, 0.15, 0.45),
-    "3+": Her2Look(1.8, 0.38, 1.2),
+HER2_LOOKS: dict[Her2, Look] = {
+    "0": Look(0.0, 0.02, 0.0),
+    "1+": Look(0.28, 0.05, 0.0),
+    "2+": Look(0.80, 0.15, 0.45),
+    "3+": Look(1.8, 0.38, 1.2),
 }
+NUCLEAR_LOOK = Look(0.0, 0.02, 0.0)
+
+
+def look_of(settings: SynthSettings) -> Look:
+    """Return what DAB shows beside nuclei: that of a HER2 level, or next to nothing."""
+    return HER2_LOOKS[settings.her2] if settings.stain == "HER2" else NUCLEAR_LOOK

@@ -99,7 +99,7 @@ def render_slide(job: SlideJob, progress: Progress) -> None:
             yield band
             progress(band.shape[0] * band.shape[1])
 
-    label = "H&E" if job.section == "he" else "HER2"
+    label = "H&E" if job.section == "he" else job.settings.stain
     spec = NdpiSpec(painter.size, job.settings.mpp_of(job.section))
     write_ndpi(job.path, spec, bands(), lambda small: macro_of(small, label))
 

@@ -47,6 +47,11 @@ class Cut:
     to_he: Transform
 
     @property
+    def number(self) -> int:
+        """Place of the section in the block."""
+        return self.settings.number_of(self.section)
+
+    @property
     def size(self) -> Size:
         """Level-0 size of the slide."""
         return self.settings.size_of(self.section)

@@ -12,11 +12,14 @@ from registration.geometry import Size
 from registration.synth.ndpi import SIZE_STEP, NdpiSpec
 
 Section = Literal["he", "ihc"]
+Stain = Literal["HER2", "KI67", "ER"]
 DamageKind = Literal["tear", "fold", "pen", "bubble", "missing", "blur"]
 Outline = Literal["section", "core"]
 Arrangement = Literal["same", "permuted"]
 
 SECTIONS: tuple[Section, ...] = get_args(Section)
+STAINS: tuple[Stain, ...] = get_args(Stain)
+"""HER2 stains membranes, the others nuclei."""
 DAMAGE_KINDS: tuple[DamageKind, ...] = get_args(DamageKind)
 OUTLINES: tuple[Outline, ...] = get_args(Outline)
 ARRANGEMENTS: tuple[Arrangement, ...] = get_args(Arrangement)
@@ -60,6 +63,9 @@ class SynthSettings:
     """Level-0 size of the HE slide (one number: square), multiples of 64 px."""
     seed: int = 0
     her2: Her2 = "2+"
+    stain: Stain = "HER2"
+    """Of the IHC section. The sections of all stains are cut from one block, beside one HE section, and
+    differ in deformation, shared nuclei, noise and damage."""
     warp_px: float | None = None
     """Largest non-rigid displacement in level-0 px of the IHC slide; by default 40 px at 4,096 px,
     in proportion below and with the square root above (90 px at 20,480)."""
@@ -92,6 +98,8 @@ class SynthSettings:
             raise SynthError(f"the share of changed nuclei is {self.changed_nuclei}; use 0 to 1")
         if self.her2 not in HER2_LEVELS:
             raise SynthError(f"HER2 level {self.her2!r} is not one of {', '.join(HER2_LEVELS)}")
+        if self.stain not in STAINS:
+            raise SynthError(f"stain {self.stain!r} is not one of {', '.join(STAINS)}")
         for kind in self.damage:
             if kind not in DAMAGE_KINDS:
                 raise SynthError(f"damage {kind!r} is not one of {', '.join(DAMAGE_KINDS)}")
@@ -127,6 +135,15 @@ class SynthSettings:
             return self.warp_px
         ratio = min(self.ihc_size.shape) / REFERENCE_SIDE_PX
         return REFERENCE_WARP_PX * (ratio if ratio < 1 else math.sqrt(ratio))
+
+    def number_of(self, section: Section) -> int:
+        """Return the place of a section in the block: that of HE is 0, those of the stains follow."""
+        return 0 if section == "he" else 1 + STAINS.index(self.stain)
+
+    def dice(self, *purpose: int, section: Section = "ihc") -> list[int]:
+        """Return the seed of what is drawn anew for every IHC section of the block."""
+        number = self.number_of(section)
+        return [self.seed, *purpose, *([number] if number > 1 else [])]
 
     def size_of(self, section: Section) -> Size:
         """Level-0 size of one section's slide."""

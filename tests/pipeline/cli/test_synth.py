@@ -91,6 +91,7 @@ def test_the_same_command_again_finds_everything_done(written: tuple[Path, dict]
             "--damage fire: expected some of tear, fold, pen, bubble, missing, blur, mirror",
         ),
         (("--her2", "4+"), "HER2 level '4+' is not one of"),
+        (("--stains", "HER3"), "--stains HER3: expected some of HER2, KI67, ER. Did you mean HER2"),
     ],
 )
 def test_bad_options_end_with_one_message(
@@ -110,6 +111,24 @@ def test_the_manifest_runs_as_it_is(written: tuple[Path, dict]) -> None:
     assert [case.her2 for case in manifest.cases] == ["0", "3+"]
     assert all(Path(str(case.truth)).is_file() for case in manifest.cases)
     assert manifest.out.parent == written[0]
+
+
+def test_stains_share_an_he_slide(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    done = run(
+        *(str(out), "--size", "512", "--cases", "1", "--stains", "ki-67,her2", "--workers", "1"),
+        *("--her2", "2+", "--json"),
+    )
+
+    assert done.returncode == 0, done.stderr
+    cases = json.loads(done.stdout)["cases"]
+    assert [case["stain"] for case in cases] == ["HER2", "KI67"]
+    assert len({case["he"] for case in cases}) == 1
+    manifest = load_manifest(out / "manifest.yaml")
+    assert [case.id for case in manifest.cases] == ["case01_HER2", "case01_KI67"]
+    assert [case.her2 for case in manifest.cases] == ["2+", None]
+    assert all(case.he_fixed for case in manifest.cases)
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
