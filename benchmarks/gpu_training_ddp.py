@@ -42,22 +42,22 @@ def exchanged(fabric: Any, model: str, device: str, accumulate: int) -> dict[str
     config = TrainConfig(model=model, ngf=4, ndf=4, device=device, compile=False)  # type: ignore[arg-type]
     torch.manual_seed(0)
     stepping = build_model(config, fabric)
-    sent = dict.fromkeys(stepping.players, 0)
-    for name, player in stepping.players.items():
+    sent = dict.fromkeys(stepping.networks, 0)
+    for name, trained in stepping.networks.items():
 
         def hook(state, bucket, name=name):  # type: ignore[no-untyped-def] # DDP checks annotations
             sent[name] += bucket.buffer().numel()
             return allreduce_hook(state, bucket)
 
-        player.train._forward_module.register_comm_hook(None, hook)
+        trained.train._forward_module.register_comm_hook(None, hook)
     batches = [
         Batch(*(torch.rand(1, 3, SIDE_PX, SIDE_PX, device=fabric.device) for _ in range(2)))
         for _ in range(accumulate)
     ]
     stepping.step(batches)
     return {
-        name: sent[name] / sum(weight.numel() for weight in player.network.parameters())
-        for name, player in stepping.players.items()
+        name: sent[name] / sum(weight.numel() for weight in trained.network.parameters())
+        for name, trained in stepping.networks.items()
     }
 
 

@@ -25,6 +25,7 @@ from training.devices import device_named
 from training.errors import DataError
 from training.evaluation.report import as_json
 from training.evaluation.run import EvaluationRequest, run_evaluation
+from training.evaluation.stains import by_stain
 from training.inference import checkpoints
 from training.inference.checkpoints import TrainedGenerator
 from training.run.history import Listener
@@ -66,12 +67,12 @@ class Stain:
         return self.generator.describe()
 
 
-def load_generator(model: str | Path, device: Device = "auto") -> Stain:
+def load_generator(model: str | Path, device: Device = "auto", stain: str = "") -> Stain:
     """Load a generator from a run folder (its best one), a ``.pt`` file or official weights.
 
-    Raises :class:`training.errors.CheckpointError`.
+    ``stain`` says which one a model of several makes. Raises :class:`training.errors.CheckpointError`.
     """
-    return Stain(checkpoints.load_generator(Path(model), device_named(device)))
+    return Stain(checkpoints.load_generator(Path(model), device_named(device), stain=stain))
 
 
 def train(
@@ -89,8 +90,8 @@ def train(
 
     ``epochs`` is ``"50+50"`` (at the full rate + falling to zero), or their sum, half of which
     falls. ``settings`` are those of ``docs/settings.md``: ``model``, ``recipe``, ``batch``,
-    ``crop``, ``device``, ... The alignment of pairs without a table of patches is measured first,
-    unless ``measure`` is ``False``. Raises :class:`registration.errors.BciError` with the words of
+    ``crop``, ``stain``, ``device``, ... The alignment of pairs without a table of patches is measured
+    first, unless ``measure`` is ``False``. Raises :class:`registration.errors.BciError` with the words of
     the command line; after an interrupt ``resume=True`` goes on.
     """
     given = settings if epochs is None else {**settings, "epochs": epochs}
@@ -135,7 +136,7 @@ def evaluate(
 ) -> Scores:
     """Score a model on the test split of a dataset, beside controls.
 
-    ``options`` are those of ``docs/settings.md``: ``split``, ``images``, ``protocol``,
+    ``options`` are those of ``docs/settings.md``: ``split``, ``stain``, ``images``, ``protocol``,
     ``shift_px``, ``mpp``, ``lpips``, ``features``, ``save_images``. Raises
     :class:`registration.errors.BciError` with the words of the command line.
     """
@@ -146,8 +147,14 @@ def evaluate(
         settings=EvaluateSettings.of({"device": device, **options}),
         nuclei=nuclei_of,
     )
+    first, *more = by_stain(request)
+    if more:
+        stains = ", ".join(each.settings.stain for each in (first, *more))
+        raise DataError(
+            f"{request.dataset.source} has several stains: choose one with stain, of {stains}"
+        )
     with reporting(progress) as report:
-        found = run_evaluation(request, lambda done, total: report("scoring images", done, total))
+        found = run_evaluation(first, lambda done, total: report("scoring images", done, total))
     return Scores(request.out, as_json(*found))
 
 
@@ -161,15 +168,17 @@ def translate(
     device: Device = "auto",
     format: ImageFormat = "tiff",
     everywhere: bool = False,
+    stain: str = "",
     progress: ShowProgress = True,
 ) -> Translated:
     """Turn a whole H&E slide into virtual IHC, a pyramid at ``out``.
 
+    ``stain`` says which one a model of several makes.
     ``mpp`` and ``model_mpp`` are µm per pixel of the slide and of the training, where the files do
     not say. Raises :class:`registration.errors.BciError` with the words of the command line.
     """
     given = {"mpp": mpp, "model_mpp": model_mpp, "device": device, "format": format}
-    settings = TranslateSettings.of({**given, "everywhere": everywhere})
+    settings = TranslateSettings.of({**given, "everywhere": everywhere, "stain": stain})
     target = output_path(Path(out), settings.format)
     request = TranslateRequest(Path(model), Path(slide), target, settings)
     with reporting(progress) as report:

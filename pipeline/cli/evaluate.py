@@ -22,6 +22,7 @@ EXAMPLES = (
     "bci-pipeline evaluate runs/robust dataset",
     "bci-pipeline evaluate latest_net_G.pth BCI --protocol official --images 50",
     "bci-pipeline evaluate dataset --generated generated",
+    "bci-pipeline evaluate runs/all dataset --stain KI67",
     "bci-pipeline evaluate runs/llvip --he LLVIP/visible --ihc LLVIP/infrared --images 4",
 )
 NOTES = """
@@ -66,6 +67,7 @@ def evaluate(
     from training.data.pairs import open_dataset
     from training.evaluation.report import as_json as json_of
     from training.evaluation.run import EvaluationRequest, plan_evaluation, run_evaluation
+    from training.evaluation.stains import by_stain
 
     dataset = open_dataset(root, he=he, ihc=ihc)
     request = EvaluationRequest(
@@ -78,14 +80,21 @@ def evaluate(
     )
     for note in dataset.notes:
         typer.echo(f"note: {note}", err=True)
-    if dry_run:
-        show_plan(plan_evaluation(request), as_json)
-        return
-    with progress_on_stderr({"images": "scoring images"}) as report:
-        evaluation, about = run_evaluation(
-            request, lambda done, total: report("images", done, total)
-        )
-    typer.echo(json_text(json_of(evaluation, about)) if as_json else _text(evaluation, request))
+    found = {}
+    for each in by_stain(request):
+        if dry_run:
+            show_plan(plan_evaluation(each), as_json)
+            continue
+        with progress_on_stderr({"images": "scoring images"}) as report:
+            evaluation, about = run_evaluation(
+                each, lambda done, total: report("images", done, total)
+            )
+        if as_json:
+            found[each.out.name] = json_of(evaluation, about)
+        else:
+            typer.echo(_text(evaluation, each))
+    if found:
+        typer.echo(json_text(found if len(found) > 1 else next(iter(found.values()))))
 
 
 def _told_apart(

@@ -50,11 +50,14 @@ def export(
         Literal["ome-zarr", "itk", "qupath"] | None,
         typer.Option(help="Write the registration's transform for this program."),
     ] = None,
+    stain: Annotated[
+        str, typer.Option(help="Stain to write, of a generator that makes several.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Write a registration's transform for other programs, or a generator for the original code."""
     if transform is None:
-        typer.echo(_generator(source, out))
+        typer.echo(_generator(source, out, stain))
         return
     from pipeline.stages.export import export_transform
     from registration.result import Registration
@@ -79,7 +82,7 @@ def _summary(done: Exported) -> str:
     return "\n".join(lines)
 
 
-def _generator(checkpoint: Path, out: Path | None) -> str:
+def _generator(checkpoint: Path, out: Path | None, stain: str) -> str:
     """Write a generator in the form of the original code (a plain state dict)."""
     if out is None:
         raise UsageError(
@@ -91,6 +94,6 @@ def _generator(checkpoint: Path, out: Path | None) -> str:
     from training.models.official import save_official
 
     check_file(out, [checkpoint])
-    trained = load_generator(checkpoint)
+    trained = load_generator(checkpoint, stain=stain)
     save_official(trained.network, out)
     return f"{out}: {trained.describe()}"

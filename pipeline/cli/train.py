@@ -31,7 +31,7 @@ LONG_S = 600.0
 
 NAMED = (
     *("recipe", "model", "scales", "epochs", "batch", "accumulate", "crop", "lr", "ngf", "seed"),
-    *("precision", "device"),
+    *("stain", "precision", "device"),
 )
 """Settings with an option of their own; all others are given with --set."""
 
@@ -40,6 +40,7 @@ EXAMPLES = (
     "bci-pipeline train dataset --out runs/robust",
     "bci-pipeline train dataset --out runs/robust --resume",
     "bci-pipeline train BCI --out runs/paper --recipe paper",
+    "bci-pipeline train dataset --out runs/all --stain all",
     "bci-pipeline train --he LLVIP/visible --ihc LLVIP/infrared --out runs/llvip --crop 256 --batch 8",
 )
 NOTES = """

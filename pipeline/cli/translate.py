@@ -21,6 +21,7 @@ EXAMPLES = (
     "bci-pipeline translate runs/robust he.ndpi --out virtual_ihc.tif",
     "bci-pipeline translate latest_net_G.pth he.ndpi --model-mpp 0.46 --out second.tif",
     "bci-pipeline translate runs/robust dataset/HE/test --out generated",
+    "bci-pipeline translate runs/all he.ndpi --stain KI67 --out virtual_ki67.tif",
 )
 NOTES = """
 The same command goes on where a killed one stopped. Exit codes: 0 done, 2 bad input or usage, 130
@@ -80,7 +81,9 @@ def _folder(
     from training.inference.checkpoints import load_generator
     from training.inference.folder import translate_folder
 
-    trained = load_generator(checkpoint, device_named(settings.device), settings.precision)
+    trained = load_generator(
+        checkpoint, device_named(settings.device), settings.precision, settings.stain
+    )
     with progress_on_stderr({"translate": "virtual IHC"}) as progress:
         written = translate_folder(
             trained, folder, out, lambda done, total: progress("translate", done, total)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from pipeline.dataset.card import card_hash, notes_of, write_card
 from pipeline.dataset.checksums import write_checksums
 from pipeline.dataset.croissant import write_croissant
 from pipeline.dataset.folder import replaced_whole
-from pipeline.dataset.layouts import pair_files, pair_name
+from pipeline.dataset.layouts import SAME_NAMES, pair_files, pair_name
 from pipeline.dataset.metadata import write_metadata
 from pipeline.dataset.plan import FORMAT, FORMAT_VERSION, RECORD_NAME, Dataset, DatasetPlan
 from pipeline.dataset.report import write_report
@@ -64,7 +65,7 @@ def table_of(plan: DatasetPlan) -> tuple[list[PatchRow], dict[str, Path]]:
         [Labelled(case.patient, case.her2, case.split) for case in plan.cases if case.patches],
         plan.split,
     )
-    counts: dict[Split, int] = {}
+    names = _Names(plan)
     rows: list[PatchRow] = []
     images: dict[str, Path] = {}
     for case in plan.cases:
@@ -74,17 +75,45 @@ def table_of(plan: DatasetPlan) -> tuple[list[PatchRow], dict[str, Path]]:
         for candidate in sorted(case.patches.candidates, key=lambda item: (item.y, item.x)):
             row = _row(case, case.patches, candidate, split)
             if candidate.kept:
-                number = counts.get(split, 0)
-                counts[split] = number + 1
-                name = pair_name(number, split, case.her2)
-                files = pair_files(
-                    plan.settings.layout, split, name, SUFFIXES[plan.settings.format]
-                )
+                file = names.of(case, candidate, split) + SUFFIXES[plan.settings.format]
+                files = pair_files(plan.settings.layout, split, file, case.stain, names.several)
                 sources = case.patches.images(candidate)
                 images |= dict(zip(files.both, sources, strict=True))
                 row = replace(row, he_file=files.he, ihc_file=files.ihc)
             rows.append(row)
     return rows, images
+
+
+class _Names:
+    """Names of pairs: numbered in each split, places of an H&E slide alike in every stain."""
+
+    def __init__(self, plan: DatasetPlan) -> None:
+        cut = [case for case in plan.cases if case.patches]
+        self.several = len({case.stain for case in cut}) > 1
+        self._by_place = self.several and plan.settings.layout in SAME_NAMES
+        self._level = (
+            {_frame(case): case.her2 for case in cut if case.her2} if self._by_place else {}
+        )
+        self._numbers: defaultdict[Split, dict[Hashable, int]] = defaultdict(dict)
+        self._seen: Counter[Hashable] = Counter()
+
+    def of(self, case: DatasetCase, candidate: Candidate, split: Split) -> str:
+        """Return the name of a kept pair."""
+        numbers = self._numbers[split]
+        if not self._by_place:
+            numbers[len(numbers)] = number = len(numbers)
+            return pair_name(number, split, case.her2)
+        place = (_frame(case), candidate.x, candidate.y)
+        self._seen[place, case.stain] += 1
+        number = numbers.setdefault((place, self._seen[place, case.stain]), len(numbers))
+        return pair_name(number, split, case.her2 or self._level.get(_frame(case)))
+
+
+def _frame(case: DatasetCase) -> str:
+    """Return what the places of a case are places of: an H&E slide that was not warped, or itself."""
+    assert case.patches is not None
+    slides = case.patches.slides
+    return slides.he_hash if slides.moving == "ihc" else case.name
 
 
 def record_of(dataset: Dataset) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Names and places of the images in the three layouts."""
+"""Names and places of the images in the four layouts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pipeline.patches.settings import Layout
 from pipeline.split import Split
 from registration.files.her2 import Her2
 
+SAME_NAMES: frozenset[Layout] = frozenset({"bci", "multi"})
+"""Layouts in which a place has the same name in every stain."""
 UNKNOWN_HER2 = "unknown"
 
 
@@ -30,11 +32,13 @@ def pair_name(number: int, split: Split, her2: Her2 | None) -> str:
     return f"{number:05d}_{split}_{her2 or UNKNOWN_HER2}"
 
 
-def pair_files(layout: Layout, split: Split, name: str, suffix: str) -> PairFiles:
-    """Return where a pair's images go; ``suffix`` with its dot."""
-    file = f"{name}{suffix}"
+def pair_files(layout: Layout, split: Split, file: str, stain: str, several: bool) -> PairFiles:
+    """Return where the images of a pair go in a dataset of one stain or of ``several``."""
     if layout == "bci":
-        return PairFiles(f"HE/{split}/{file}", f"IHC/{split}/{file}")
+        base = f"{stain}/" if several else ""
+        return PairFiles(f"{base}HE/{split}/{file}", f"{base}IHC/{split}/{file}")
+    if layout == "multi":
+        return PairFiles(f"HE/{split}/{file}", f"{stain}/{split}/{file}")
     if layout == "hf":
         return PairFiles(f"{split}/HE/{file}", f"{split}/IHC/{file}")
     return PairFiles(f"{split}/{file}", f"{split}/{file}")

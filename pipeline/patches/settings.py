@@ -7,7 +7,7 @@ from typing import Any, Literal
 from registration.settings import Settings, setting
 
 ImageKind = Literal["png", "webp", "jpeg"]
-Layout = Literal["bci", "pix2pix", "hf"]
+Layout = Literal["bci", "pix2pix", "hf", "multi"]
 
 
 class PatchSettings(Settings):
@@ -43,7 +43,9 @@ class PatchSettings(Settings):
     )
     format: ImageKind = setting("png", "Format of the images; png and webp are lossless.")
     layout: Layout = setting(
-        "bci", "BCI's folders, side-by-side images, or those of datasets.load_dataset."
+        "bci",
+        "BCI's folders (for each of several stains), side-by-side images, those of datasets.load_dataset, "
+        "or one folder for H&E and one per stain.",
     )
 
     @property

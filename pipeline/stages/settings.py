@@ -65,6 +65,9 @@ class TranslateSettings(Settings):
         ge=0.05,
         le=50,
     )
+    stain: str = setting(
+        "", "Stain to make, where the model makes several.", unset="the only one of the model"
+    )
     device: Device = setting("auto", "Where to compute; auto takes a GPU where there is one.")
     precision: InferencePrecision = setting(
         "auto", "Auto: half precision on a GPU, within a grey level; 32: exact."

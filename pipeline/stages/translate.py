@@ -137,7 +137,9 @@ def _prepared(request: TranslateRequest, slide: Slide) -> tuple[_Work, tuple[str
     settings = request.settings
     check = check_folder if settings.format == "ome-zarr" else check_file
     check(request.out, [request.slide])
-    trained = load_generator(request.checkpoint, device_named(settings.device), settings.precision)
+    trained = load_generator(
+        request.checkpoint, device_named(settings.device), settings.precision, settings.stain
+    )
     downsample, notes = _scale(trained, slide, settings.model_mpp)
     size = slide.size.downsampled(downsample)
     spec = PyramidSpec(size=size, mpp=slide.mpp * downsample, format=settings.format)
@@ -239,7 +241,7 @@ def _key(
         content_hash(slide.path),
         content_hash(trained.source),
         [slide.mpp, spec.mpp, spec.format, spec.tile, spec.quality, request.settings.everywhere],
-        [trained.device.type, trained.arithmetic],
+        [trained.device.type, trained.arithmetic, *filter(None, [trained.stain])],
     )
 
 

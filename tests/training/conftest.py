@@ -44,6 +44,27 @@ def write_pairs() -> WritePairs:
 
 
 @pytest.fixture(scope="session")
+def write_stains() -> WritePairs:
+    """Write pairs of two stains in the layout ``multi``: H&E inverted, and its channels rotated."""
+
+    def write(root: Path, count: int = 6, side: int = 32) -> Path:
+        for i in range(count):
+            coarse = np.random.default_rng(i).integers(
+                0, 256, (side // 8,) * 2 + (3,), dtype=np.uint8
+            )
+            image = Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
+            he = np.asarray(image)
+            split = "test" if i % 3 == 2 else "train"
+            for folder, pixels in (("HE", he), ("HER2", 255 - he), ("KI67", he[..., [1, 2, 0]])):
+                path = root / folder / split / f"{i:05d}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(path)
+        return root
+
+    return write
+
+
+@pytest.fixture(scope="session")
 def small_config() -> SmallConfig:
     """Settings of a run that takes a second or two."""
 

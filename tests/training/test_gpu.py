@@ -127,15 +127,41 @@ def test_trains_resumes_translates_and_evaluates(
         assert np.isfinite(evaluation.values["model"]["psnr_shift"]).all()
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("precision", ["auto", "fp16", "32"])
+def test_one_generator_of_several_stains(
+    tmp_path: Path, write_stains: WritePairs, precision: str, mode: str
+) -> None:
+    data = open_dataset(write_stains(tmp_path / "data", 6, 64))
+    config = settings(stain="all", precision=precision, **MODES[mode])
+    heard = Watching()
+
+    outcome = train(config, data, tmp_path / "run", listener=heard)
+
+    assert outcome.steps == 8
+    assert all(np.isfinite(list(losses.values())).all() for losses in heard.losses)
+    assert heard.graphs[-1] == heard.graphs[2], "compiled anew after the first epoch"
+    assert not counters["graph_break"]
+    made = {}
+    for stain in data.stains:
+        trained = load_generator(tmp_path / "run", DEVICE, "auto", stain)
+        written = translate_folder(trained, tmp_path / "data" / "HE" / "test", tmp_path / stain)
+        made[stain] = read_image(written[0])
+    assert not np.array_equal(*made.values())
+
+
+@pytest.mark.parametrize("model", [*MODELS, "several stains"])
 @pytest.mark.parametrize("precision", ["auto", "32"])
 def test_a_step_never_waits_for_the_gpu(model: str, precision: str) -> None:
-    config = settings(model=model, precision=precision, compile=False)
+    several = model == "several stains"
+    named = {"stain": "HER2,KI67"} if several else {"model": model}
+    config = settings(precision=precision, compile=False, **named)
     fabric = make_fabric(config)
     stepping = build_model(config, fabric)
     images = [torch.rand(2, 3, 64, 64, device="cuda") * 2 - 1 for _ in range(2)]
     weight = torch.ones(2, len(config.pyramid_weights), device="cuda")
-    batch = Batch(*images, weight if model == "pyramid-pix2pix" else None)
+    stains = (torch.tensor([0, 1], device="cuda"),) if several else ()
+    batch = Batch(*images, weight if config.model == "pyramid-pix2pix" else None, stains)
     stepping.step([batch])
 
     torch.cuda.set_sync_debug_mode("error")
@@ -159,7 +185,7 @@ def test_recomputed_activations_take_less_memory_and_give_the_same_gradients(
         generator = torch.Generator("cuda").manual_seed(1)
         he, ihc = (torch.rand(2, 3, 256, 256, device="cuda", generator=generator) for _ in range(2))
         stepping.step([Batch(he, ihc)])
-        state = stepping.sides["generators"].optimizer.state_dict()["state"]
+        state = stepping.groups["generators"].optimizer.state_dict()["state"]
         moments.append(torch.cat([entry["exp_avg"].flatten() for entry in state.values()]))
         torch.cuda.reset_peak_memory_stats()
         stepping.step([Batch(he, ihc)])
@@ -203,7 +229,7 @@ def a_generator(kind: str = "resnet_9blocks", width: int = 64) -> TrainedGenerat
     network = build_generator(spec)
     initialise(network)
     network.to("cuda", memory_format=torch.channels_last)  # type: ignore[call-overload]
-    recalibrate(network, [torch.rand(2, 3, 128, 128, device="cuda") * 2 - 1 for _ in range(2)])
+    recalibrate(network, [(torch.rand(2, 3, 128, 128, device="cuda") * 2 - 1,) for _ in range(2)])
     network.eval().requires_grad_(False)
     return TrainedGenerator(network, spec, Path("made.pt"), half=True)
 

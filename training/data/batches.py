@@ -39,6 +39,8 @@ class Batch:
     ihc: Tensor
     weight: Tensor | None = None
     """``(N, scales)``, or ``None`` when all count alike."""
+    stains: tuple[Tensor, ...] = ()
+    """``(N,)`` places of the stains to make among several; empty where there is one."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class _Plan:
         return _Plan(self.pairs[which], self.corners[which], self.turns[which])
 
 
-_Pixels = tuple[Tensor, Tensor, Tensor | None]
+_Pixels = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
 
 
 class Batches:
@@ -80,12 +82,14 @@ class Batches:
         sampling: Sampling,
         *,
         weights: NDArray[np.float32] | None = None,
+        stains: NDArray[np.int64] | None = None,
         device: torch.device | None = None,
         rank: tuple[int, int] = (0, 1),
     ) -> None:
         """Check that every pair can be cropped as asked; raises :class:`DataError` otherwise.
 
-        ``weights`` has a row for every pair of the cache. ``rank`` is (this process, all processes).
+        ``weights`` has a row for every pair of the cache, and so has ``stains``: the place of its stain
+        among several, which are drawn in turn. ``rank`` is (this process, all processes).
         """
         self.device = device or torch.device("cpu")
         self.waited_s = 0.0
@@ -94,6 +98,7 @@ class Batches:
         self._pairs = np.asarray(pairs, np.int64)
         self._sampling = sampling
         self._weights = None if weights is None else torch.from_numpy(weights)
+        self._stains = stains
         self._rank = rank
         self._resident = _resident(cache, self.device)
         self._turns = _turns(cache.shapes[self._pairs], sampling)
@@ -136,20 +141,35 @@ class Batches:
         its own to a compiled network.
         """
         random = np.random.default_rng([self._sampling.seed, epoch, stream])
-        order = random.permutation(self._pairs)
+        order = self._in_turn(random.permutation(self._pairs))
         corners = random.random((len(order), 2))
         turns = random.choice(self._turns, len(order))
         rank, world = self._rank
         share = np.arange(rank, world * self._sampling.batch * len(self), world) % len(order)
         return _Plan(order[share], corners[share], turns[share])
 
+    def _in_turn(self, order: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return pairs in an order in which each stain comes as often as it is there.
+
+        BatchNorm then sees a mixture of stains in every batch, as it does when it is measured.
+        """
+        if self._stains is None:
+            return order
+        stains = self._stains[order]
+        passed = np.empty(len(order))
+        for stain in np.unique(stains):
+            here = np.flatnonzero(stains == stain)
+            passed[here] = (np.arange(len(here)) + 0.5) / len(here)
+        return order[np.lexsort((stains, passed))]
+
     def _pixels(self, he: _Plan, ihc: _Plan) -> _Pixels:
-        """Return both domains as ``(N, H, W, 3)`` uint8, and the weights of the pairs."""
+        """Return both domains as ``(N, H, W, 3)`` uint8, and weights and stains of the pairs."""
         weight = None
         if self._weights is not None:
             weight = self._weights[torch.from_numpy(he.pairs)]
             weight = weight.pin_memory() if self._pinned else weight
-        return self._gather(0, he), self._gather(1, ihc), weight
+        stain = None if self._stains is None else torch.from_numpy(self._stains[he.pairs])
+        return self._gather(0, he), self._gather(1, ihc), weight, stain
 
     @property
     def _pinned(self) -> bool:
@@ -187,7 +207,7 @@ class Batches:
     def _batch(self, pixels: Future[_Pixels]) -> Batch:
         """Wait for a batch's pixels and turn them into what networks see, on the device."""
         began = time.perf_counter()
-        he, ihc, weight = pixels.result()
+        he, ihc, weight, stain = pixels.result()
         self.waited_s += time.perf_counter() - began
         images = [
             to_network(domain.to(self.device, non_blocking=True)).permute(0, 3, 1, 2)
@@ -195,7 +215,8 @@ class Batches:
         ]
         if weight is not None:
             weight = weight.to(self.device, non_blocking=True)
-        return Batch(images[0], images[1], weight)
+        stains = () if stain is None else (stain.to(self.device, non_blocking=True),)
+        return Batch(images[0], images[1], weight, stains)
 
 
 def _turns(shapes: NDArray[np.int64], sampling: Sampling) -> tuple[int, ...]:

@@ -2,19 +2,21 @@
 
 Understood as they are: a dataset of this project or a BCI download (``HE/train``, ``IHC/train``,
 ...; MIST has the same), ``train/HE`` beside ``train/IHC``, side-by-side images (``train/*.png``),
-``trainA`` beside ``trainB``, and any two folders. A table ``patches.csv`` or ``patches.parquet``
-in the folder adds patients, HER2 levels, µm/px, splits and what registration found out about the
-alignment of each pair. Image names are matched without their suffix; what has no partner is
-named and left out.
+``trainA`` beside ``trainB``, and any two folders. Several stains lie in a folder each beside ``HE``
+(``HER2/train``, ``KI67/train``, ...), or are datasets of their own in one folder
+(``HER2/HE/train``, ...). A table ``patches.csv`` or ``patches.parquet`` in the folder adds patients,
+HER2 levels, stains, µm/px, splits and what registration found out about the alignment of each pair.
+Image names are matched without their suffix; what has no partner is named and left out.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from registration.files.words import did_you_mean
 from training.data.images import SUFFIXES, ImageFile, Pixels, image_size
 from training.data.table import TableRow, read_pair_table
 from training.errors import DataError
@@ -45,6 +47,8 @@ class Pair:
     """The case that the pair is of."""
     grade: str | None = None
     """``gold``, ``silver`` or ``bronze``: how far the alignment can be trusted."""
+    stain: str | None = None
+    """Of the IHC image, where the dataset says it."""
 
     def read(self) -> tuple[Pixels, Pixels]:
         """Return H&E and IHC, ``(height, width, 3)`` uint8 each, of one size.
@@ -84,6 +88,11 @@ class Dataset:
             return self.pairs
         return tuple(pair for pair in self.pairs if pair.split == split)
 
+    @property
+    def stains(self) -> tuple[str, ...]:
+        """The stains of the IHC images, as far as they are named."""
+        return tuple(sorted({pair.stain for pair in self.pairs if pair.stain is not None}))
+
     def mpp(self) -> float | None:
         """Return the median µm/px of the pairs, ``None`` where it is unknown."""
         known = sorted(pair.mpp for pair in self.pairs if pair.mpp)
@@ -107,6 +116,8 @@ def open_dataset(
         ("HE/ and IHC/", _domain_first),
         ("train/HE and train/IHC", _split_first),
         ("trainA and trainB", _lettered),
+        ("HE/ and a folder per stain", _folder_per_stain),
+        ("a dataset per stain", _dataset_per_stain),
         ("side by side", _side_by_side),
     ):
         found = find(root)
@@ -114,7 +125,8 @@ def open_dataset(
             return _described(str(root), layout, found, root)
     raise DataError(
         f"no image pairs in {root}: expected HE/ and IHC/ (with train/ and test/ inside or not), "
-        "train/HE and train/IHC, trainA and trainB, or side-by-side images in train/. "
+        "train/HE and train/IHC, trainA and trainB, HE/ and a folder per stain, or side-by-side images "
+        "in train/. "
         "For other names give the two folders."
     )
 
@@ -153,6 +165,33 @@ def _lettered(root: Path) -> _Found:
     """Pairs of ``trainA`` and ``trainB``, and so on."""
     splits = [s for s in SPLITS if (root / f"{s}A").is_dir() and (root / f"{s}B").is_dir()]
     return _joined(_match(root / f"{s}A", root / f"{s}B", s) for s in splits)
+
+
+def _folder_per_stain(root: Path) -> _Found:
+    """Pairs of ``HE`` and each other folder of images, named after its stain."""
+    if not (root / "HE").is_dir():
+        return _Found([], [])
+    return _joined(
+        _stained(_two_folders(root / "HE", folder), folder)
+        for folder in _folders(root)
+        if folder.name != "HE" and any(_images(part) for part in (folder, *_folders(folder)))
+    )
+
+
+def _dataset_per_stain(root: Path) -> _Found:
+    """Pairs of the folders that hold ``HE`` and ``IHC`` each, named after their stain."""
+    return _joined(_stained(_domain_first(folder), folder) for folder in _folders(root))
+
+
+def _stained(found: _Found, folder: Path) -> _Found:
+    """Return the pairs of a stain's folder; an H&E image elsewhere may do without this stain."""
+    pairs = [replace(pair, stain=folder.name) for pair in found.pairs]
+    return _Found(pairs, [path for path in found.lonely if path.is_relative_to(folder)])
+
+
+def _folders(root: Path) -> list[Path]:
+    """Return the folders in a folder, hidden ones left out."""
+    return [p for p in sorted(root.iterdir()) if p.is_dir() and not p.name.startswith(".")]
 
 
 def _side_by_side(root: Path) -> _Found:
@@ -219,10 +258,10 @@ def _described(source: str, layout: str, found: _Found, root: Path) -> Dataset:
         notes.append(
             f"{len(found.lonely)} images without a partner, left out: {_some(found.lonely)}"
         )
-    pairs = sorted(found.pairs, key=lambda pair: (pair.split or "", pair.name))
+    pairs = sorted(found.pairs, key=lambda p: (p.split or "", p.name, p.stain or ""))
     table = read_pair_table(root)
     if table.rows:
-        known = [(pair, table.of(pair.he.path)) for pair in pairs]
+        known = [(pair, table.of(pair.he.path, pair.ihc.path)) for pair in pairs]
         dropped = [pair.he.path for pair, row in known if row is not None and not row.kept]
         pairs = [_with_row(pair, row) for pair, row in known if row is None or row.kept]
         if dropped:
@@ -236,19 +275,48 @@ def _with_row(pair: Pair, row: TableRow | None) -> Pair:
     """Return ``pair`` with what its row in the table adds."""
     if row is None:
         return pair
-    return Pair(
-        pair.name,
-        pair.he,
-        pair.ihc,
-        row.split or pair.split,
-        row.patient,
-        row.her2 or pair.her2,
-        row.mpp,
-        row.shift_px,
-        row.trust,
-        row.slide,
-        row.grade,
+    return replace(
+        pair,
+        split=row.split or pair.split,
+        patient=row.patient,
+        her2=row.her2 or pair.her2,
+        mpp=row.mpp,
+        shift_px=row.shift_px,
+        trust=row.trust,
+        slide=row.slide,
+        grade=row.grade,
+        stain=row.stain or pair.stain,
     )
+
+
+def of_stain(dataset: Dataset, wanted: str) -> tuple[Dataset, str]:
+    """Return the pairs of one stain or of several, and their names joined by commas.
+
+    ``wanted`` is a name, several joined by commas, ``all``, or empty where there is one stain. Raises
+    :class:`DataError` for a stain that the dataset does not have, and where a choice is missing.
+    """
+    there = dataset.stains
+    if not wanted and len(there) < 2:
+        return dataset, ""
+    if not wanted or not there:
+        has = (
+            f"has the stains {' and '.join(there)}"
+            if there
+            else "does not name the stains of its images"
+        )
+        remedy = f"choose with --stain {there[0]}, or all" if there else "leave --stain out"
+        raise DataError(f"{dataset.source} {has}: {remedy}")
+    by_name = {stain.casefold(): stain for stain in there}
+    chosen = list(there) if wanted == "all" else []
+    for name in () if chosen else (part.strip() for part in wanted.split(",")):
+        if name.casefold() not in by_name:
+            raise DataError(
+                f"{dataset.source} has no stain {name!r}; it has {', '.join(there)}"
+                f"{did_you_mean(name, there)}"
+            )
+        chosen.append(by_name[name.casefold()])
+    kept = tuple(pair for pair in dataset.pairs if pair.stain in chosen)
+    return replace(dataset, pairs=kept), ",".join(sorted(set(chosen)))
 
 
 def _some(paths: list[Path]) -> str:

@@ -15,7 +15,8 @@ from registration.files.tables import Row, Table, read_table
 from training.errors import DataError
 
 TABLES = ("patches.csv", "patches.parquet")
-NAME_COLUMNS = ("he_file", "he_file_name", "file", "file_name", "name")
+NAME_COLUMNS = ("ihc_file", "he_file", "he_file_name", "file", "file_name", "name")
+"""The IHC image tells a pair from others: one H&E image may have several stains beside it."""
 COLUMNS = (
     *NAME_COLUMNS,
     *(
@@ -24,6 +25,7 @@ COLUMNS = (
         "patient",
         "case",
         "her2",
+        "stain",
         "mpp",
         "shift_um",
         "shift_px",
@@ -42,6 +44,7 @@ class TableRow:
     split: str | None
     patient: str | None
     her2: str | None
+    stain: str | None
     mpp: float | None
     shift_px: float | None
     trust: float
@@ -54,6 +57,8 @@ class PairTable:
     """The rows of a dataset's table, by the image's path in the dataset, without its suffix."""
 
     rows: Mapping[tuple[str, ...], TableRow]
+    of_ihc: bool = False
+    """Whether rows are named after the IHC images, not the H&E images."""
 
     @cached_property
     def _named(self) -> dict[str, list[TableRow]]:
@@ -63,8 +68,9 @@ class PairTable:
             named.setdefault(path[-1], []).append(row)
         return named
 
-    def of(self, image: Path) -> TableRow | None:
-        """Return the row of an image: of its path from the right, else of its name alone."""
+    def of(self, he: Path, ihc: Path) -> TableRow | None:
+        """Return the row of a pair: of its path from the right, else of its name alone."""
+        image = ihc if self.of_ihc else he
         parts = (*image.parent.parts, image.stem)
         for start in range(len(parts)):
             if (found := self.rows.get(parts[start:])) is not None:
@@ -80,7 +86,7 @@ def read_pair_table(root: Path) -> PairTable:
     has a cell of another kind than its column, with file and line.
     """
     path = next((root / name for name in TABLES if (root / name).is_file()), None)
-    return PairTable({} if path is None else _rows(read_table(path, DataError)))
+    return PairTable({}) if path is None else _table(read_table(path, DataError))
 
 
 def trust_of(null_percentile: float | None) -> float:
@@ -94,7 +100,7 @@ def trust_of(null_percentile: float | None) -> float:
     return min(1.0, max(TRUST_FLOOR, null_percentile / 50 - 1))
 
 
-def _rows(table: Table) -> dict[tuple[str, ...], TableRow]:
+def _table(table: Table) -> PairTable:
     """Return the table's rows by path."""
     columns = table.columns(COLUMNS)
     name = next((name for name in NAME_COLUMNS if name in columns), None)
@@ -114,7 +120,7 @@ def _rows(table: Table) -> dict[tuple[str, ...], TableRow]:
         if key in rows:
             raise row.error(f"image {path.name} stands in {table.source.unit} {lines[key]} already")
         rows[key], lines[key] = _row(row, columns), row.line
-    return rows
+    return PairTable(rows, of_ihc=name == "ihc_file")
 
 
 def _row(row: Row, columns: dict[str, int]) -> TableRow:
@@ -137,6 +143,7 @@ def _row(row: Row, columns: dict[str, int]) -> TableRow:
         split=text("split"),
         patient=text("patient"),
         her2=text("her2"),
+        stain=text("stain"),
         mpp=mpp,
         shift_px=shift_px,
         trust=trust_of(number("null_percentile")),

@@ -137,7 +137,9 @@ def _model(request: EvaluationRequest, pairs: tuple[Pair, ...]) -> Candidate:
     if request.model is None:
         raise DataError("give a model, or a folder of generated images")
     candidate = model_candidate(
-        load_generator(request.model, _device(request), request.settings.precision),
+        load_generator(
+            request.model, _device(request), request.settings.precision, request.settings.stain
+        ),
         as_released=request.settings.as_released,
     )
     return (

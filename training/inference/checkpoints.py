@@ -18,10 +18,10 @@ from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from registration.files.storage import written_whole
-from registration.files.words import excerpt
+from registration.files.words import did_you_mean, excerpt
 from training.errors import CheckpointError
 from training.inference.generate import generate
-from training.models.generators import GeneratorSpec
+from training.models.generators import GeneratorSpec, of_one_stain
 from training.models.official import load_official
 from training.models.stored import restored
 from training.settings.config import InferencePrecision
@@ -61,6 +61,8 @@ class TrainedGenerator:
     epoch: int | None = None
     scores: dict[str, float] = field(default_factory=dict)
     """Validation scores."""
+    stain: str = ""
+    """Which of several stains it makes, or the one it was trained for, where that was said."""
     half: bool = False
     """Whether it computes in fp16; see :meth:`checked`."""
 
@@ -93,16 +95,21 @@ class TrainedGenerator:
         """Return in a few words what this is."""
         if not {"model", "recipe"} <= self.config.keys():
             return f"{self.source.name} (weights of the original code)"
-        return f"{self.config['model']}, recipe {self.config['recipe']}, epoch {self.epoch}"
+        stain = f", {self.stain}" if self.stain else ""
+        return f"{self.config['model']}{stain}, recipe {self.config['recipe']}, epoch {self.epoch}"
 
 
 def load_generator(
-    path: Path, device: str | torch.device = "cpu", precision: InferencePrecision = "32"
+    path: Path,
+    device: str | torch.device = "cpu",
+    precision: InferencePrecision = "32",
+    stain: str = "",
 ) -> TrainedGenerator:
     """Load a generator from a run folder (its best one), a ``.pt`` file, or an official ``.pth``.
 
-    ``precision`` ``auto`` is fp16 on a GPU, subject to :meth:`TrainedGenerator.checked`. Raises
-    :class:`CheckpointError`, saying what is wrong with which file.
+    ``stain`` says which one a generator of several makes. ``precision`` ``auto`` is fp16 on a GPU,
+    subject to :meth:`TrainedGenerator.checked`. Raises :class:`CheckpointError`, saying what is wrong
+    with which file.
     """
     found = _find(path)
     stored = read_checkpoint(found)
@@ -111,7 +118,9 @@ def load_generator(
             f"{found} is the state of an unfinished run; use best.pt or last.pt beside it"
         )
     if stored.get("format") == GENERATOR:
-        trained = _ours(stored, found)
+        trained = _of_stain(_ours(stored, found), stain)
+    elif stain:
+        raise CheckpointError(f"{found} does not say which stain it makes: leave --stain out")
     elif stored and all(isinstance(value, Tensor) for value in stored.values()):
         trained = TrainedGenerator(*load_official(stored, found), found)
     else:
@@ -119,6 +128,14 @@ def load_generator(
     trained.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     trained.network.eval().requires_grad_(False)
     return replace(trained, half=precision == "auto" and trained.device.type == "cuda")
+
+
+def stains_of(path: Path) -> tuple[str, ...]:
+    """Return the stains that a generator makes, as far as its file says it."""
+    stored = read_checkpoint(_find(path))
+    if stored.get("format") != GENERATOR:
+        return ()
+    return _stains(_ours(stored, path))
 
 
 def save_generator(path: Path, trained: TrainedGenerator) -> None:
@@ -181,6 +198,33 @@ def _find(path: Path) -> Path:
         if (path / name).is_file():
             return path / name
     raise CheckpointError(f"no generator in {path}: neither {BEST} nor {LAST}. Is it a run folder?")
+
+
+def _of_stain(trained: TrainedGenerator, wanted: str) -> TrainedGenerator:
+    """Return a generator of one stain. Raises :class:`CheckpointError` where it does not make it."""
+    several, known = trained.spec.stains, _stains(trained)
+    if wanted and not known:
+        raise CheckpointError(
+            f"{trained.source} does not say which stain it makes: leave --stain out"
+        )
+    if not wanted and len(known) > 1:
+        raise CheckpointError(
+            f"{trained.source} makes {' and '.join(known)}: choose with --stain {known[0]}"
+        )
+    found = [name for name in known if not wanted or name.casefold() == wanted.casefold()]
+    if wanted and not found:
+        raise CheckpointError(
+            f"{trained.source} makes {' and '.join(known)}, not {wanted}{did_you_mean(wanted, known)}"
+        )
+    if not several:
+        return replace(trained, stain="".join(found))
+    network = of_one_stain(trained.network, trained.spec, found[0])
+    return replace(trained, network=network, spec=replace(trained.spec, stains=()), stain=found[0])
+
+
+def _stains(trained: TrainedGenerator) -> tuple[str, ...]:
+    """Return the stains that a generator makes; empty where that was never said."""
+    return trained.spec.stains or tuple(filter(None, [str(trained.config.get("stain", ""))]))
 
 
 def _ours(stored: dict[str, Any], path: Path) -> TrainedGenerator:

@@ -90,7 +90,7 @@ def _claim(
     trained: TrainedGenerator, targets: Mapping[Path, Path], folder: Path, out: Path
 ) -> None:
     """Record what makes the images; remove those whose source is another by now."""
-    model = content_hash(trained.source)
+    model = "/".join(filter(None, [content_hash(trained.source), trained.stain]))
     names = {target: source.relative_to(folder).as_posix() for target, source in targets.items()}
     made = {names[target]: content_hash(source) for target, source in targets.items()}
     before = _recorded(out / RECORD)

@@ -15,13 +15,13 @@ from training.models.discriminators import PatchGAN
 from training.models.generators import GeneratorSpec, build_generator, initialise
 from training.models.losses import adversarial_loss
 from training.models.pool import ImagePool
-from training.models.trainable import Losses, Player, Side, add_terms, renew_loss_scale
+from training.models.trainable import Group, Losses, Trainable, add_terms, renew_loss_scale
 from training.settings.config import TrainConfig
 
 LAMBDA_CYCLE = 10.0
 LAMBDA_IDENTITY = 0.5
 POOL_SIZE = 50
-SIDES = {
+GROUPS = {
     "generators": ("generator", "generator_back"),
     "discriminators": ("discriminator", "discriminator_back"),
 }
@@ -32,40 +32,40 @@ class CycleGAN:
 
     def __init__(self, config: TrainConfig, spec: GeneratorSpec, fabric: Fabric) -> None:
         self.spec = spec
-        self.players: dict[str, Player] = {}
-        for name in (*SIDES["generators"], *SIDES["discriminators"]):
+        self.networks: dict[str, Trainable] = {}
+        for name in (*GROUPS["generators"], *GROUPS["discriminators"]):
             network: nn.Module = (
                 build_generator(spec)
                 if name.startswith("generator")
                 else PatchGAN(3, config.ndf, spec.norm)
             )
             initialise(network)
-            self.players[name] = Player(network, config, fabric)
+            self.networks[name] = Trainable(network, config, fabric)
         self._fabric = fabric
-        self.sides = {
-            side: Side([self.players[name] for name in names], config, fabric)
-            for side, names in SIDES.items()
+        self.groups = {
+            group: Group([self.networks[name] for name in names], config, fabric)
+            for group, names in GROUPS.items()
         }
         self._pools = {
             name: ImagePool(POOL_SIZE, seed=config.seed + number)
-            for number, name in enumerate(SIDES["discriminators"])
+            for number, name in enumerate(GROUPS["discriminators"])
         }
 
     @property
     def generator(self) -> nn.Module:
         """The network that turns H&E into IHC."""
-        return self.players["generator"].network
+        return self.networks["generator"].network
 
     def step(self, batches: Sequence[Batch]) -> Losses:
         """Step both generators, then both discriminators, as the original does."""
         losses: Losses = {}
         fakes = []
-        generators, discriminators = self.sides["generators"], self.sides["discriminators"]
-        judges = discriminators.players
+        generators, discriminators = self.groups["generators"], self.groups["discriminators"]
         parts = len(batches)
-        with judges[0].held(), judges[1].held():
+        first, second = discriminators.networks
+        with first.frozen(), second.frozen():
             for number, batch in enumerate(batches, start=1):
-                with generators.exchanging(last=number == parts):
+                with generators.sync_on_last(last=number == parts):
                     terms, fake = self._generator_terms(batch)
                     generators.backward(torch.stack(list(terms.values())).sum() / parts)
                 fakes.append(fake)
@@ -90,11 +90,11 @@ class CycleGAN:
 
     def _generator_terms(self, batch: Batch) -> tuple[Losses, tuple[Tensor, Tensor]]:
         """Return the terms of both generators' loss, and the images they made."""
-        there, back = self.players["generator"].train, self.players["generator_back"].train
+        there, back = self.networks["generator"].train, self.networks["generator_back"].train
         fake_ihc, fake_he = there(batch.he), back(batch.ihc)
         judged = {
-            "G_GAN": self.players["discriminator"].judge(fake_ihc),
-            "G_GAN_back": self.players["discriminator_back"].judge(fake_he),
+            "G_GAN": self.networks["discriminator"].forward_frozen(fake_ihc),
+            "G_GAN_back": self.networks["discriminator_back"].forward_frozen(fake_he),
         }
         terms = {
             name: adversarial_loss(logits, real=True, kind="lsgan")
@@ -118,11 +118,11 @@ class CycleGAN:
             ("discriminator", "D", batch.ihc, fake[0]),
             ("discriminator_back", "D_back", batch.he, fake[1]),
         ):
-            judge = self.players[name]
+            network = self.networks[name]
             older = self._pools[name].query(made)
             for what, image in (("real", real), ("fake", older)):
-                with self.sides["discriminators"].exchanging(last=last and what == "fake"):
-                    loss = adversarial_loss(judge.train(image), real=what == "real", kind="lsgan")
-                    self.sides["discriminators"].backward(0.5 * loss / parts)
+                with self.groups["discriminators"].sync_on_last(last=last and what == "fake"):
+                    loss = adversarial_loss(network.train(image), real=what == "real", kind="lsgan")
+                    self.groups["discriminators"].backward(0.5 * loss / parts)
                 terms[f"{short}_{what}"] = loss
         return terms

@@ -21,6 +21,9 @@ from torch.utils.checkpoint import checkpoint
 Norm = Literal["batch", "instance"]
 
 INITIAL_STD = 0.02
+STAIN_STD = 0.5
+"""Stains start apart: Adam would need thousands of steps to tell them apart from nothing."""
+FILM = "film.weight"
 
 
 def _grey_or_rgb(channels: int) -> int:
@@ -50,6 +53,8 @@ class GeneratorSpec:
     """Dropout in residual blocks and inner U-Net levels; ``None`` leaves out the layer itself."""
     conv_bias: bool = False
     """Whether convolutions before a normalisation have a bias."""
+    stains: Annotated[tuple[str, ...], Field(max_length=64)] = ()
+    """Stains that one generator makes, told which; empty where it makes one."""
     in_channels: Annotated[int, Field(ge=3, le=3)] = 3
     out_channels: Annotated[int, AfterValidator(_grey_or_rgb)] = 3
 
@@ -98,6 +103,8 @@ def initialise(network: nn.Module, *, zero_bias: bool = True) -> None:
         elif isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.weight, 1.0, INITIAL_STD)
             nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, 0.0, STAIN_STD)
 
 
 def norm_layer(norm: Norm, channels: int) -> nn.Module:
@@ -180,10 +187,14 @@ class ResnetGenerator(nn.Module):
             layers += _up(spec, spec.width * 2**level)
         self.model = nn.Sequential(*layers, *_head(spec, spec.width))
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Map ``(N, 3, H, W)`` to ``(N, 3, H, W)``; sides are multiples of ``spec.multiple_px``."""
-        generated: Tensor = self.model(image)
-        return generated
+    def forward(self, image: Tensor, stain: Tensor | None = None) -> Tensor:
+        """Map ``(N, 3, H, W)`` to ``(N, 3, H, W)``; sides are multiples of ``spec.multiple_px``.
+
+        ``stain`` ``(N,)`` are places in ``spec.stains``; without it the first one is made.
+        """
+        for layer in self.model:
+            image = layer(image, stain) if isinstance(layer, ResnetBlock) else layer(image)
+        return image
 
 
 class LocalEnhancer(nn.Module):
@@ -212,7 +223,11 @@ class LocalEnhancer(nn.Module):
 
 
 class ResnetBlock(nn.Module):
-    """Two reflected 3 x 3 convolutions and a skip connection."""
+    """Two reflected 3 x 3 convolutions and a skip connection.
+
+    In a generator of several stains each has a factor and an offset of its own for every channel that
+    is added (FiLM, Perez et al. 2018).
+    """
 
     def __init__(self, spec: GeneratorSpec, channels: int) -> None:
         super().__init__()
@@ -228,9 +243,11 @@ class ResnetBlock(nn.Module):
             nn.Conv2d(channels, channels, 3, bias=spec.conv_bias),
             norm_layer(spec.norm, channels),
         )
+        if spec.stains:
+            self.film = nn.Embedding(len(spec.stains), 2 * channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``x`` plus what the block adds to it."""
+    def forward(self, x: Tensor, stain: Tensor | None = None) -> Tensor:
+        """Return ``x`` plus what the block adds to it, for the stains ``(N,)`` of the images."""
         added: Tensor
         if not (self.recompute and self.training and torch.is_grad_enabled()):
             added = self.conv_block(x)
@@ -241,7 +258,13 @@ class ResnetBlock(nn.Module):
             added = checkpoint(
                 self.conv_block, x, use_reentrant=False, context_fn=self._recompute_contexts
             )
-        return x + added
+        return x + (self._as_stained(added, stain) if hasattr(self, "film") else added)
+
+    def _as_stained(self, added: Tensor, stain: Tensor | None) -> Tensor:
+        """Return what is added ``(N, C, H, W)``, with the factors and offsets of the stains."""
+        rows = self.film.weight[:1] if stain is None else self.film(stain)
+        factor, offset = rows.to(added.dtype)[..., None, None].chunk(2, dim=1)
+        return added * (1 + factor) + offset
 
     def _recompute_contexts(
         self,
@@ -340,6 +363,25 @@ def recompute_activations(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, ResnetBlock):
             module.recompute = True
+
+
+@torch.no_grad()
+def of_one_stain(network: nn.Module, spec: GeneratorSpec, stain: str) -> nn.Module:
+    """Return a generator of one of several stains: its factors and offsets become BatchNorm's own.
+
+    Computes what ``network`` computes for this stain, and is an ordinary generator.
+    """
+    alone = replace(spec, stains=())
+    weights = {name: value.clone() for name, value in network.state_dict().items()}
+    place = spec.stains.index(stain)
+    for name in [name for name in weights if name.endswith(FILM)]:
+        factor, offset = weights.pop(name)[place].chunk(2)
+        norm = f"{name.removesuffix(FILM)}conv_block.{7 if spec.dropout is not None else 6}."
+        weights[f"{norm}weight"] *= 1 + factor
+        weights[f"{norm}bias"] = weights[f"{norm}bias"] * (1 + factor) + offset
+    made = build_generator(alone)
+    made.load_state_dict(weights)
+    return made.to(next(network.parameters()).device).train(network.training)
 
 
 def _batch_count(norm: nn.BatchNorm2d) -> Tensor:

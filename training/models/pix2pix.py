@@ -1,4 +1,4 @@
-"""The models: which networks play, what they want, and one training step of each.
+"""The models: their networks, what they are trained for, and one training step of each.
 
 pix2pix (Isola et al. 2017), pyramid pix2pix (Liu et al. 2022) and pix2pixHD (Wang et al. 2018) are
 conditional GANs: the discriminator sees the H&E image beside a real or a generated IHC image, or
@@ -33,7 +33,7 @@ from training.models.losses import (
     multiscale_adversarial_loss,
 )
 from training.models.pyramid import PyramidLoss
-from training.models.trainable import Losses, Player, Side, add_terms, renew_loss_scale
+from training.models.trainable import Group, Losses, Trainable, add_terms, renew_loss_scale
 from training.settings.config import TrainConfig
 
 LAMBDA_FEATURES = 10.0
@@ -43,8 +43,8 @@ class Model(Protocol):
     """What the training loop needs of a model."""
 
     spec: GeneratorSpec
-    players: dict[str, Player]
-    sides: dict[str, Side]
+    networks: dict[str, Trainable]
+    groups: dict[str, Group]
 
     @property
     def generator(self) -> nn.Module:
@@ -84,13 +84,16 @@ def generator_spec(config: TrainConfig) -> GeneratorSpec:
     if config.model == "pix2pixhd":
         kind = "pix2pixhd_enhancer" if config.local_enhancer else "pix2pixhd"
         return replace(GENERATORS[kind], width=config.ngf)
-    kind = "unet_256" if config.model == "pix2pix-unet" else "resnet_9blocks"
-    return replace(GENERATORS[kind], width=config.ngf, dropout=config.dropout)
+    if config.model == "pix2pix-unet":
+        return replace(GENERATORS["unet_256"], width=config.ngf, dropout=config.dropout)
+    spec = replace(GENERATORS["resnet_9blocks"], width=config.ngf, dropout=config.dropout)
+    return replace(spec, stains=config.stains)
 
 
 def shown_channels(config: TrainConfig) -> int:
-    """Return the channels of what a discriminator sees: H&E and IHC, or one image alone."""
-    return 6 if config.conditional and config.model != "cyclegan" else 3
+    """Return the channels of what a discriminator sees: H&E and IHC or one image, and the stain."""
+    images = 6 if config.conditional and config.model != "cyclegan" else 3
+    return images + len(config.stains)
 
 
 class Pix2Pix:
@@ -102,12 +105,12 @@ class Pix2Pix:
         generator, discriminator = build_generator(spec), self._discriminator(config)
         for network in (generator, discriminator):
             initialise(network, zero_bias=config.model != "pix2pixhd")
-        self._g = Player(generator, config, fabric)
-        self._d = Player(discriminator, config, fabric)
-        self._generators = Side([self._g], config, fabric)
-        self._discriminators = Side([self._d], config, fabric)
-        self.players = {"generator": self._g, "discriminator": self._d}
-        self.sides = {"generators": self._generators, "discriminators": self._discriminators}
+        self._g = Trainable(generator, config, fabric)
+        self._d = Trainable(discriminator, config, fabric)
+        self._generators = Group([self._g], config, fabric)
+        self._discriminators = Group([self._d], config, fabric)
+        self.networks = {"generator": self._g, "discriminator": self._d}
+        self.groups = {"generators": self._generators, "discriminators": self._discriminators}
         self._fabric = fabric
         self._pyramid = PyramidLoss(config.pyramid_weights).to(fabric.device)
 
@@ -126,12 +129,12 @@ class Pix2Pix:
         losses: Losses = {}
         for number, batch in enumerate(batches, start=1):
             last = number == len(batches)
-            with self._generators.exchanging(last=last):
-                fake: Tensor = self._g.train(batch.he)
+            with self._generators.sync_on_last(last=last):
+                fake: Tensor = self._g.train(batch.he, *batch.stains)
                 terms = self._teach_discriminator(batch, fake.detach(), len(batches), last=last)
                 if last:
                     self._discriminators.step()
-                with self._d.held():
+                with self._d.frozen():
                     terms |= self._generator_terms(batch, fake)
                 wanted = [term for name, term in terms.items() if name.startswith("G_")]
                 self._generators.backward(torch.stack(wanted).sum() / len(batches))
@@ -151,7 +154,7 @@ class Pix2Pix:
         """Add the discriminator's gradients of one batch; its loss is halved, as in pix2pix."""
         terms = {}
         for name, image in (("D_fake", fake), ("D_real", batch.ihc)):
-            with self._discriminators.exchanging(last=last and name == "D_real"):
+            with self._discriminators.sync_on_last(last=last and name == "D_real"):
                 found = self._d.train(self._shown(batch, image))
                 terms[name] = self._verdict(found, real=name == "D_real")
                 self._discriminators.backward(0.5 * terms[name] / parts)
@@ -159,15 +162,23 @@ class Pix2Pix:
 
     def _generator_terms(self, batch: Batch, fake: Tensor) -> Losses:
         """Return the terms of the generator's loss."""
-        found = self._d.judge(self._shown(batch, fake))
+        found = self._d.forward_frozen(self._shown(batch, fake))
         terms = {"G_GAN": self._lambda_gan * self._verdict(found, real=True)}
         for number, term in enumerate(self._pyramid(fake, batch.ihc, batch.weight)):
             terms[f"G_S{number}" if number else "G_L1"] = term
         return terms
 
     def _shown(self, batch: Batch, image: Tensor) -> Tensor:
-        """Return what the discriminator sees of a real or generated IHC image."""
-        return torch.cat((batch.he, image), dim=1) if self._conditional else image
+        """Return what the discriminator sees of a real or generated IHC image.
+
+        Of several stains a constant channel each, 1 for that of the image.
+        """
+        shown = [batch.he, image] if self._conditional else [image]
+        for stain in batch.stains:
+            places = torch.arange(len(self.spec.stains), device=stain.device)
+            marks = (stain[:, None] == places).to(batch.he.dtype)
+            shown.append(marks[..., None, None].expand(-1, -1, *image.shape[2:]))
+        return torch.cat(shown, dim=1) if len(shown) > 1 else image
 
     def _discriminator(self, config: TrainConfig) -> nn.Module:
         return PatchGAN(shown_channels(config), config.ndf)
@@ -192,9 +203,9 @@ class Pix2PixHD(Pix2Pix):
 
     def _generator_terms(self, batch: Batch, fake: Tensor) -> Losses:
         """Return GAN, feature-matching and VGG terms."""
-        found = self._d.judge(self._shown(batch, fake))
+        found = self._d.forward_frozen(self._shown(batch, fake))
         with torch.no_grad():
-            wanted = self._d.judge(self._shown(batch, batch.ihc))
+            wanted = self._d.forward_frozen(self._shown(batch, batch.ihc))
         terms = {
             "G_GAN": self._lambda_gan * self._verdict(found, real=True),
             "G_features": LAMBDA_FEATURES * feature_matching_loss(found, wanted),

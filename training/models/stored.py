@@ -40,6 +40,10 @@ def restored(
         ) from error
     except ValueError as error:
         raise CheckpointError(f"{path} describes no generator: {error}") from error
+    if known.stains and (known.kind, known.norm) != ("resnet", "batch"):
+        raise CheckpointError(
+            f"{path} describes no generator of several stains: a {known.kind} is told none"
+        )
     _check(expected, weights, path)
     network = build_generator(known)
     network.load_state_dict(weights)

@@ -1,8 +1,8 @@
-"""The players of an adversarial game: a network with its device, precision and processes.
+"""Networks that are trained: each with its device, precision and processes.
 
-Players of one side share an optimiser: a loss scale (fp16) that changed between the steps of two
-networks of one backward pass would divide the second one's gradients by the wrong number. It is
-renewed once per training step, by :func:`renew_loss_scale`.
+Generators share one optimiser, discriminators another: a loss scale (fp16) that changed between the
+steps of two networks of one backward pass would divide the second one's gradients by the wrong
+number. It is renewed once per training step, by :func:`renew_loss_scale`.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def add_terms(total: Losses, terms: Losses, parts: int) -> None:
         total[name] = total[name] + share if name in total else share
 
 
-class Player:
+class Trainable:
     """A network that is trained.
 
     ``train`` is what a training pass calls: it autocasts, and adds up gradients over processes.
-    ``judge`` is the same network for passes whose gradients go through it but not into it.
+    ``forward_frozen`` is the same network for passes whose gradients go through it but not into it.
     """
 
     def __init__(self, network: nn.Module, config: TrainConfig, fabric: Fabric) -> None:
@@ -59,14 +59,14 @@ class Player:
         # graph cuts it into pieces and excludes recomputed activations.
         self.train = fabric.setup_module(self._plain, _reapply_compile=False)
 
-    def judge(self, images: Tensor) -> Any:
+    def forward_frozen(self, images: Tensor) -> Any:
         """Run the network without adding up its gradients."""
         with self._fabric.autocast():
             return self._plain(images)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Let no gradient into this player's weights meanwhile."""
+    def frozen(self) -> Iterator[None]:
+        """Let no gradient into the weights meanwhile."""
         self.network.requires_grad_(False)
         try:
             yield
@@ -74,26 +74,26 @@ class Player:
             self.network.requires_grad_(True)
 
 
-class Side:
-    """Players that are stepped together, by one optimiser."""
+class Group:
+    """Networks that are stepped together, by one optimiser: all generators, or all discriminators."""
 
-    def __init__(self, players: Sequence[Player], config: TrainConfig, fabric: Fabric) -> None:
-        self.players = tuple(players)
+    def __init__(self, networks: Sequence[Trainable], config: TrainConfig, fabric: Fabric) -> None:
+        self.networks = tuple(networks)
         self._fabric = fabric
-        weights = [weight for player in players for weight in player.network.parameters()]
+        weights = [weight for trained in networks for weight in trained.network.parameters()]
         on_gpu = fabric.device.type == "cuda"
         self.optimizer = Adam(weights, lr=config.lr, betas=(config.beta1, BETA2), fused=on_gpu)
 
     @contextmanager
-    def exchanging(self, *, last: bool) -> Iterator[None]:
+    def sync_on_last(self, *, last: bool) -> Iterator[None]:
         """Exchange gradients between processes after the last of several passes only.
 
         Surrounds the way forward and the way back: whether gradients will be exchanged is settled
         on the way forward.
         """
         with ExitStack() as stack:
-            for player in self.players:
-                stack.enter_context(self._fabric.no_backward_sync(player.train, enabled=not last))
+            for trained in self.networks:
+                stack.enter_context(self._fabric.no_backward_sync(trained.train, enabled=not last))
             yield
 
     def backward(self, loss: Tensor) -> None:
@@ -121,7 +121,7 @@ def loss_scaler(fabric: Fabric) -> Any:
 
 
 def renew_loss_scale(fabric: Fabric) -> None:
-    """Let the loss scale grow or shrink, after both sides have stepped."""
+    """Let the loss scale grow or shrink, after both groups have stepped."""
     scaler = loss_scaler(fabric)
     if scaler is not None:
         scaler.update()

@@ -55,8 +55,8 @@ class Averaged:
 
 
 @torch.no_grad()
-def recalibrate(network: nn.Module, images: Iterable[Tensor]) -> None:
-    """Measure BatchNorm's running statistics on ``images``, batches ``(N, 3, H, W)`` in [-1, 1].
+def recalibrate(network: nn.Module, batches: Iterable[tuple[Tensor, ...]]) -> None:
+    """Measure BatchNorm's running statistics on batches: ``(N, 3, H, W)`` in [-1, 1], and stains.
 
     Dropout is on meanwhile: the layers behind it have learnt to work with the variance that it
     adds, and without it their input is amplified (Li et al. 2019, arXiv 1801.05134); measured with
@@ -65,6 +65,18 @@ def recalibrate(network: nn.Module, images: Iterable[Tensor]) -> None:
     """
     device = next(network.parameters()).device
     state = random_state(device)
-    update_bn(images, network)
+    update_bn(((batch,) for batch in batches), _Spread(network))
     network.eval()
     set_random_state(state, device)
+
+
+class _Spread(nn.Module):
+    """A network that takes its arguments as one: PyTorch's loop hands over the first alone."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, arguments: tuple[Tensor, ...]) -> Any:
+        """Run the network."""
+        return self.network(*arguments)

@@ -23,6 +23,7 @@ from training.devices import describe, make_fabric
 from training.errors import DivergedError
 from training.inference.checkpoints import BEST, CHECKPOINT, LAST, TrainedGenerator, save_generator
 from training.memory import explained, remedies
+from training.models.generators import of_one_stain
 from training.models.pix2pix import Model, build_model
 from training.run.averaging import Averaged, recalibrate
 from training.run.history import (
@@ -34,7 +35,13 @@ from training.run.history import (
     ValidationRecord,
     broken_losses,
 )
-from training.run.machine import check_memory, compiling_pays, fitted, half_precision
+from training.run.machine import (
+    check_memory,
+    compiling_pays,
+    fitted,
+    half_precision,
+    with_stain,
+)
 from training.run.plan import check_free
 from training.run.preparation import Prepared, calibration_images, prepare, weighs_pairs
 from training.run.processes import Peers
@@ -84,6 +91,7 @@ def train(
     weights as if it had never stopped. Raises :class:`DivergedError` when a loss becomes NaN, and
     ``KeyboardInterrupt``, after a checkpoint, when a signal asks it to stop.
     """
+    dataset, config = with_stain(dataset, config)
     check_folder(out, dataset.folders)
     check_free(out, resume=resume)
     said: list[str] = []
@@ -158,8 +166,8 @@ def run_epochs(run: Run, position: Position, scribe: Scribe) -> Outcome:
     meter, saved_at = Meter(), time.monotonic()
     with stop_on_signals() as stop:
         for epoch in range(position.epoch, config.total_epochs):
-            for side in model.sides.values():
-                side.set_learning_rate(config.learning_rate(epoch))
+            for group in model.groups.values():
+                group.set_learning_rate(config.learning_rate(epoch))
             first = position.step * config.accumulate
             for batches in grouped(run.data.batches.epoch(epoch, first), config.accumulate):
                 losses = model.step(batches)
@@ -171,7 +179,7 @@ def run_epochs(run: Run, position: Position, scribe: Scribe) -> Outcome:
                 if position.total % config.log_every == 0:
                     log(run, position, meter, scribe)
                 due = time.monotonic() - saved_at > 60 * config.save_minutes
-                stopping, saving = run.peers.any(stop.requested, due)
+                stopping, saving = run.peers.any(position.total, stop.requested, due)
                 if stopping or saving:
                     save(run, position, meter)
                     saved_at = time.monotonic()
@@ -245,9 +253,10 @@ def score(run: Run, position: Position, scribe: Scribe) -> tuple[Position, dict[
     if run.fabric.is_global_zero:
         network = deployed(run)
         spec, data = run.model.spec, run.data
+        alone = [of_one_stain(network, spec, stain) for stain in spec.stains] or [network]
         result = validate(
-            network,
-            spec,
+            [alone[0 if data.stains is None else data.stains[p]] for p in data.held_out or (0,)],
+            replace(spec, stains=()),
             data.cache,
             data.held_out or (0,),
             batch_statistics=run.config.statistics == "batch",

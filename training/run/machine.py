@@ -8,7 +8,7 @@ import torch
 from lightning_fabric import Fabric
 
 from training.data.images import image_size
-from training.data.pairs import Dataset, Pair
+from training.data.pairs import Dataset, Pair, of_stain
 from training.devices import PRECISIONS, Note
 from training.memory import demand
 from training.models.pix2pix import generator_spec
@@ -40,6 +40,18 @@ def fitted(config: TrainConfig, dataset: Dataset, note: Note) -> tuple[TrainConf
     crop = max(smallest // multiple * multiple, multiple)
     note(f"{config.model}: crops of {crop} px, the smallest image, instead of {config.crop}")
     return config.model_copy(update={"crop": crop}), crop
+
+
+def with_stain(dataset: Dataset, config: TrainConfig) -> tuple[Dataset, TrainConfig]:
+    """Return the pairs of the stains that are trained, and the settings with their names.
+
+    Raises :class:`training.errors.DataError` for stains that the dataset does not have, and
+    :class:`registration.errors.SettingsError` for a model that makes one only.
+    """
+    dataset, stain = of_stain(dataset, config.stain)
+    if stain == config.stain:
+        return dataset, config
+    return dataset, TrainConfig.of({**config.as_dict(), "stain": stain})
 
 
 def check_memory(config: TrainConfig, side_px: int, fabric: Fabric, note: Note) -> None:

@@ -26,7 +26,7 @@ from training.errors import ConfigError
 from training.memory import demand, meta_networks
 from training.models.pix2pix import generator_spec, shown_channels
 from training.probes import HALVES
-from training.run.machine import fitted
+from training.run.machine import fitted, with_stain
 from training.run.preparation import sampling_of
 from training.run.report import CONFIG
 from training.settings.config import TrainConfig
@@ -74,6 +74,7 @@ def plan_run(config: TrainConfig, dataset: Dataset, out: Path, *, resume: bool) 
 
     Raises what :func:`training.run.loop.train` would refuse.
     """
+    dataset, config = with_stain(dataset, config)
     check_folder(out, dataset.folders)
     check_free(out, resume=resume)
     notes: list[str] = []

@@ -41,6 +41,8 @@ class Prepared:
     mpp: float | None
     source: str
     notes: tuple[str, ...]
+    stains: NDArray[np.int64] | None = None
+    """Of each place in the cache the place of its stain among ``config.stains``."""
 
     def about(self, said: Sequence[str] = ()) -> dict[str, Any]:
         """Return what the run's record says of its data; ``said`` goes before the notes on it."""
@@ -84,11 +86,13 @@ def prepare(
     parent = cache_parent or default_parent(dataset.root)
     with fabric.rank_zero_first(local=True):
         cache = open_cache(pairs, parent, partial(listener.preparing, "decoding"))
+    stains = stain_places(pairs, config.stains)
     batches = Batches(
         cache,
         train,
         sampling_of(config),
         weights=None if weights is None else _spread(weights, train, len(pairs)),
+        stains=stains,
         device=fabric.device,
         rank=(fabric.global_rank, fabric.world_size),
     )
@@ -100,10 +104,11 @@ def prepare(
         batches,
         spread_evenly(held_out, config.val_pairs),
         train,
-        fingerprints(parts),
+        fingerprints(parts, stains is not None),
         dataset.mpp(),
         dataset.source,
         notes,
+        stains,
     )
 
 
@@ -125,36 +130,52 @@ def trainable_pairs(dataset: Dataset) -> tuple[Pair, ...]:
     return (*dataset.select("train"), *(dataset.select("val") if has_splits else ()))
 
 
+def stain_places(pairs: Sequence[Pair], stains: Sequence[str]) -> NDArray[np.int64] | None:
+    """Return of each pair the place of its stain in ``stains``; ``None`` where there is one stain."""
+    return np.array([stains.index(str(pair.stain)) for pair in pairs]) if stains else None
+
+
 def spread_evenly(places: tuple[int, ...], count: int) -> tuple[int, ...]:
     """Return at most ``count`` of some places, from all over them."""
     count = min(count, len(places))
     return tuple(places[len(places) * k // count] for k in range(count))
 
 
-def fingerprints(parts: Holdout) -> dict[str, list[Any]]:
-    """Return of each pair, by split and name, what it is used for and the sizes of its files."""
+def fingerprints(parts: Holdout, several_stains: bool = False) -> dict[str, list[Any]]:
+    """Return of each pair, by split, stain and name, what it is used for and the sizes of its files."""
     found: dict[str, list[Any]] = {}
     for use, pairs in (("train", parts.train), ("held out", parts.validation)):
         for pair in pairs:
             sizes = [image.path.stat().st_size for image in (pair.he, pair.ihc)]
-            found[f"{pair.split or '.'}/{pair.name}"] = [use, *sizes]
+            name = f"{pair.stain}/{pair.name}" if several_stains else pair.name
+            found[f"{pair.split or '.'}/{name}"] = [use, *sizes]
     return found
 
 
-def calibration_images(data: Prepared, count: int, multiple_px: int) -> Iterator[torch.Tensor]:
+def calibration_images(
+    data: Prepared, count: int, multiple_px: int
+) -> Iterator[tuple[torch.Tensor, ...]]:
     """Yield H&E images of ``count`` training pairs, whole, from all over the dataset.
 
-    Batches ``(N, 3, H, W)`` in [-1, 1] of several images, or of one where the sizes differ.
+    Batches ``(N, 3, H, W)`` in [-1, 1] of several images, or of one where the sizes differ, and with
+    several stains those to make of them.
     """
     chosen = list(spread_evenly(data.train, count))
     shapes = data.cache.shapes[chosen]
     size = CALIBRATION_BATCH if (shapes == shapes[0]).all() else 1
     groups = -(-len(chosen) // size)
     for start in range(groups):
-        images = [data.cache.pair(pair)[0] for pair in chosen[start::groups]]
+        places = chosen[start::groups]
+        images = [data.cache.pair(pair)[0] for pair in places]
         height, width = (side // multiple_px * multiple_px for side in images[0].shape[:2])
         pixels = torch.from_numpy(np.stack([image[:height, :width] for image in images]))
-        yield to_network(pixels.to(data.batches.device)).permute(0, 3, 1, 2)
+        device = data.batches.device
+        source = to_network(pixels.to(device)).permute(0, 3, 1, 2)
+        yield (
+            (source,)
+            if data.stains is None
+            else (source, torch.tensor(data.stains[places], device=device))
+        )
 
 
 def weighs_pairs(config: TrainConfig) -> bool:

@@ -85,8 +85,8 @@ def save_state(folder: Path, position: Position, parts: Parts) -> None:
     if not fabric.is_global_zero:
         return
     path = folder / CHECKPOINT
-    for name, player in model.players.items():
-        if not _finite(player.network):
+    for name, trained in model.networks.items():
+        if not _finite(trained.network):
             raise DivergedError(
                 f"training diverged at step {position.total}: weights of the {name} are NaN or "
                 f"infinite. Nothing was saved; {last_good(path)}."
@@ -99,8 +99,8 @@ def save_state(folder: Path, position: Position, parts: Parts) -> None:
             "processes": fabric.world_size,
             "pairs": {name: list(state) for name, state in parts.pairs.items()},
             "position": asdict(position),
-            "networks": {k: p.network.state_dict() for k, p in model.players.items()},
-            "optimizers": {k: side.optimizer.state_dict() for k, side in model.sides.items()},
+            "networks": {k: p.network.state_dict() for k, p in model.networks.items()},
+            "optimizers": {k: group.optimizer.state_dict() for k, group in model.groups.items()},
             "averaged": None if averaged is None else averaged.state(),
             "extra": model.extra_state(),
             "precision": fabric.strategy.precision.state_dict(),
@@ -134,10 +134,10 @@ def _loaded(stored: dict[str, Any], parts: Parts, path: Path) -> Position:
     _check_same(stored["config"], parts.config, path)
     _check_processes(stored["processes"], peers.fabric.world_size, path)
     _check_pairs(stored["pairs"], parts.pairs, path)
-    for name, player in model.players.items():
-        player.network.load_state_dict(stored["networks"][name])
-    for name, side in model.sides.items():
-        side.optimizer.load_state_dict(stored["optimizers"][name])
+    for name, trained in model.networks.items():
+        trained.network.load_state_dict(stored["networks"][name])
+    for name, group in model.groups.items():
+        group.optimizer.load_state_dict(stored["optimizers"][name])
     if averaged is not None:
         averaged.load_state(stored["averaged"])
     model.load_extra_state(stored["extra"])
@@ -174,10 +174,14 @@ def last_good(path: Path) -> str:
 def _check_same(stored: Mapping[str, Any], config: TrainConfig, path: Path) -> None:
     """Refuse to go on with other settings than a run was started with."""
     now = config.as_dict()
+    before = {
+        "stain": TrainConfig.model_fields["stain"].default,
+        **stored,
+    }  # older runs knew one only
     changed = [
-        f"{name} was {stored.get(name)!r} and is now {now[name]!r}"
+        f"{name} was {before[name]!r} and is now {now[name]!r}"
         for name in now
-        if name not in CHANGEABLE and stored.get(name) != now[name]
+        if name not in CHANGEABLE and before[name] != now[name]
     ]
     if changed:
         raise CheckpointError(

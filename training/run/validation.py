@@ -41,25 +41,26 @@ class Validation:
 
 
 def validate(
-    network: nn.Module,
+    networks: Sequence[nn.Module],
     spec: GeneratorSpec,
     cache: PixelCache,
     pairs: Sequence[int],
     *,
     batch_statistics: bool,
 ) -> Validation:
-    """Score ``network`` on some pairs of a cache, whole images, one at a time.
+    """Score networks on some pairs of a cache, one for each, whole images, one at a time.
 
     ``batch_statistics`` leaves dropout and batch statistics on, as the released test script does.
-    ``network`` stays as it is, and so do random numbers.
+    The networks stay as they are, and so do random numbers.
     """
-    device = next(network.parameters()).device
+    device = next(networks[0].parameters()).device
     state = random_state(device)
     if batch_statistics:
-        network = copy.deepcopy(network).train()
+        copies = {id(network): copy.deepcopy(network).train() for network in networks}
+        networks = [copies[id(network)] for network in networks]
     values: dict[str, list[float]] = {"psnr": [], "ssim": [], "dab_error": []}
     sheet: list[tuple[Pixels, Pixels, Pixels]] = []
-    for he, ihc in _images(cache, pairs):
+    for network, (he, ihc) in zip(networks, _images(cache, pairs), strict=True):
         real = ihc.to(device)
         fake = generate(network, spec, he)
         values["psnr"].append(min(psnr(real, fake).item(), LARGEST_PSNR))

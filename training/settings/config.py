@@ -17,6 +17,8 @@ InferencePrecision = Literal["auto", "32"]
 Schedule = Literal["linear", "released"]
 Statistics = Literal["running", "batch"]
 LeastGrade = Literal["bronze", "silver", "gold"]
+OF_SEVERAL_STAINS = ("pyramid-pix2pix", "pix2pix")
+"""Models that can be told which stain to make: their residual blocks end with a BatchNorm."""
 
 
 def _numbers(value: Any) -> Any:
@@ -49,6 +51,11 @@ class TrainConfig(Settings):
         unset="robust",
     )
     model: ModelName = setting("pyramid-pix2pix", "What is trained.")
+    stain: str = setting(
+        "",
+        "Stain to make, of a dataset with several; several, or all: one generator told which.",
+        unset="the only one",
+    )
 
     ngf: int = setting(64, "Channels of the generator's first layer.", ge=1, le=1024)
     ndf: int = setting(64, "Channels of the discriminator's first layer.", ge=1, le=1024)
@@ -149,7 +156,17 @@ class TrainConfig(Settings):
             raise ValueError(
                 f"scale_weights: {len(self.scale_weights)} weights for {self.scales} scales"
             )
+        if self.stains and self.model not in OF_SEVERAL_STAINS:
+            raise ValueError(
+                f"stain: a generator of several stains is one of {' or '.join(OF_SEVERAL_STAINS)}, not "
+                f"{self.model}; train one for each stain"
+            )
         return self
+
+    @property
+    def stains(self) -> tuple[str, ...]:
+        """The stains of one generator that is told which to make; empty where it makes one."""
+        return tuple(self.stain.split(",")) if "," in self.stain else ()
 
     @property
     def total_epochs(self) -> int:

@@ -25,6 +25,11 @@ class EvaluateSettings(Settings):
         "middle 256 px, batch statistics, dropout, values cut off).",
     )
     split: str = setting("test", "Split to score.", min_length=1)
+    stain: str = setting(
+        "",
+        "Stain to score, of a dataset or a model of several.",
+        unset="that of the model, or each of them in a folder of its own",
+    )
     images: int | None = setting(
         None, "Scores only so many pairs, evenly spread.", unset="all of the split", ge=1
     )

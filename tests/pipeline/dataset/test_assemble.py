@@ -113,6 +113,64 @@ def test_our_own_trainer_reads_every_layout(patches: CasePatches, tmp_path: Path
         assert len(open_dataset(folder).pairs) == kept
 
 
+def of_stains(patches: CasePatches, layout: str) -> DatasetPlan:
+    """Three patients' H&E slides with two stains each; HER2 lacks the first kept patch of each."""
+    cases = []
+    for name in ("a", "b", "c"):
+        for stain, level in (("HER2", "2+"), ("KI67", None)):
+            own = case(f"{name}_{stain}", patches, patient=name, her2=level, stain=stain)  # type: ignore[arg-type]
+            slides = replace(patches.slides, he_hash=f"{name}-he", moving="ihc")
+            slides = replace(slides, ihc_hash=f"{name}-{stain}")
+            candidates = list(patches.candidates)
+            if stain == "HER2":
+                first = next(k for k, item in enumerate(candidates) if item.kept)
+                candidates[first] = replace(candidates[first], reason="shifted")
+            changed = replace(patches, slides=slides, candidates=tuple(candidates))
+            cases.append(replace(own, patches=changed))
+    return DatasetPlan("stains", tuple(cases), laid_out(layout), split=SplitSettings(test=0.3))
+
+
+@pytest.mark.parametrize("layout", ["multi", "bci", "hf"])
+def test_several_stains_in_every_layout(patches: CasePatches, layout: str, tmp_path: Path) -> None:
+    assemble(of_stains(patches, layout), tmp_path / "out")
+
+    kept = [row for row in read_table(tmp_path / "out") if row.kept]
+    dataset = open_dataset(tmp_path / "out")
+    assert dataset.stains == ("HER2", "KI67")
+    assert len(dataset.pairs) == len(kept)
+    assert {row.stain for row in kept} == {"HER2", "KI67"}
+    patients = {
+        split: {pair.patient for pair in dataset.select(split)} for split in ("train", "test")
+    }
+    assert patients["train"]
+    assert patients["test"]
+    assert not patients["train"] & patients["test"]
+    if layout == "hf":
+        return
+    place = {(row.stain, Path(str(row.ihc_file)).name): (row.case[0], row.x, row.y) for row in kept}
+    both = [name for stain, name in place if stain == "HER2"]
+    assert len(both) == len(kept) // 2 - 1
+    assert all(place["HER2", name] == place["KI67", name] for name in both)
+    assert all(name.endswith("_2+.png") for _, name in place)
+    if layout == "multi":
+        folders = {
+            stain: {p.name for p in (tmp_path / "out" / stain).rglob("*.png")}
+            for stain in ("HE", "HER2", "KI67")
+        }
+        assert folders["HER2"] < folders["KI67"] == folders["HE"]
+
+
+def test_multi_of_one_stain_without_a_name_is_bci(patches: CasePatches, tmp_path: Path) -> None:
+    for layout in ("multi", "bci"):
+        assemble(plan(patches, settings=laid_out(layout)), tmp_path / layout)
+
+    names = [
+        sorted(p.relative_to(tmp_path / f).as_posix() for p in (tmp_path / f).rglob("*.png"))
+        for f in ("multi", "bci")
+    ]
+    assert names[0] == names[1]
+
+
 def test_hf_metadata_names_both_files_of_each_pair(patches: CasePatches, tmp_path: Path) -> None:
     assemble(plan(patches, settings=laid_out("hf")), tmp_path / "hf")
 

@@ -52,7 +52,7 @@ def save(path: Path, spec: GeneratorSpec, mpp: float | None = 0.5) -> Path:
     torch.manual_seed(1)
     network = build_generator(spec)
     initialise(network)
-    recalibrate(network, [torch.rand(1, 3, 64, 64) * 2 - 1])
+    recalibrate(network, [(torch.rand(1, 3, 64, 64) * 2 - 1,)])
     config = {"model": "pyramid-pix2pix", "recipe": "robust"}
     save_generator(path, TrainedGenerator(network, spec, path, mpp, config, 3))
     return path

@@ -31,7 +31,7 @@ def lively(spec: GeneratorSpec, seed: int = 0) -> TrainedGenerator:
     network = build_generator(spec)
     initialise(network)
     side = max(64, 2 * spec.multiple_px)
-    recalibrate(network, [torch.rand(2, 3, side, side) * 2 - 1 for _ in range(2)])
+    recalibrate(network, [(torch.rand(2, 3, side, side) * 2 - 1,) for _ in range(2)])
     last = [
         module
         for module in network.modules()

@@ -71,7 +71,7 @@ def test_a_discriminator_of_ihc_alone_is_blind_to_the_he_image(
     config = small_config(model=model, ngf=4, ndf=4, conditional=False)
     trained = build_model(config, make_fabric(config))
     seen: list[tuple[int, ...]] = []
-    network = trained.players["discriminator"].network
+    network = trained.networks["discriminator"].network
     network.register_forward_pre_hook(lambda _, images: seen.append(tuple(images[0].shape)))
 
     losses = trained.step([a_batch()])
@@ -84,8 +84,8 @@ def test_pyramid_pix2pix_steps_like_the_released_code(small_config: SmallConfig)
     config = small_config(ngf=4, ndf=4, scales=3, dropout=0.5, channels_last=False)
     torch.manual_seed(0)
     model = build_model(config, make_fabric(config))
-    g = copy.deepcopy(model.players["generator"].network)
-    d = copy.deepcopy(model.players["discriminator"].network)
+    g = copy.deepcopy(model.networks["generator"].network)
+    d = copy.deepcopy(model.networks["discriminator"].network)
     adams = tuple(torch.optim.Adam(n.parameters(), lr=2e-4, betas=(0.5, 0.999)) for n in (g, d))
 
     torch.manual_seed(1)
@@ -93,12 +93,12 @@ def test_pyramid_pix2pix_steps_like_the_released_code(small_config: SmallConfig)
     literal_gradients = {name: p.grad for name, p in g.named_parameters()}
     torch.manual_seed(1)
     kept: dict[str, Tensor] = {}
-    player, side = model.players["generator"], model.sides["generators"]
+    trained, side = model.networks["generator"], model.groups["generators"]
     step = side.step
 
     def keep_gradients_and_step() -> None:
         kept.update(
-            {n: p.grad.clone() for n, p in player.network.named_parameters() if p.grad is not None}
+            {n: p.grad.clone() for n, p in trained.network.named_parameters() if p.grad is not None}
         )
         step()
 
@@ -108,7 +108,7 @@ def test_pyramid_pix2pix_steps_like_the_released_code(small_config: SmallConfig)
     for name, expected in literal_gradients.items():
         assert expected is not None
         assert torch.allclose(kept[name], expected, rtol=1e-3, atol=1e-5), name
-    judge = model.players["discriminator"].network.state_dict()
+    judge = model.networks["discriminator"].network.state_dict()
     for name, value in d.state_dict().items():
         assert torch.allclose(judge[name].float(), value.float(), atol=1e-5), name
     assert set(losses) == {"D_fake", "D_real", "G_GAN", "G_L1", "G_S1", "G_S2", "G_S3"}
@@ -133,7 +133,7 @@ def test_a_loss_scale_changes_nothing_but_the_rounding(
         moments.append(
             {
                 name: torch.cat([s["exp_avg"].flatten() for s in side.optimizer.state.values()])
-                for name, side in stepping.sides.items()
+                for name, side in stepping.groups.items()
             }
         )
 
@@ -172,7 +172,7 @@ def test_a_step_reads_nothing_back_and_makes_no_tensor_from_numbers(
     batch = a_batch(64)
     weights = torch.ones(2, len(config.pyramid_weights))
     stepping.step([Batch(batch.he, batch.ihc, weights)])
-    for side in stepping.sides.values():
+    for side in stepping.groups.values():
         side.step = lambda: None  # type: ignore[method-assign] # Adam on a CPU reads its step
 
     with Waits() as waits:
@@ -185,15 +185,15 @@ def test_cyclegan_needs_no_pairs_and_steps_all_four(small_config: SmallConfig) -
     config = small_config(model="cyclegan")
     torch.manual_seed(0)
     model = build_model(config, make_fabric(config))
-    before = {k: copy.deepcopy(p.network.state_dict()) for k, p in model.players.items()}
+    before = {k: copy.deepcopy(p.network.state_dict()) for k, p in model.networks.items()}
 
     losses = model.step([a_batch()])
 
     assert all(torch.isfinite(v) for v in losses.values())
-    for name, player in model.players.items():
-        now = player.network.state_dict()
+    for name, trained in model.networks.items():
+        now = trained.network.state_dict()
         assert any(not torch.equal(now[k], v) for k, v in before[name].items()), name
-    assert all(p.grad is None for q in model.players.values() for p in q.network.parameters())
+    assert all(p.grad is None for q in model.networks.values() for p in q.network.parameters())
 
 
 def test_sample_weights_reach_the_image_losses(small_config: SmallConfig) -> None:
@@ -243,7 +243,7 @@ def test_average_follows_the_weights_with_a_growing_memory() -> None:
 def test_recalibration_measures_the_statistics_as_training_has_them_with_dropout() -> None:
     torch.manual_seed(0)
     network = build_generator(GeneratorSpec(width=4, blocks=2, dropout=0.5))
-    images = [torch.rand(2, 3, 32, 40) * 2 - 1 for _ in range(3)]
+    images = [(torch.rand(2, 3, 32, 40) * 2 - 1,) for _ in range(3)]
     seen: list[Tensor] = []
     norm = network.get_submodule("model.10.conv_block.7")
     norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))

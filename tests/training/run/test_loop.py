@@ -212,13 +212,13 @@ def gradients(config: TrainConfig, batches: list[Batch]) -> dict[str, torch.Tens
     """Return the gradients of one step, in which no weight moves."""
     torch.manual_seed(0)
     model = build_model(config, make_fabric(config))
-    for side in model.sides.values():
+    for side in model.groups.values():
         side.step = lambda: None  # type: ignore[method-assign]
     model.step(batches)
     return {
         f"{name}/{key}": p.grad
-        for name, player in model.players.items()
-        for key, p in player.network.named_parameters()
+        for name, trained in model.networks.items()
+        for key, p in trained.network.named_parameters()
         if p.grad is not None
     }
 

@@ -98,7 +98,7 @@ def test_weights_per_scale() -> None:
     ("given", "message"),
     [
         ({"bacth": 3}, r"command line: bacth: unknown key\. Did you mean batch\?"),
-        ({"foo": 3}, "command line: foo: unknown key; known here: recipe, model, ngf"),
+        ({"foo": 3}, "command line: foo: unknown key; known here: recipe, model, stain, ngf"),
         ({"batch": "many"}, "command line: batch: expected a whole number, found 'many'"),
         ({"batch": 2.5}, "expected a whole number, found 2.5"),
         ({"batch": True}, "expected a number or a text, found True"),
