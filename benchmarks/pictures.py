@@ -1,7 +1,8 @@
 """Draw the pictures of README and docs: ``python -m benchmarks.pictures``.
 
-Runs the demo, draws what it registered, and photographs its report where there is a Chromium. All
-tissue in the pictures is synthetic.
+Runs the demo, draws what it registered, and photographs its report where there is a Chromium. With
+``--cohort FOLDER``, what ``python -m benchmarks.cohort_trial --work FOLDER`` made: its page, and a
+section in every stain. All tissue in the pictures is synthetic.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import base64
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -17,14 +19,17 @@ from PIL import Image as Pictures
 from PIL import ImageDraw, ImageFont
 
 from benchmarks.browser import Browser, find_chromium
+from pipeline.cohort.page import PAGE_NAME
 from pipeline.demo import Demo, run_demo
 from pipeline.report.places import choose_places
 from pipeline.report.registration import REPORT_NAME
 from pipeline.report.views import View, views
 from registration.execution import no_progress
-from registration.geometry import Image
+from registration.geometry import Image, axis_positions, mesh
 from registration.pair import Pair
 from registration.result import Registration
+from registration.synth import SynthSettings, render_pair
+from registration.synth.settings import STAINS
 from registration.tissue import TissueMap
 
 CASE = "case02"
@@ -34,6 +39,7 @@ LABEL_PX = 34
 SQUARES = 8
 MOST_BYTES = 300_000
 PAGE_WIDTH = 1180
+COHORT_PX = 700
 SECTIONS = ("displacement", "residual", "blocks")
 BOXES = """Object.fromEntries(
   [...document.querySelectorAll("main > section, header.top")].map((part) => {
@@ -50,8 +56,14 @@ def main() -> int:
     parser.add_argument("--work", type=Path, default=Path("demo"), help="folder of the demo")
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
     parser.add_argument("--size", type=int, default=4096, help="pixels a side of the slides")
+    parser.add_argument("--cohort", type=Path, help="folder of a trial: draw its pictures alone")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    if options.cohort is not None:
+        print(_saved(options.out / "stains.jpg", stains()))
+        for name, image in of_cohort(options.cohort / "cohort" / PAGE_NAME).items():
+            print(_saved(options.out / f"{name}.jpg", image))
+        return 0
     demo = Demo(options.work, options.size)
     run_demo(demo, no_progress, lambda title: print(title, file=sys.stderr))
     registration = demo.registrations[CASE]
@@ -92,6 +104,36 @@ def drawn(registration: Registration, pair: Pair) -> dict[str, Image]:
         for view in (field, detail)
     ]
     return {"overview": overview, "zooms": _column(zooms)}
+
+
+def stains() -> Image:
+    """Return an H&E section beside its stains, in its frame."""
+    settings = SynthSettings(size=1024, seed=1, her2="3+")
+    panels = []
+    for stain in STAINS:
+        he, ihc, ihc_to_he = render_pair(replace(settings, stain=stain))
+        height, width = he.shape[:2]
+        points = mesh(axis_positions(0, width), axis_positions(0, height))
+        where = ihc_to_he.inverse(points).reshape(height, width, 2).astype(np.float32)
+        warped = cv2.remap(ihc, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        panels += [] if panels else [_panel(he, "H&E")]
+        panels.append(_panel(np.asarray(warped, np.uint8), stain))
+    return _row(panels)
+
+
+def of_cohort(page: Path) -> dict[str, Image]:
+    """Return the page of a cohort as a browser shows it, and its stains beside each other."""
+    with Browser() as browser:
+        browser.open(page, (PAGE_WIDTH, 900))
+        boxes = browser.evaluate(BOXES)
+        shot = np.frombuffer(browser.screenshot(), np.uint8)
+    image = np.asarray(cv2.imdecode(shot, cv2.IMREAD_COLOR)[..., ::-1], np.uint8)
+    x, y, width, height = boxes["stains"]
+    table = boxes["cases"][1]
+    return {
+        "cohort": np.vstack([image[:y], image[table : table + COHORT_PX]]),
+        "cohort-stains": image[y : y + min(height, COHORT_PX), x : x + width],
+    }
 
 
 def photographed(report: Path) -> dict[str, Image]:

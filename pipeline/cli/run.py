@@ -68,6 +68,15 @@ def run(
     ] = None,
     workers: WorkerCount = None,
     scheduler: Scheduler = None,
+    memory: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            metavar="<GiB>",
+            help="What all processes together may take: bounds how many cases run at once. Default: "
+            "most of what is free.",
+        ),
+    ] = None,
     config: ManifestConfig = None,
     dry_run: DryRun = False,
     print_slurm: Annotated[
@@ -84,7 +93,7 @@ def run(
 
     cohort = Cohort.load(manifest, config)
     stages = tuple(name for name in STAGES if name in (stage or ()))
-    request = RunRequest(cohort, tuple(only or ()), stages, workers, scheduler)
+    request = RunRequest(cohort, tuple(only or ()), stages, workers, scheduler, memory)
     cohort.select(request.only)
     if print_slurm is not None:
         typer.echo(_slurm(cohort, request, print_slurm), nl=False)

@@ -4,13 +4,37 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from registration.children import INTERRUPTED, python, start
 
 
-def call(words: Sequence[str], log: Path, say: Callable[[str], None]) -> int:
+class Running:
+    """The children that are at work, to be interrupted together."""
+
+    def __init__(self) -> None:
+        self._children: set[subprocess.Popen[str]] = set()
+
+    @contextmanager
+    def counted(self, child: subprocess.Popen[str]) -> Iterator[None]:
+        """Count a child among them while the block runs."""
+        self._children.add(child)
+        try:
+            yield
+        finally:
+            self._children.discard(child)
+
+    def interrupt(self) -> None:
+        """Let all of them stop as Ctrl-C does."""
+        for child in tuple(self._children):
+            child.send_signal(signal.SIGINT)
+
+
+def call(
+    words: Sequence[str], log: Path, say: Callable[[str], None], running: Running | None = None
+) -> int:
     """Run ``bci-pipeline`` with the given words; return its exit code, negative for a signal.
 
     What it says goes to ``log`` and, line by line, to ``say``. Raises :class:`KeyboardInterrupt`
@@ -27,6 +51,7 @@ def call(words: Sequence[str], log: Path, say: Callable[[str], None]) -> int:
             encoding="utf-8",
             errors="replace",
         ) as child,
+        (running or Running()).counted(child),
     ):
         assert child.stdout is not None
         for line in child.stdout:

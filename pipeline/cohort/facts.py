@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline.cohort.looks import PICTURE_NAME, Looks, read_looks
 from pipeline.cohort.state import CASE_STAGES, Cohort, State
@@ -62,6 +62,11 @@ class CaseFacts:
     mpp: tuple[float, float] | None = None
     looks: Looks | None = None
     picture: Path | None = None
+    stain: str = ""
+    he: Path | None = None
+    """The H&E slide, where several stains share it."""
+    folder: Path = Path()
+    """Where pictures of the case are kept."""
 
     @property
     def needs_person(self) -> bool:
@@ -94,6 +99,7 @@ def _without_result(cohort: Cohort, case: Case, state: State) -> CaseFacts:
         reasons=tuple(state.note.split(PICKING)[:1]) if state.note else (),
         window="pick" if lost else None,
         next=_pick(cohort, case) if lost else _again(cohort, case),
+        **_stain(cohort, case),
     )
 
 
@@ -137,7 +143,14 @@ def _with_result(cohort: Cohort, case: Case, registration: Registration, patch: 
         mpp=(registration.he.mpp, registration.ihc.mpp),
         looks=read_looks(cohort.folder(case)),
         picture=cohort.folder(case) / PICTURE_NAME,
+        **_stain(cohort, case),
     )
+
+
+def _stain(cohort: Cohort, case: Case) -> dict[str, Any]:
+    """Return what tells the stains of one H&E slide apart."""
+    he = case.he if case.he_fixed else None
+    return {"stain": case.stain or "", "he": he, "folder": cohort.folder(case)}
 
 
 def _again(cohort: Cohort, case: Case) -> str:

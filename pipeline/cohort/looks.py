@@ -15,9 +15,12 @@ from registration.files.storage import write_json, written_whole
 from registration.geometry import Box, Image, Points
 from registration.result import Registration
 from registration.slides.slide import Slide
+from registration.warp import warp_box
 
 PICTURE_NAME, RECORD_NAME = "pair.jpg", "looks.json"
-SIDE_PX = 88
+HE_NAME, STAIN_NAME = "he.jpg", "stain.jpg"
+"""The H&E slide of several stains, and this stain in its frame."""
+SIDE_PX, STAIN_PX = 88, 160
 FIELDS, FIELD_PX = 5, 256
 
 
@@ -44,7 +47,22 @@ def record_looks(registration: Registration, folder: Path) -> None:
         sharp = (_sharpness(he, he_places), _sharpness(ihc, ihc_places))
     with written_whole(folder / PICTURE_NAME) as part:
         Picture.fromarray(_beside(*small)).save(part, quality=75)
+    if registration.moving == "ihc":
+        _record_stain(registration, folder)
     write_json(folder / RECORD_NAME, asdict(Looks(mean_density(small), sharp)))
+
+
+def _record_stain(registration: Registration, folder: Path) -> None:
+    """Keep pictures of the H&E slide and of the IHC slide as it lies on it."""
+    pair = registration.open_pair()
+    with pair.he as he, pair.ihc as ihc:
+        own, downsample = he.thumbnail(STAIN_PX)
+        warped = warp_box(ihc, registration.chain, Box.of(he.size), downsample).image
+    height, width = own.shape[:2]
+    shown = cv2.resize(warped, (width, height), interpolation=cv2.INTER_AREA)
+    for name, image in ((HE_NAME, own), (STAIN_NAME, shown)):
+        with written_whole(folder / name) as part:
+            Picture.fromarray(image).save(part, quality=80)
 
 
 def read_looks(folder: Path) -> Looks | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from pipeline.cohort.facts import URGENCY, CaseFacts, case_facts
+from pipeline.cohort.looks import HE_NAME, STAIN_NAME
 from pipeline.cohort.state import Cohort
 from pipeline.dataset.plan import REPORT_NAME
 from pipeline.dataset.summary import SMALLEST_ODD_DENSITY, odd_ones
@@ -37,6 +38,25 @@ class Row:
     facts: CaseFacts
     picture: str
     link: str
+
+
+@dataclass(frozen=True, slots=True)
+class StainView:
+    """One stain of an H&E slide as it is shown beside the others."""
+
+    facts: CaseFacts
+    picture: str
+    """In the frame of the H&E slide."""
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
+class SharedSlide:
+    """An H&E slide and its stains."""
+
+    name: str
+    picture: str
+    stains: list[StainView]
 
 
 @dataclass
@@ -71,20 +91,42 @@ class CohortPage:
             tiles=_tiles(facts),
             yields=_yield(facts),
             rows=[self._row(one) for one in facts],
+            shared=[self._shared(of_one) for of_one in by_slide(facts)],
             odd=outliers(facts),
             words=sorted({one.word for one in facts}),
             dataset=self._link(dataset) if dataset.exists() else "",
         )
 
     def _row(self, facts: CaseFacts) -> Row:
-        link = self._link(facts.report) if facts.report and facts.report.exists() else ""
-        picture = facts.picture
-        data = picture.read_bytes() if picture and picture.exists() else b""
-        uri = f"data:image/jpeg;base64,{base64.b64encode(data).decode('ascii')}" if data else ""
-        return Row(facts, uri, link)
+        return Row(facts, _uri(facts.picture), self._report(facts))
+
+    def _shared(self, facts: Sequence[CaseFacts]) -> SharedSlide:
+        """Return the stains of one H&E slide."""
+        name = facts[0].name.removesuffix(f"_{facts[0].stain}")
+        he = next((picture for one in facts if (picture := _uri(one.folder / HE_NAME))), "")
+        views = [StainView(one, _uri(one.folder / STAIN_NAME), self._report(one)) for one in facts]
+        return SharedSlide(name, he, views)
+
+    def _report(self, facts: CaseFacts) -> str:
+        return self._link(facts.report) if facts.report and facts.report.exists() else ""
 
     def _link(self, path: Path) -> str:
         return quote(Path(os.path.relpath(path, self.path.parent)).as_posix())
+
+
+def by_slide(facts: Sequence[CaseFacts]) -> list[list[CaseFacts]]:
+    """Return the cases of each H&E slide with several stains, by name, those of one slide by stain."""
+    found: dict[Path, list[CaseFacts]] = {}
+    for one in sorted(facts, key=lambda one: (one.name, one.stain)):
+        if one.he is not None:
+            found.setdefault(one.he, []).append(one)
+    return [several for several in found.values() if len(several) > 1]
+
+
+def _uri(picture: Path | None) -> str:
+    """Return a JPEG for the page itself; empty where it is not there yet."""
+    data = picture.read_bytes() if picture and picture.is_file() else b""
+    return f"data:image/jpeg;base64,{base64.b64encode(data).decode('ascii')}" if data else ""
 
 
 def duration(seconds: float | None) -> str:
@@ -97,7 +139,15 @@ def duration(seconds: float | None) -> str:
 
 
 def outliers(facts: Sequence[CaseFacts]) -> dict[str, list[str]]:
-    """Return what of each case stands out against the others: scale, colour, focus, residual."""
+    """Return what of each case stands out against the others of its stain: scale, colour, and so on."""
+    found: dict[str, list[str]] = {}
+    for stain in sorted({one.stain for one in facts}):
+        found |= _of_stain([one for one in facts if one.stain == stain])
+    return found
+
+
+def _of_stain(facts: Sequence[CaseFacts]) -> dict[str, list[str]]:
+    """Return what of each case stands out: scale, colour, focus, residual."""
     found: dict[str, list[str]] = {}
     for one in facts:
         if one.mpp and max(one.mpp) / min(one.mpp) > SAME_SCALE:

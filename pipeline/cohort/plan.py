@@ -4,23 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.cohort.needs import case_patches_mib, cases_at_once, memory_gib
 from pipeline.cohort.run import RunRequest
 from pipeline.cohort.state import CASE_STAGES, Cohort
 from pipeline.errors import PipelineError
 from pipeline.manifest.manifest import Case
-from pipeline.patches.grid import PatchGrid
-from pipeline.stages.patch import BYTES_PER_PIXEL, WORKER_GIB
 from pipeline.stages.register import plan as plan_registration
 from registration.errors import RegistrationError
 from registration.execution import usable_cores
-from registration.geometry import Size
-from registration.slides.slide import open_slide
-
-TISSUE_SHARE = 0.5
-"""Of a slide, assumed while nobody has looked."""
-
-DRAWN_MPP = 0.46
-"""Of synthetic slides."""
 
 
 def plan_cohort(request: RunRequest) -> dict[str, Any]:
@@ -38,7 +29,10 @@ def plan_cohort(request: RunRequest) -> dict[str, Any]:
         plan["patches"] = (
             f"about {mib:.0f} MiB if half of each slide is tissue; the dataset links them"
         )
-    plan["memory"] = f"about {0.6 + count * max(WORKER_GIB, 0.6):.1f} GiB with {count} workers"
+    at_once = cases_at_once(count, request.memory_gib)
+    plan["memory"] = (
+        f"about {memory_gib(count, at_once):.1f} GiB with {count} workers and {at_once} cases at once"
+    )
     plan["out"] = str(cohort.manifest.out)
     if "train" in stages:
         chosen = cohort.manifest.train or {}
@@ -55,8 +49,7 @@ def _plan_case(cohort: Cohort, case: Case, request: RunRequest) -> dict[str, Any
     }
     drawn = cohort.manifest.synthetic
     if drawn is not None and not (case.he.exists() and case.ihc.exists()):
-        mib = _grid_mib(cohort, Size(drawn.size, drawn.size), DRAWN_MPP)
-        return plan | {"slides": "to be drawn", "patches_mib": mib}
+        return plan | {"slides": "to be drawn", "patches_mib": case_patches_mib(cohort, case)}
     for stage in CASE_STAGES:
         if stage in request.wanted:
             plan[stage] = str(cohort.state(case, stage))
@@ -64,26 +57,7 @@ def _plan_case(cohort: Cohort, case: Case, request: RunRequest) -> dict[str, Any
         if "register" in request.wanted and cohort.state(case, "register").word != "done":
             details = plan_registration(cohort.request(case))
             plan |= {key: details[key] for key in ("start", "blocks", "disk", "memory")}
-        plan["patches_mib"] = _patches_mib(cohort, case)
+        plan["patches_mib"] = case_patches_mib(cohort, case)
     except (RegistrationError, PipelineError) as error:
         plan["problem"] = str(error)
     return plan
-
-
-def _patches_mib(cohort: Cohort, case: Case) -> float:
-    """Return the size of a case's patches if half of the slide is tissue."""
-    fixed, mpp, option = (
-        (case.ihc, case.mpp_ihc, "mpp_ihc")
-        if cohort.manifest.registering(case).moving == "he"
-        else (case.he, case.mpp_he, "mpp_he")
-    )
-    with open_slide(fixed, mpp, option) as slide:
-        return _grid_mib(cohort, slide.size, slide.mpp)
-
-
-def _grid_mib(cohort: Cohort, size: Size, mpp: float) -> float:
-    """Return the size of the patches on half of a slide."""
-    settings = cohort.manifest.patch
-    grid = PatchGrid.on(size, mpp, settings.size, settings.step, settings.mpp)
-    pairs = grid.rows * grid.columns * TISSUE_SHARE
-    return pairs * 2 * settings.size**2 * BYTES_PER_PIXEL[settings.format] / 2**20

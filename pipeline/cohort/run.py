@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-from pipeline.cohort.child import call, describe
+from pipeline.cohort.child import Running, call, describe
 from pipeline.cohort.looks import record_looks
+from pipeline.cohort.needs import cases_at_once, check_disk, disk_mib
 from pipeline.cohort.page import CohortPage
 from pipeline.cohort.state import (
     CASE_STAGES,
@@ -51,6 +53,8 @@ class RunRequest:
     """Empty: all, or with ``only`` those of single cases."""
     count: int | None = None
     scheduler: str | None = None
+    memory_gib: float | None = None
+    """What all processes together may take; ``None``: most of what is free."""
 
     @property
     def wanted(self) -> tuple[Stage, ...]:
@@ -182,22 +186,57 @@ def _run_cases(
     say: Say,
 ) -> None:
     """Run each case that has something to do in its own process, all with the same workers."""
-    cohort = request.cohort
+    cohort, out = request.cohort, request.cohort.manifest.out
     todo = [case for case in cases if _has_work(cohort, case, stages)]
-    with _shared(request, bool(todo)) as scheduler:
-        for number, case in enumerate(todo, start=1):
-            say(f"case {case.id} ({number} of {len(todo)}): {', then '.join(stages)}")
-            words = ["run", *cohort.named, "--only", case.id]
-            words += [word for stage in stages for word in ("--stage", stage)]
-            words += ["--scheduler", scheduler] if scheduler else []
-            words += ["--workers", str(request.count)] if request.count else []
-            clear_failure(cohort.folder(case))
-            code = call(words, cohort.log(case), say)
-            if code and cohort.state(case, stages[0]).word != "failed":
-                _note_crash(cohort, case, stages, code)
-            page.update([case])
+    needs = [disk_mib(cohort, case, stages) for case in todo]
+    check_disk(out, sum(needs), f"a run of {len(todo)} cases")
+    at_once = cases_at_once(request.count or usable_cores(), request.memory_gib) if todo else 1
+    running = Running()
+    with _shared(request, bool(todo)) as scheduler, ThreadPoolExecutor(at_once) as threads:
+
+        def one(number: int) -> None:
+            case = todo[number]
+            check_disk(out, needs[number], f"case {case.id}")
+            say(f"case {case.id} ({number + 1} of {len(todo)}): {', then '.join(stages)}")
+            _run_case(request, case, stages, scheduler, (_named(say, case, at_once), running))
+
+        ahead = {threads.submit(one, number): todo[number] for number in range(len(todo))}
+        try:
+            for ended in as_completed(ahead):
+                ended.result()
+                page.update([ahead[ended]])
+        except BaseException as error:
+            for waiting in ahead:
+                waiting.cancel()
+            if not isinstance(error, UsageError):  # a full disk stops what has not begun
+                running.interrupt()
+            raise
     for case in cases:
         _collect(cohort, case, stages, outcome)
+
+
+def _run_case(
+    request: RunRequest,
+    case: Case,
+    stages: Sequence[Stage],
+    scheduler: str | None,
+    talk: tuple[Say, Running],
+) -> None:
+    """Run a case in a process of its own, and note its end where it could not do so itself."""
+    cohort = request.cohort
+    words = ["run", *cohort.named, "--only", case.id]
+    words += [word for stage in stages for word in ("--stage", stage)]
+    words += ["--scheduler", scheduler] if scheduler else []
+    words += ["--workers", str(request.count)] if request.count else []
+    clear_failure(cohort.folder(case))
+    code = call(words, cohort.log(case), *talk)
+    if code and cohort.state(case, stages[0]).word != "failed":
+        _note_crash(cohort, case, stages, code)
+
+
+def _named(say: Say, case: Case, at_once: int) -> Say:
+    """Return what is told the lines of a case, with its name where several speak at once."""
+    return say if at_once == 1 else lambda line: say(f"  {case.id}: {line.strip()}")
 
 
 def _has_work(cohort: Cohort, case: Case, stages: Sequence[Stage]) -> bool:

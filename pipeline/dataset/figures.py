@@ -80,7 +80,7 @@ def pair_picture(folder: Path, row: PatchRow) -> PairPicture:
     assert row.he_file is not None
     assert row.ihc_file is not None
     files = [row.he_file] if row.he_file == row.ihc_file else [row.he_file, row.ihc_file]
-    image = np.hstack([_read(folder / file) for file in files])
+    image = np.hstack([read_picture(folder / file) for file in files])
     return PairPicture(_shrunk(image), row.pair_id, _scores(row))
 
 
@@ -130,7 +130,7 @@ def contact_sheet(pictures: Sequence[PairPicture]) -> Image:
 
 def heat_map(patches: CasePatches, max_shift_um: float) -> Image:
     """Return the fixed slide in grey with every candidate: kept ones by shift, others by reason."""
-    slide = backdrop(_read(patches.folder / THUMBNAIL))
+    slide = backdrop(read_picture(patches.folder / THUMBNAIL))
     scale = slide.shape[1] / patches.slides.width
     colours = slide.copy()
     order = sorted(patches.candidates, key=lambda item: item.kept)
@@ -201,7 +201,8 @@ def _shrunk(image: Image) -> Image:
     )
 
 
-def _read(path: Path) -> Image:
+def read_picture(path: Path) -> Image:
+    """Return an image file as RGB; raises :class:`DatasetError` where it cannot be read."""
     pixels = cv2.imread(str(path))
     if pixels is None:
         raise DatasetError(f"{path} is missing or damaged")

@@ -20,6 +20,7 @@ from pipeline.dataset.figures import (
 )
 from pipeline.dataset.layouts import UNKNOWN_HER2
 from pipeline.dataset.plan import FIGURES, REPORT_NAME, Dataset
+from pipeline.dataset.stain_sheet import shared_places, stain_sheet
 from pipeline.dataset.summary import SMALLEST_ODD_DENSITY, Summary, odd_mpp, odd_ones
 from pipeline.dataset.table import PatchRow
 from pipeline.patches.writer import write_image
@@ -69,7 +70,8 @@ def write_report(dataset: Dataset) -> None:
     sheets = _sheets(dataset)
     maps = _maps(dataset)
     samples = _samples(dataset)
-    odd_colours, odd_pixels = _odd_colours(samples), odd_mpp(summary.cases)
+    stains = {case.name: case.stain for case in dataset.plan.cases}
+    odd_colours, odd_pixels = _odd_colours(samples, stains), odd_mpp(summary.cases)
     odd_stains = _odd_stains(samples)
     findings = (_funnel_finding(summary), _split_finding(dataset))
     limit = dataset.plan.settings.max_shift_um
@@ -258,6 +260,10 @@ def _sheets(dataset: Dataset) -> list[Sheet]:
     for name, shown in pictures.items():
         file = f"{FIGURES}/{name}.jpg"
         sheets.append(Sheet(SHEET_TITLES[name], file, _kept(dataset, file, contact_sheet(shown))))
+    if places := shared_places(dataset.rows):
+        file = f"{FIGURES}/stains.jpg"
+        image = stain_sheet(dataset.folder, places, dataset.plan.settings.side_by_side)
+        sheets.append(Sheet("The same places in every stain", file, _kept(dataset, file, image)))
     return sheets
 
 
@@ -287,11 +293,15 @@ def _samples(dataset: Dataset) -> dict[str, tuple[Image, Image]]:
     return {name: images for name, images in found.items() if images is not None}
 
 
-def _odd_colours(samples: dict[str, tuple[Image, Image]]) -> dict[str, float]:
-    """Return the cases whose stains look unlike those of the others."""
-    return odd_ones(
-        {name: mean_density(images) for name, images in samples.items()}, SMALLEST_ODD_DENSITY
-    )
+def _odd_colours(
+    samples: dict[str, tuple[Image, Image]], stains: dict[str, str]
+) -> dict[str, float]:
+    """Return the cases whose colours are unlike those of the others of their stain."""
+    found: dict[str, float] = {}
+    for stain in sorted(set(stains.values())):
+        own = {name: mean_density(of) for name, of in samples.items() if stains[name] == stain}
+        found |= odd_ones(own, SMALLEST_ODD_DENSITY)
+    return found
 
 
 def _odd_stains(samples: dict[str, tuple[Image, Image]]) -> dict[str, str]:

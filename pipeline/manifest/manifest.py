@@ -46,6 +46,11 @@ def _landmarks(value: object) -> object:
     return value
 
 
+def _without_image(value: object) -> object:
+    """Write no registered slide unless it is asked for: patches and readers go through the transform."""
+    return {"image": "none", **value} if isinstance(value, dict) else value
+
+
 Mpp = Annotated[float, Field(gt=0, lt=1000)]
 LandmarkFiles = Annotated[str, BeforeValidator(_landmarks)]
 
@@ -102,7 +107,9 @@ class Manifest(Settings):
     """Folder for everything that is made."""
     cases: Annotated[list[Case], Field(min_length=1)]
     synthetic: Synthetic | None = None
-    register_: Annotated[RegisterSettings, Field(alias="register")] = RegisterSettings()
+    register_: Annotated[
+        RegisterSettings, BeforeValidator(_without_image), Field(alias="register")
+    ] = RegisterSettings(image="none")
     patch: PatchSettings = PatchSettings()
     split: SplitSettings = SplitSettings()
     train: dict[str, Any] | None = None

@@ -11,8 +11,15 @@ from PIL import Image
 
 from benchmarks.browser import Browser, check_page
 from pipeline.cohort.facts import CaseFacts, case_facts
-from pipeline.cohort.looks import PICTURE_NAME, Looks, read_looks, record_looks
-from pipeline.cohort.page import CohortPage, duration, outliers
+from pipeline.cohort.looks import (
+    HE_NAME,
+    PICTURE_NAME,
+    STAIN_NAME,
+    Looks,
+    read_looks,
+    record_looks,
+)
+from pipeline.cohort.page import CohortPage, by_slide, duration, outliers
 from pipeline.cohort.state import Cohort
 from registration.result import Registration, write_review
 
@@ -80,6 +87,41 @@ def test_totals_and_the_way_on_come_first(cohort: Cohort) -> None:
     assert "&lt;b&gt;cut short" in text
     assert "look &amp; see" in text
     assert "75 %" in text
+
+
+def test_stains_of_one_slide_stand_beside_each_other(
+    cohort: Cohort, browser: Browser, tmp_path: Path
+) -> None:
+    facts = []
+    for name, stain in (("p1_HER2", "HER2"), ("p1_KI67", "KI67"), ("p2_HER2", "HER2")):
+        folder = tmp_path / name
+        folder.mkdir()
+        for picture in (HE_NAME, STAIN_NAME):
+            Image.new("RGB", (160, 120), (200, 100, len(name))).save(folder / picture)
+        own = {"name": name, "stain": stain, "he": tmp_path / name[:2], "folder": folder}
+        facts.append(replace(GOOD, **own))
+    facts.append(replace(GOOD, name="alone"))
+
+    page = page_of(cohort, facts)
+
+    assert [[one.name for one in some] for some in by_slide(facts)] == [["p1_HER2", "p1_KI67"]]
+    check_page(browser, page)
+    lefts = browser.evaluate(
+        "[...document.querySelectorAll('#stains img')].map(i => [i.getBoundingClientRect().left, "
+        "i.getBoundingClientRect().top, i.naturalWidth].map(Math.round))"
+    )
+    assert len(lefts) == 3
+    assert len({top for _, top, _ in lefts}) == 1
+    assert [left for left, _, _ in lefts] == sorted({left for left, _, _ in lefts})
+    assert all(width == 160 for _, _, width in lefts)
+
+
+def test_colours_are_compared_within_a_stain() -> None:
+    pale = Looks((0.4, 0.5, 0.2, 0.1, 0.1, 0.1), (0.6, 0.6))
+    cases = [replace(GOOD, name=f"p{k}_HER2", stain="HER2") for k in range(6)]
+    cases += [replace(GOOD, name=f"p{k}_ER", stain="ER", looks=pale) for k in range(6)]
+
+    assert outliers(cases) == {}
 
 
 def test_what_stands_out_is_named() -> None:

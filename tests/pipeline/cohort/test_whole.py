@@ -2,68 +2,49 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from pipeline.cli.app import app
+from benchmarks.browser import Browser, check_page
+from benchmarks.cohort_trial import STAINS, drafted, draw_group, walked
+from pipeline.cohort.looks import HE_NAME, STAIN_NAME
+from pipeline.cohort.page import PAGE_NAME
 from pipeline.cohort.state import Cohort
+from pipeline.dataset.plan import REPORT_NAME
 from pipeline.dataset.table import read_table
-from registration.synth import CohortPlan, SynthSettings, write_cohort
+from training.data.pairs import open_dataset
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two stains of one patient, a case of another, a broken slide, and one without a partner."""
-    base = tmp_path_factory.mktemp("group")
-    settings = SynthSettings(size=1536, seed=70, picks=6)
-    one, two, three = write_cohort(base / "drawn", CohortPlan(settings, cases=3, her2=("3+", "1+")))
-    slides = base / "slides"
-    slides.mkdir()
-    for source, name in (
-        (one.he, "p1_HE"),
-        (one.ihc, "p1_HER2"),
-        (two.he, "p2_HE"),
-        (two.ihc, "p2_HER2"),
-        (three.he, "p3_HE"),
-        (three.he, "p4_HE"),
-    ):
-        shutil.copyfile(source, slides / f"{name}.ndpi")
-    shutil.copyfile(one.ihc, slides / "p1_ER.ndpi")
-    with (slides / "p1_ER.ndpi").open("ab") as file:
-        file.write(b"\0")
-    (slides / "p3_HER2.ndpi").write_bytes(three.ihc.read_bytes()[:50_000])
-    return base
+def test_two_commands_and_one_review(tmp_path: Path, browser: Browser) -> None:
+    slides = draw_group(tmp_path, 6, 1024)
+    manifest = tmp_path / "cohort.yaml"
 
+    found = drafted(slides, manifest, {"size": 128, "min_tissue": 0.3, "layout": "multi"}, "1x1")
+    first, *reviewed, last = walked(manifest, workers=2)
 
-def test_two_commands_and_one_review(folder: Path) -> None:
-    out = folder / "cohort.yaml"
-    found = CliRunner().invoke(app, ["manifest", str(folder / "slides"), "--out", str(out)])
-    assert found.exit_code == 0, found.output
-    assert "cannot be opened: case p3" in found.output
-    assert "no partner" in found.output
-    text = out.read_text()
-    out.write_text(
-        text.replace("# patch:", "patch:\n  size: 256").replace(
-            "image: none", "image: none\n  blocks: 2x2"
-        )
-    )
-
-    done = CliRunner().invoke(app, ["run", str(out), "--workers", "1"])
-
-    cohort = Cohort.load(out)
-    assert [case.id for case in cohort.manifest.cases] == ["p1_ER", "p1_HER2", "p2"]
-    page = (cohort.manifest.out / "cohort.html").read_text()
-    assert all(f'id="case-{case.id}"' in page for case in cohort.manifest.cases), done.output
+    for words in ("cannot be opened: ", "no IHC slide of case p04", "patient unclear: "):
+        assert words in found
+    cohort = Cohort.load(manifest)
+    whole = [f"{name}_{stain}" for name in ("p01", "p02", "p05", "p06") for stain in STAINS]
+    assert [case.id for case in cohort.manifest.cases] == sorted([*whole, "p03"])
+    assert "Traceback" not in first + last
+    assert all(": review: " in line or ": fail: " in line for line in reviewed)
     rows = read_table(cohort.dataset)
-    by_stain = {
-        stain: {(row.x, row.y) for row in rows if row.case == f"p1_{stain}"}
-        for stain in ("ER", "HER2")
+    places = {
+        stain: {(row.x, row.y) for row in rows if row.case == f"p01_{stain}"} for stain in STAINS
     }
-    assert by_stain["ER"] == by_stain["HER2"], "the grid is the H&E slide's"
-    assert {row.stain for row in rows} == {"ER", "HER2"}
-    assert len({row.split for row in rows if row.patient == "p1"}) == 1
+    assert places["HER2"] == places["KI67"], "the grid is the H&E slide's"
+    for patient in {row.patient for row in rows}:
+        assert len({row.split for row in rows if row.patient == patient}) == 1, patient
+    dataset = open_dataset(cohort.dataset)
+    assert dataset.stains == STAINS
+    assert len(dataset.pairs) == sum(row.kept for row in rows)
+    folder = cohort.folder(cohort.manifest.case("p01_KI67"))
+    assert (folder / HE_NAME).is_file()
+    assert (folder / STAIN_NAME).is_file()
+    for page in (cohort.manifest.out / PAGE_NAME, cohort.dataset / REPORT_NAME):
+        check_page(browser, page)
+    assert (cohort.dataset / "figures" / "stains.jpg").is_file()

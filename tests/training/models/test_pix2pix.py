@@ -243,14 +243,14 @@ def test_average_follows_the_weights_with_a_growing_memory() -> None:
 def test_recalibration_measures_the_statistics_as_training_has_them_with_dropout() -> None:
     torch.manual_seed(0)
     network = build_generator(GeneratorSpec(width=4, blocks=2, dropout=0.5))
-    images = [(torch.rand(2, 3, 32, 40) * 2 - 1,) for _ in range(3)]
+    images = [torch.rand(2, 3, 32, 40) * 2 - 1 for _ in range(3)]
     seen: list[Tensor] = []
     norm = network.get_submodule("model.10.conv_block.7")
     norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
 
     state = torch.get_rng_state()
 
-    recalibrate(network, images)
+    recalibrate(network, [(image,) for image in images])
 
     assert torch.equal(torch.get_rng_state(), state)
     assert isinstance(norm, nn.BatchNorm2d)

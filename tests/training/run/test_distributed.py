@@ -18,6 +18,7 @@ from training.data.pairs import open_dataset
 from training.errors import CheckpointError
 from training.inference.checkpoints import read_checkpoint
 from training.run.loop import train
+from training.run.processes import AGREE_EVERY
 from training.settings.config import TrainConfig
 
 SCRIPT = """
@@ -126,7 +127,7 @@ def test_one_process_of_torchrun_trains_like_a_plain_run(
 def test_two_processes_stop_together_and_go_on_as_if_they_had_not(
     tmp_path: Path, write_pairs: WritePairs, small_config: SmallConfig
 ) -> None:
-    data = write_pairs(tmp_path / "data", 10)
+    data = write_pairs(tmp_path / "data", 24)
     config = small_config(epochs=(1, 1), batch=1, log_every=1, val_fraction=0.0)
 
     torchrun(2, config, data, tmp_path / "whole")
@@ -135,9 +136,9 @@ def test_two_processes_stop_together_and_go_on_as_if_they_had_not(
     torchrun(2, config, data, tmp_path / "halves")
 
     assert {"stopped 0", "stopped 1"} <= set(told.stdout.splitlines())
-    assert (stopped["epoch"], stopped["total"]) == (0, 3)
+    assert (stopped["epoch"], stopped["total"]) == (0, AGREE_EVERY)
     whole, halves = (read_checkpoint(tmp_path / run / "checkpoint.pt") for run in RUNS_OF_TWO)
-    assert whole["position"]["total"] == halves["position"]["total"] == 10
+    assert whole["position"]["total"] == halves["position"]["total"] == 24
     assert not torch.equal(whole["random"][0][0], whole["random"][1][0])
     for a, b in zip(whole["random"], halves["random"], strict=True):
         assert torch.equal(a[0], b[0])
