@@ -27,6 +27,7 @@ ADVICE = {
     "review": "Look at what is named before you use it.",
     "fail": "Leave it out, or pick four landmarks on it and register again.",
 }
+PICKED_ADVICE = "Check its landmarks: they may lie on other tissue. Else leave it out."
 LONE_ADVICE = "Nothing, if it is control tissue or was lost; else pick four landmarks on it."
 LEVEL_ADVICE = "Nothing: that piece shows the same tissue."
 
@@ -124,7 +125,6 @@ def row_of(piece: PieceRecord) -> PieceRow:
     residual = piece.quality.residual if piece.quality else None
     tre = piece.quality.tre.get("after_all") if piece.quality else None
     verdict = piece.verdict or "left out"
-    lone_advice = LEVEL_ADVICE if piece.note.startswith(ANOTHER_LEVEL) else LONE_ADVICE
     reasons = piece.reasons if piece.verdict else (piece.note,)
     return PieceRow(
         piece.number,
@@ -135,5 +135,14 @@ def row_of(piece: PieceRecord) -> PieceRow:
         "–" if residual is None else f"{100 * residual.matched_fraction:.0f}",
         "–" if tre is None else significant(tre.median_um),
         () if verdict == "pass" else reasons,
-        ADVICE.get(verdict, lone_advice),
+        _advice(piece),
     )
+
+
+def _advice(piece: PieceRecord) -> str:
+    """Say what a person should do about a piece."""
+    if piece.verdict is None:
+        return LEVEL_ADVICE if piece.note.startswith(ANOTHER_LEVEL) else LONE_ADVICE
+    if piece.verdict == "fail" and piece.start is not None and piece.start.source == "landmarks":
+        return PICKED_ADVICE
+    return ADVICE[piece.verdict]

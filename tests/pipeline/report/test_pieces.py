@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 
 from pipeline.report.pieces import LEFT_OUT_COLOUR, row_of
 from registration.pieces.planned import note_on
-from registration.result import PieceRecord
+from registration.result import PieceRecord, StartRecord
 
 RING = (((0.0, 0.0), (9.0, 0.0), (9.0, 9.0)),)
 
@@ -37,3 +39,16 @@ def test_a_doubt_is_named_with_its_piece_and_a_pass_needs_no_words() -> None:
     assert row_of(doubted).reasons == ("torn along 1 mm",)
     assert row_of(passed).reasons == ()
     assert row_of(doubted).colour != row_of(passed).colour
+
+
+@pytest.mark.parametrize(
+    ("source", "advises"), [("landmarks", "Check its landmarks"), ("automatic", "pick four")]
+)
+def test_who_picked_wrong_landmarks_is_told_to_check_them(
+    source: Literal["landmarks", "automatic"], advises: str
+) -> None:
+    start = StartRecord(source, False, False, (), {})
+
+    row = row_of(PieceRecord(1, "registered", "", 0.6, RING, RING, "fail", ("lost",), start))
+
+    assert advises in row.advice
