@@ -82,10 +82,15 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "cohort.yaml").write_text(MANIFEST)
     (tmp_path / "settings.yaml").write_text(SETTINGS)
     (tmp_path / "slides.csv").write_text("case,patient,he,ihc\np012,7,p012_he.ndpi,p012_ihc.ndpi\n")
-    for name in ("p012_he", "p012_ihc"):
-        (tmp_path / "slides").mkdir(exist_ok=True)
-        shutil.copyfile(tmp_path / f"{name}.ndpi", tmp_path / "slides" / f"{name}.ndpi")
     return tmp_path
+
+
+def write_slides(folder: Path) -> None:
+    """Put a pair into ``slides``, in the place of what `synth` drew there."""
+    shutil.rmtree(folder / "slides")
+    (folder / "slides").mkdir()
+    for name in ("p012_he.ndpi", "p012_ihc.ndpi"):
+        shutil.copyfile(folder / name, folder / "slides" / name)
 
 
 def write_annotations(folder: Path) -> None:
@@ -156,4 +161,6 @@ def test_every_example_runs(folder: Path) -> None:
                 write_score_sheets(folder)
         if command == "patch":
             write_other_datasets(folder)
+        if command == "dataset":
+            write_slides(folder)
     assert failed == [], "\n\n".join(failed)
