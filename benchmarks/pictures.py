@@ -40,6 +40,11 @@ SQUARES = 8
 MOST_BYTES = 300_000
 PAGE_WIDTH = 1180
 COHORT_PX = 700
+ALL_PICTURES = """Promise.all([...document.images].map((image) => {
+  image.loading = "eager"
+  return image.decode().catch(() => null)
+})).then(() => null)"""
+"""Those below the window too."""
 SECTIONS = ("displacement", "residual", "blocks")
 BOXES = """Object.fromEntries(
   [...document.querySelectorAll("main > section, header.top")].map((part) => {
@@ -125,13 +130,13 @@ def of_cohort(page: Path) -> dict[str, Image]:
     """Return the page of a cohort as a browser shows it, and its stains beside each other."""
     with Browser() as browser:
         browser.open(page, (PAGE_WIDTH, 900))
+        browser.evaluate(ALL_PICTURES)
         boxes = browser.evaluate(BOXES)
         shot = np.frombuffer(browser.screenshot(), np.uint8)
     image = np.asarray(cv2.imdecode(shot, cv2.IMREAD_COLOR)[..., ::-1], np.uint8)
     x, y, width, height = boxes["stains"]
-    table = boxes["cases"][1]
     return {
-        "cohort": np.vstack([image[:y], image[table : table + COHORT_PX]]),
+        "cohort": image[: boxes["cases"][1] + COHORT_PX],
         "cohort-stains": image[y : y + min(height, COHORT_PX), x : x + width],
     }
 

@@ -57,10 +57,9 @@ def _record_stain(registration: Registration, folder: Path) -> None:
     pair = registration.open_pair()
     with pair.he as he, pair.ihc as ihc:
         own, downsample = he.thumbnail(STAIN_PX)
-        warped = warp_box(ihc, registration.chain, Box.of(he.size), downsample).image
-    height, width = own.shape[:2]
-    shown = cv2.resize(warped, (width, height), interpolation=cv2.INTER_AREA)
-    for name, image in ((HE_NAME, own), (STAIN_NAME, shown)):
+        box = Box(0, 0, own.shape[1], own.shape[0])
+        warped = warp_box(ihc, registration.chain, box, downsample).image
+    for name, image in ((HE_NAME, own), (STAIN_NAME, warped)):
         with written_whole(folder / name) as part:
             Picture.fromarray(image).save(part, quality=80)
 

@@ -91,7 +91,7 @@ class CohortPage:
             tiles=_tiles(facts),
             yields=_yield(facts),
             rows=[self._row(one) for one in facts],
-            shared=[self._shared(of_one) for of_one in by_slide(facts)],
+            shared=[shown for of_one in by_slide(facts) if (shown := self._shared(of_one)).picture],
             odd=outliers(facts),
             words=sorted({one.word for one in facts}),
             dataset=self._link(dataset) if dataset.exists() else "",

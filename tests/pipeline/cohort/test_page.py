@@ -163,6 +163,20 @@ def test_looks_are_measured_where_the_tissue_is(hand_made, tmp_path: Path) -> No
     assert read_looks(tmp_path) is None
 
 
+def test_a_stain_is_shown_where_it_lies_on_the_h_and_e_slide(hand_made, tmp_path: Path) -> None:
+    turned = replace(
+        hand_made.registration, moving="ihc", chain=hand_made.registration.chain.inverse
+    )
+
+    record_looks(turned, tmp_path)
+
+    he, stain = (
+        np.asarray(Image.open(tmp_path / name)).min(axis=2) for name in (HE_NAME, STAIN_NAME)
+    )
+    assert he.shape == stain.shape
+    assert np.corrcoef(he.ravel(), stain.ravel())[0, 1] > 0.5
+
+
 @pytest.mark.parametrize(
     ("review", "mark", "step"),
     [(None, "look", "review "), ("accepted", "ok", "run "), ("needs landmarks", "look", "pick ")],
