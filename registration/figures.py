@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from registration.arrays import Number
 from registration.cell_evidence import CellEvidence
+from registration.geometry import Points
 
 Verdict = Literal["pass", "review", "fail"]
 
@@ -95,6 +99,40 @@ class Residual:
     largest_loss: Gap | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class UncertainPlace:
+    """A square of the fixed slide."""
+
+    x: Number
+    """Its middle, in level-0 pixels."""
+    y: Number
+    bound_um: Number
+    """Nine of ten places are no farther off than this; "not a number" where nothing is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Uncertainty:
+    """How far off the alignment probably is, place by place."""
+
+    cell_px: Number
+    """Side of the squares, in level-0 pixels of the fixed slide."""
+    places: tuple[UncertainPlace, ...]
+    """Squares with tissue."""
+    known_fraction: Number
+    """Share of the places measured for which a bound is stated."""
+    median_um: Number
+    """Of the squares' bounds."""
+
+    def at(self, points: Points) -> NDArray[np.float64]:
+        """Return the bound at ``(N, 2)`` level-0 points of the fixed slide; NaN where none is known."""
+        cells = {
+            (int(place.x // self.cell_px), int(place.y // self.cell_px)): place.bound_um
+            for place in self.places
+        }
+        corners = np.floor(np.asarray(points, np.float64) / self.cell_px).astype(int)
+        return np.array([cells.get((x, y), np.nan) for x, y in corners.tolist()])
+
+
 @dataclass(frozen=True)
 class Quality:
     """All that is measured of one registration."""
@@ -109,3 +147,4 @@ class Quality:
     torn: Torn | None = None
     cells: CellEvidence | None = None
     """``None`` where slides are too coarse for nuclei, or show too few."""
+    uncertainty: Uncertainty | None = None

@@ -21,6 +21,7 @@ from pipeline.report.pieces import pieces_section
 from pipeline.report.places import choose_places, residual_of
 from pipeline.report.provenance import provenance
 from pipeline.report.seams import seam_figure
+from pipeline.report.uncertainty import uncertainty_figure, uncertainty_finding
 from pipeline.report.views import views
 from registration.files.storage import write_text
 from registration.pages.page import Mark, Verdict, render
@@ -94,6 +95,8 @@ def _maps(registration: Registration, pair: Pair, tissue: TissueMap) -> dict[str
         "folding_finding": findings.folding_finding(registration),
         "residual": residual_figure(residual, ground) if residual and measured else None,
         "residual_finding": findings.residual_finding(registration),
+        "uncertainty": uncertainty_figure(registration, ground),
+        "uncertainty_finding": uncertainty_finding(registration),
         "cells": cells_figure(registration, ground),
         "cells_finding": cells_finding(registration),
         "cells_meaning": cells_meaning(registration),

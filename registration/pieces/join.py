@@ -21,6 +21,7 @@ from registration.pieces.part import PiecePart
 from registration.pieces.planned import LonePiece, PiecePlan, PlannedPiece
 from registration.quality.cells import evidence_of
 from registration.quality.quality import landmark_errors, residual_summary
+from registration.quality.uncertainty import uncertainty_of
 from registration.quality.verdict import verdict_of
 from registration.residual_map import ResidualMap
 from registration.result import BlockRecord, PieceRecord, PieceStatus, StartRecord
@@ -128,6 +129,7 @@ def quality_of(
     weights = np.array([result.planned.fixed.tissue_um2 for result in results])
     weights /= weights.sum()
     own = [result.quality for result in results]
+    places = ResidualMap.joined([result.places for result in results])
     mapped = None
     if truth is not None:
         fixed = truth.ihc if pair.moving == "he" else truth.he
@@ -142,13 +144,12 @@ def quality_of(
             float(weights @ [q.folding.folded_fraction for q in own]),
         ),
         seams=_worst_seams([q.seams for q in own if q.seams is not None]),
-        residual=residual_summary(
-            ResidualMap.joined([result.places for result in results]), pair.fixed_slide.mpp
-        ),
+        residual=residual_summary(places, pair.fixed_slide.mpp),
         filled_fraction=float(weights @ [q.filled_fraction for q in own]),
         tre={} if mapped is None else landmark_errors(pair, initial_of(chain), chain, mapped),
         torn=max((q.torn for q in own if q.torn), key=lambda torn: torn.length_mm, default=None),
         cells=evidence_of([field for q in own if q.cells for field in q.cells.fields]),
+        uncertainty=uncertainty_of(places, pair.fixed_slide.mpp),
     )
 
 
@@ -242,12 +243,16 @@ def _step_on_slides(step: Transform, fixed: Box, moving: Box) -> Transform:
 
 
 def _quality_on_slide(quality: Quality, fixed: Box) -> Quality:
-    """Return a part's figures with their areas in the slide's pixels."""
+    """Return a part's figures with their areas in the slide's pixels.
+
+    How far off it may be is stated once, on the map of the whole slide.
+    """
     return replace(
         quality,
         residual=_residual_on_slide(quality.residual, fixed),
         cells=_cells_on_slide(quality.cells, fixed),
         torn=_moved(quality.torn, fixed),
+        uncertainty=None,
     )
 
 

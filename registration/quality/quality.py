@@ -25,6 +25,7 @@ from registration.quality.residual import ResidualTask, measure_residual
 from registration.quality.seams import seams
 from registration.quality.support import gap_of, support_of
 from registration.quality.torn import torn
+from registration.quality.uncertainty import uncertainty_of
 from registration.residual_map import ResidualMap
 from registration.slides.slide import Slide
 from registration.tissue import TissueMap
@@ -120,6 +121,7 @@ def measure(
         else landmark_errors(stages.pair, stages.start, stages.chain, truth),
         torn=torn(field, fixed.size, stages.tissue, fixed.mpp),
         cells=_cells(stages, workers),
+        uncertainty=uncertainty_of(places, fixed.mpp),
     )
     return quality, places
 
