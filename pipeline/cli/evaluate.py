@@ -15,7 +15,6 @@ from registration.files.plain_json import json_text
 from training.settings.evaluate import EvaluateSettings
 
 if TYPE_CHECKING:
-    from training.evaluation.run import EvaluationRequest
     from training.evaluation.scoring import Evaluation
 
 EXAMPLES = (
@@ -23,6 +22,7 @@ EXAMPLES = (
     "bci-pipeline evaluate latest_net_G.pth BCI --protocol official --images 50",
     "bci-pipeline evaluate dataset --generated generated",
     "bci-pipeline evaluate runs/all dataset --stain KI67",
+    "bci-pipeline evaluate --slide virtual.tif ihc.ndpi",
     "bci-pipeline evaluate runs/llvip --he LLVIP/visible --ihc LLVIP/infrared --images 4",
 )
 NOTES = """
@@ -42,7 +42,8 @@ def evaluate(
         list[Path] | None,
         typer.Argument(
             metavar="[RUN|CHECKPOINT] [DATASET]",
-            help="Run folder, .pt file or official .pth (not with --generated); then the dataset.",
+            help="Run folder, .pt file or official .pth (not with --generated); then the dataset. "
+            "With --slide the virtual and the real slide.",
             show_default=False,
         ),
     ] = None,
@@ -52,6 +53,10 @@ def evaluate(
     ] = None,
     he: Annotated[Path | None, typer.Option(help="Instead of DATASET: folder of inputs.")] = None,
     ihc: Annotated[Path | None, typer.Option(help="Instead of DATASET: folder of truths.")] = None,
+    slide: Annotated[
+        bool,
+        typer.Option("--slide", help="The arguments are slides: a virtual and the real one."),
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Output folder. Default: evaluation-<name of the model>.")
     ] = None,
@@ -60,6 +65,11 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score generated IHC images against the real ones, per HER2 level and beside controls."""
+    if slide:
+        if paths is None or len(paths) != 2 or generated or he or ihc:
+            raise UsageError("--slide takes two slides: the virtual one, then the real one")
+        _slides(paths[0], paths[1], out, settings, dry_run, as_json)
+        return
     model, root = _told_apart(paths or [], generated, he, ihc)
     if settings.as_released and generated is not None:
         raise UsageError("--as-released goes with a model, not with --generated")
@@ -92,9 +102,37 @@ def evaluate(
         if as_json:
             found[each.out.name] = json_of(evaluation, about)
         else:
-            typer.echo(_text(evaluation, each))
+            typer.echo(_text(evaluation, each.out))
     if found:
         typer.echo(json_text(found if len(found) > 1 else next(iter(found.values()))))
+
+
+def _slides(
+    virtual: Path,
+    real: Path,
+    out: Path | None,
+    settings: EvaluateSettings,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Score a virtual slide against the real one of the same frame."""
+    from pipeline.stages.evaluate import (
+        SlideEvaluationRequest,
+        evaluate_slide,
+        plan_slide_evaluation,
+    )
+    from training.evaluation.report import as_json as json_of
+
+    target = out or Path(f"evaluation-{virtual.stem}")
+    request = SlideEvaluationRequest(virtual, real, target, settings)
+    if dry_run:
+        show_plan(plan_slide_evaluation(request), as_json)
+        return
+    with progress_on_stderr({"images": "scoring tiles"}) as report:
+        evaluation, about = evaluate_slide(
+            request, lambda done, total: report("images", done, total)
+        )
+    typer.echo(json_text(json_of(evaluation, about)) if as_json else _text(evaluation, target))
 
 
 def _told_apart(
@@ -116,7 +154,7 @@ def _told_apart(
     return named.get("RUN|CHECKPOINT"), named.get("DATASET")
 
 
-def _text(evaluation: Evaluation, request: EvaluationRequest) -> str:
+def _text(evaluation: Evaluation, out: Path) -> str:
     """Return the metrics over all images, the model beside its controls, and where the report is."""
     from training.evaluation.report import interval_text, number
     from training.evaluation.summary import ALL_LEVELS
@@ -137,4 +175,4 @@ def _text(evaluation: Evaluation, request: EvaluationRequest) -> str:
     ]
     by = "patient" if evaluation.by_patient else "image"
     count = f"{len(evaluation.pairs)} images; 95 % intervals, resampled by {by}"
-    return "\n".join([count, "", *lines, "", f"report  {request.out / 'evaluation.html'}"])
+    return "\n".join([count, "", *lines, "", f"report  {out / 'evaluation.html'}"])

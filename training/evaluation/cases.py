@@ -66,7 +66,8 @@ def draw_cases(evaluation: Evaluation, scoring: Scoring) -> tuple[Case, ...]:
         pair = evaluation.pairs[number]
         he, real = (scoring.view(image) for image in pair.read())
         fake = model.make(pair, he, real)
-        pictures = [data_uri(image) for image in (he, real, fake, dab_difference(real, fake))]
+        shown = data_uri(he) if pair.he is not pair.ihc else ""  # tiles of a slide have no H&E
+        pictures = [shown, *(data_uri(p) for p in (real, fake, dab_difference(real, fake)))]
         cases.append(Case(kind, number, pair, *pictures))
     return tuple(cases)
 

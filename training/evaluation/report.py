@@ -40,14 +40,28 @@ class About:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class SlideMap:
+    """One metric over a whole slide, as a picture."""
+
+    title: str
+    picture: str
+    legend: Any
+    """A colour bar, as the pages of registrations have it."""
+
+
 def write_evaluation(
-    folder: Path, evaluation: Evaluation, about: About, cases: Sequence[Case]
+    folder: Path,
+    evaluation: Evaluation,
+    about: About,
+    cases: Sequence[Case],
+    maps: Sequence[SlideMap] = (),
 ) -> None:
     """Write the four files into ``folder``."""
     write_json(folder / "evaluation.json", as_json(evaluation, about))
     write_text(folder / "evaluation.csv", as_csv(evaluation))
     write_text(folder / "evaluation_groups.csv", groups_csv(evaluation))
-    write_text(folder / "evaluation.html", as_html(evaluation, about, cases))
+    write_text(folder / "evaluation.html", as_html(evaluation, about, cases, maps))
 
 
 def as_json(evaluation: Evaluation, about: About) -> dict[str, Any]:
@@ -108,7 +122,9 @@ def _cell(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.6g}"
 
 
-def as_html(evaluation: Evaluation, about: About, cases: Sequence[Case]) -> str:
+def as_html(
+    evaluation: Evaluation, about: About, cases: Sequence[Case], maps: Sequence[SlideMap] = ()
+) -> str:
     """Return the report as one page that needs nothing else."""
     levelled = [metric for metric in evaluation.metrics if metric.group != "agreement"]
     shown = {MODEL, REAL} <= set(evaluation.counts)
@@ -120,6 +136,7 @@ def as_html(evaluation: Evaluation, about: About, cases: Sequence[Case]) -> str:
         evaluation=evaluation,
         about=about,
         cases=cases,
+        maps=maps,
         case_metric=case_metric(evaluation),
         verdict=page_verdict(evaluation),
         groups=groups,

@@ -18,7 +18,7 @@ from training.errors import DataError
 from training.evaluation.cases import draw_cases
 from training.evaluation.controls import control_candidates
 from training.evaluation.report import About, write_evaluation
-from training.evaluation.scoring import Candidate, Evaluation, Scoring, evaluate
+from training.evaluation.scoring import ASSUMED_MPP, Candidate, Evaluation, Scoring, evaluate
 from training.evaluation.sources import folder_candidate, model_candidate, released_view
 from training.inference.checkpoints import load_generator
 from training.memory import explained
@@ -27,7 +27,7 @@ from training.metrics.pathology import FindNuclei
 from training.settings.evaluate import EvaluateSettings
 
 TOO_LARGE = "End other programs that use it (nvidia-smi lists them), or give --device cpu"
-_PACKAGES = ("bci-pipeline", "torch", "numpy", "scikit-image", "pillow")
+PACKAGES = ("bci-pipeline", "torch", "numpy", "scikit-image", "pillow")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +99,7 @@ def _prepared(request: EvaluationRequest) -> tuple[tuple[Pair, ...], Scoring, Ca
         if request.settings.features
         else None,
         nuclei=request.nuclei,
-        mpp=request.settings.mpp,
+        mpp=request.settings.mpp or ASSUMED_MPP,
         view=released_view if request.settings.as_released else lambda pixels: pixels,
     )
     return pairs, scoring, _model(request, pairs)
@@ -189,18 +189,18 @@ def _about(request: EvaluationRequest, model: Candidate, pairs: tuple[Pair, ...]
             if request.settings.protocol == "full"
             else "not measured",
             "as_released": request.settings.as_released,
-            "µm per pixel, where the table does not say": request.settings.mpp,
+            "µm per pixel, where the table does not say": request.settings.mpp or ASSUMED_MPP,
             "lpips": str(request.settings.lpips or "not measured"),
             "fid_kid": str(request.settings.features or "not measured"),
-            "device": _device_name(_device(request)),
+            "device": device_name(_device(request)),
             "precision": request.settings.precision,
             "python": platform.python_version(),
-            **{name: _version(name) for name in _PACKAGES},
+            **{name: version_of(name) for name in PACKAGES},
         },
     )
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
     """Return the version of a package, where it is installed and not only on the path."""
     try:
         return version(package)
@@ -212,6 +212,6 @@ def _device(request: EvaluationRequest) -> str:
     return device_named(request.settings.device)
 
 
-def _device_name(device: str) -> str:
+def device_name(device: str) -> str:
     """Return the device in words."""
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else device

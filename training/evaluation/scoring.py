@@ -23,6 +23,7 @@ from training.data.images import Pixels, to_batch
 from training.data.pairs import Pair
 from training.errors import DataError
 from training.evaluation.measures import METRICS, OFFICIAL_METRICS, SET_METRICS, Group, Metric
+from training.evaluation.score_record import ScoreRecord, Scores
 from training.evaluation.summary import (
     ALL_LEVELS,
     REAL,
@@ -52,6 +53,9 @@ from training.metrics.stain import dab_density, stain_scores
 from training.settings.evaluate import Protocol
 
 STAIN_SCORES = ("error", "bias", "correlation", "histogram", "dice")
+ASSUMED_MPP = 0.46
+"""µm per pixel of images of which nothing is known: BCI's."""
+
 READ_AHEAD = 2
 MOST_SCORERS = 8
 
@@ -81,8 +85,7 @@ class Scoring:
     lpips: Lpips | None = None
     features: Features | None = None
     nuclei: FindNuclei | None = None
-    mpp: float = 0.46
-    """µm per pixel of images of which nothing is known."""
+    mpp: float = ASSUMED_MPP
     view: Callable[[Pixels], Pixels] = field(default=lambda pixels: pixels)
 
     def metrics(self, pairs: Sequence[Pair]) -> tuple[Metric, ...]:
@@ -138,20 +141,33 @@ def evaluate(
     candidates: Sequence[Candidate],
     scoring: Scoring,
     on_image: Callable[[int], None] = lambda done: None,
+    record: ScoreRecord | None = None,
 ) -> Evaluation:
     """Score every candidate on every pair; the first candidate is the model.
 
-    ``on_image`` is told how many images are done. Raises :class:`DataError` for no pairs, an
+    ``on_image`` is told how many images are done; images that ``record`` holds are not scored again,
+    which does not go with FID and KID. Raises :class:`DataError` for no pairs, an
     unreadable image, and a generated image of another size than the real one.
     """
     if not pairs:
         raise DataError("there are no pairs to evaluate")
     metrics = scoring.metrics(pairs)
-    rows: dict[str, list[_Scores]] = {candidate.key: [] for candidate in candidates}
+    rows: dict[str, list[Scores]] = {candidate.key: [] for candidate in candidates}
     features: dict[str, list[Tensor]] = {}
-    for number, made in enumerate(_made(pairs, candidates, scoring)):
-        for key, scores in made.scores.items():
-            rows[key].append(scores.result())
+    known = {} if record is None else record.known
+    fresh = _made([pair for pair in pairs if pair.name not in known], candidates, scoring)
+    for number, pair in enumerate(pairs):
+        if pair.name in known:
+            for key, kept in known[pair.name].items():
+                rows[key].append(kept)
+            on_image(number + 1)
+            continue
+        made = next(fresh)
+        scored = {key: scores.result() for key, scores in made.scores.items()}
+        if record is not None:
+            record.add(pair.name, scored)
+        for key, own in scored.items():
+            rows[key].append(own)
         if scoring.features:
             for key, image in made.images.items():
                 features.setdefault(key, []).append(scoring.features(image).cpu())
@@ -177,14 +193,6 @@ def evaluate(
     )
 
 
-@dataclass(frozen=True)
-class _Scores:
-    """The metrics of one image, and what was counted of it."""
-
-    values: dict[str, float]
-    counts: PathologyCounts | None = None
-
-
 @dataclass(frozen=True, eq=False)
 class _Image:
     """One image as it is scored."""
@@ -205,7 +213,7 @@ class _Made:
     """One pair: its real image, every candidate's, and their scores as soon as they are known."""
 
     images: dict[str, Tensor]
-    scores: dict[str, Future[_Scores]]
+    scores: dict[str, Future[Scores]]
 
 
 @contextmanager
@@ -257,7 +265,7 @@ def _score(
     looked_at: Future[Stained] | None,
     fake: _Image,
     scoring: Scoring,
-) -> _Scores:
+) -> Scores:
     """Return every per-image metric of one pair."""
     x, y, without = real.tensor, fake.tensor, candidate.without
     scores: dict[str, Tensor | float] = {}
@@ -266,7 +274,7 @@ def _score(
         if scoring.lpips is not None:
             scores["lpips"] = scoring.lpips(x, y)
     if looked_at is None:
-        return _Scores({key: float(value) for key, value in scores.items()})
+        return Scores({key: float(value) for key, value in scores.items()})
     if "shift" not in without:
         shifted = shift_scores(x, y, scoring.shift_px)
         scores |= {"psnr_shift": shifted.psnr, "ssim_shift": shifted.ssim}
@@ -280,7 +288,7 @@ def _score(
     if "shapes" not in without:
         scores |= _shapes(found)
     scores |= _amounts(found.counts, her2)
-    return _Scores({key: float(value) for key, value in scores.items()}, found.counts)
+    return Scores({key: float(value) for key, value in scores.items()}, found.counts)
 
 
 def _shapes(found: PathologyScores) -> dict[str, float]:
@@ -301,7 +309,7 @@ def _amounts(counts: PathologyCounts, her2: str | None) -> dict[str, float]:
     return {"h_score": counts.h_score, "positive": counts.positive, "her2_right": right}
 
 
-def _counts(rows: dict[str, list[_Scores]]) -> dict[str, tuple[PathologyCounts, ...]]:
+def _counts(rows: dict[str, list[Scores]]) -> dict[str, tuple[PathologyCounts, ...]]:
     """Return what was counted of every candidate's images."""
     return {
         key: tuple(row.counts for row in scored if row.counts is not None)

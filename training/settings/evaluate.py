@@ -34,8 +34,13 @@ class EvaluateSettings(Settings):
         None, "Scores only so many pairs, evenly spread.", unset="all of the split", ge=1
     )
     shift_px: int = setting(8, "Reach of the shift-tolerant scores.", unit="px", ge=0, le=64)
-    mpp: float = setting(
-        0.46, "µm per pixel of images whose table does not say (BCI's).", unit="µm/px", gt=0, le=10
+    mpp: float | None = setting(
+        None,
+        "µm per pixel where table or slide do not say.",
+        unit="µm/px",
+        unset="0.46, BCI's, for patches",
+        gt=0,
+        le=10,
     )
     lpips: Path | None = setting(
         None, "File of torchvision's AlexNet or VGG-16 weights, for LPIPS.", unset="no LPIPS"
