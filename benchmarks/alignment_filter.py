@@ -6,7 +6,8 @@
 Synthetic slides of the four HER2 levels are drawn once into FOLDER. Their registration is the truth
 that drew them, then the truth spoiled by smooth fields of 0 to 60 µm. Every patch passes the filter
 as in ``bci-pipeline patch``; its true shift is the median length of the field over its tissue.
-``--seed`` draws other slides than those on which the filter's settings were partly chosen.
+``--seed`` draws other slides than those on which the filter's settings were partly chosen. What each grade
+of the kept patches means is printed too: the share that is truly within 2, 5 and 10 µm.
 
 ``--landmarks`` (CIMA's layout) registers real consecutive sections from six of their landmarks,
 ``--patches`` takes a dataset of pairs as it is (BCI's download); for both the share that the filter
@@ -30,6 +31,7 @@ from benchmarks.known_runs import Spoiling, error_field, known_run, lengths_um
 from benchmarks.slides import drawn_case
 from pipeline.patches.blank.filter import content_map
 from pipeline.patches.case import select
+from pipeline.patches.grades import GRADES, Grade
 from pipeline.patches.grid import PatchGrid
 from pipeline.patches.measurement import measure_case
 from pipeline.patches.record import Candidate
@@ -45,6 +47,7 @@ from registration.transforms import DisplacementField
 LEVELS = ("0", "1+", "2+", "3+")
 SPOILINGS = (None, Spoiling(1, 60.0, 500.0), Spoiling(2, 60.0, 1000.0))
 LIMIT_UM = 10.0
+WITHIN_UM = (2.0, 5.0, 10.0)
 BEYOND_UM = 1000.0
 """Rank of a pair that is no better than chance: after all that match."""
 
@@ -60,6 +63,8 @@ class Measured:
     true_um: float
     shift_um: float
     percentile: float
+    grade: Grade | None
+    """Of a kept patch."""
 
 
 @dataclass
@@ -74,6 +79,7 @@ class Result:
     auc_shift_alone: float
     false_rejections: float
     limits: list[dict[str, float]] = field(default_factory=list)
+    grades: list[dict[str, Any]] = field(default_factory=list)
 
 
 def measured(case: SynthCase, folder: Path, size: int, crew: Workers) -> list[Measured]:
@@ -102,7 +108,8 @@ def _measured(case: SynthCase, candidate: Candidate, true: float, spoiled: bool)
     assert candidate.shift_um is not None
     assert candidate.null_percentile is not None
     level = case.settings.her2
-    return Measured(level, spoiled, true, candidate.shift_um, candidate.null_percentile)
+    rank = candidate.null_percentile
+    return Measured(level, spoiled, true, candidate.shift_um, rank, candidate.grade)
 
 
 def _field(case: SynthCase, spoiling: Spoiling) -> DisplacementField:
@@ -138,7 +145,15 @@ def summed_up(size: int, rows: Sequence[Measured], limits: PatchSettings) -> Res
         auc(off, shift),
         float(1 - kept[~spoiled].mean()),
         [_at_limits(rows, *pair) for pair in LIMITS],
+        [_of_grade(rows, grade) for grade in GRADES],
     )
+
+
+def _of_grade(rows: Sequence[Measured], grade: Grade) -> dict[str, Any]:
+    """Return how many patches have a grade, and the share of them that is within each distance."""
+    true = np.array([row.true_um for row in rows if row.grade == grade])
+    within = {f"within_{um:g}_um": float((true <= um).mean()) for um in WITHIN_UM if len(true)}
+    return {"grade": grade, "patches": len(true), **within}
 
 
 def _at_limits(rows: Sequence[Measured], most_um: float, percentile: float) -> dict[str, float]:
@@ -196,6 +211,12 @@ def table(result: Result) -> str:
         lines.append(
             f"    {row['max_shift_um']:>4.0f} µm, {row['min_percentile']:.0f} %     "
             + "".join(f"{100 * share:>7.1f} %" for share in shares)
+        )
+    for found in result.grades:
+        shares = [f"{100 * found[key]:.1f} %" for key in found if key.startswith("within")]
+        lines.append(
+            f"  {found['grade']:<7}{found['patches']:>5} patches, within 2, 5, 10 µm: "
+            + ", ".join(shares)
         )
     return "\n".join(lines)
 

@@ -129,6 +129,17 @@ def row_of(number: int, error: float, way: np.ndarray, cells: CellEvidence, cpu_
     )
 
 
+def answered(rows: list[Row]) -> str:
+    """Return how often the answer on the sections is right, wrong, or none."""
+    told = [row for row in rows if row.sections not in ("undecided", "not known")]
+    wrong = sum((row.changed == 0) != (row.sections == "same section") for row in told)
+    return (
+        f"sections: {len(told) - wrong} right, {wrong} wrong, "
+        f"{sum(row.sections == 'undecided' for row in rows)} undecided, "
+        f"{sum(row.sections == 'not known' for row in rows)} not known"
+    )
+
+
 def main() -> None:
     """Print a table per half of the pairs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -160,6 +171,7 @@ def main() -> None:
                         f"{len(own)}, off by {np.max(off, initial=0):.2f} µm at most; "
                         f"{', '.join(sorted({row.sections for row in own}))}"
                     )
+        print(f"  {answered([row for row in part if isinstance(row, Row)])}")
     cpu = [row.cpu_s for row in every if isinstance(row, Row)]
     print(f"CPU seconds for 24 fields: {np.median(cpu):.1f} (median), {max(cpu):.1f} at most")
     if given.json:

@@ -38,7 +38,7 @@ def answers(folder: Path, count: int) -> Iterator[tuple[int, str, Answer]]:
             found = uncertainty_of(residual, MPP)
             error = np.hypot(*(case.chain(points) - pair.truth(points)).T) * MPP
             bound = np.full(len(points), np.nan) if found is None else found.at(points)
-            yield number, row_of(pair, case.name, residual, p90).verdict, (error, bound)
+            yield number, row_of(pair, case, residual, p90).verdict, (error, bound)
 
 
 def table(parts: list[Answer]) -> dict[str, float]:

@@ -6,7 +6,8 @@ one half or one corner moved, or the section of another specimen put in its plac
 where 90 % of the tissue is within 5 µm of the truth, *bad* where it is not within 15 µm. The first 16
 pairs chose the limits, all others are held out; those also show thin cores, small pieces, and sections
 of which most nuclei changed. Measured maps are kept in FOLDER, so that another choice of limits measures
-nothing again.
+nothing again. With ``--sweep`` each limit is halved and doubled, and what that does to the verdicts of
+all pairs is printed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,9 +28,10 @@ from registration.figures import Folding, Quality
 from registration.files.her2 import HER2_LEVELS
 from registration.files.storage import write_npz
 from registration.geometry import Box, Image, Size
+from registration.quality import verdict
 from registration.quality.quality import residual_summary
 from registration.quality.residual import ResidualTask, measure_residual
-from registration.quality.verdict import verdict_of
+from registration.quality.torn import torn
 from registration.residual_map import ResidualMap
 from registration.slides.slide import Slide, open_slide
 from registration.synth import DAMAGE_KINDS, SynthSettings, render_pair
@@ -79,6 +82,17 @@ class Row:
     p90_um: float
     verdict: str
     reasons: list[str]
+    quality: Quality
+
+    @property
+    def good(self) -> bool:
+        """Whether the alignment is one to keep."""
+        return self.p90_um < GOOD_UM
+
+    @property
+    def bad(self) -> bool:
+        """Whether it is one that must not pass."""
+        return self.p90_um > BAD_UM
 
 
 def settings_of(number: int) -> SynthSettings:
@@ -201,18 +215,64 @@ def run(folder: Path, count: int) -> list[Row]:
         following = drawn(folder, number + 1) if number + 1 < count else first
         for k, case in enumerate(cases(pair, following.he)):
             residual, p90 = measured(folder, pair, k, case)
-            rows.append(row_of(pair, case.name, residual, p90))
+            rows.append(row_of(pair, case, residual, p90))
         print(f"pair {pair.seed} done", flush=True)
         pair = following
     return rows
 
 
-def row_of(pair: Drawn, name: str, residual: ResidualMap, p90_um: float) -> Row:
-    """Return the verdict on one case."""
-    summary = residual_summary(residual, pair.ihc.mpp)
-    quality = Quality(Folding(1.0, 1.0, 1.0, 1.0, 0.0), None, summary, 0.0, {})
-    verdict, reasons = verdict_of(quality, [], start_verified=True)
-    return Row(pair.seed, name + (" faint" if pair.faint else ""), p90_um, verdict, reasons)
+def row_of(pair: Drawn, case: Case, residual: ResidualMap, p90_um: float) -> Row:
+    """Return the verdict on one case; an alignment by truth has no blocks and no seams."""
+    points = pair.tissue.points()
+    inside = Box.of(case.moving.size).contains(case.chain(points))
+    quality = Quality(
+        Folding(1.0, 1.0, 1.0, 1.0, 0.0),
+        None,
+        residual_summary(residual, pair.ihc.mpp),
+        float(1 - inside.mean()),
+        {},
+        torn(Chain(case.chain.steps[:-1]), pair.ihc.size, pair.tissue, MPP),
+    )
+    word, reasons = verdict.verdict_of(quality, [], start_verified=True)
+    name = case.name + (" faint" if pair.faint else "")
+    return Row(pair.seed, name, p90_um, word, reasons, quality)
+
+
+LIMITS = (
+    "MOST_LOST",
+    "MOST_LOST_TOGETHER",
+    "MOST_LOST_UNVERIFIED",
+    "MUCH_UNCONFIRMED",
+    "MANY_UNCONFIRMED",
+    "LARGE_RESIDUAL_UM",
+    "MUCH_FILLED",
+)
+
+
+def sweep(rows: list[Row]) -> list[dict[str, Any]]:
+    """Return what half, all and twice each limit of ``registration.quality.verdict`` makes of the cases."""
+    found = []
+    for name in LIMITS:
+        chosen = getattr(verdict, name)
+        for times in (0.5, 1.0, 2.0):
+            setattr(verdict, name, times * chosen)
+            words = [
+                verdict.verdict_of(row.quality, [], name != "MOST_LOST_UNVERIFIED")[0]
+                for row in rows
+            ]
+            judged = list(zip(rows, words, strict=True))
+            found.append(
+                {
+                    "limit": name,
+                    "value": times * chosen,
+                    "false pass": sum(row.bad and word == "pass" for row, word in judged),
+                    "false review": sum(row.good and word == "review" for row, word in judged),
+                    "false fail": sum(row.good and word == "fail" for row, word in judged),
+                    "bad that fail": sum(row.bad and word == "fail" for row, word in judged),
+                }
+            )
+        setattr(verdict, name, chosen)
+    return found
 
 
 def tables(rows: list[Row]) -> dict[str, dict[str, float]]:
@@ -220,8 +280,8 @@ def tables(rows: list[Row]) -> dict[str, dict[str, float]]:
     found = {}
     for half, later in (("choosing", False), ("held out", True)):
         part = [row for row in rows if (row.seed >= FIRST_SEED + CHOOSING) == later]
-        good = [row for row in part if row.p90_um < GOOD_UM]
-        bad = [row for row in part if row.p90_um > BAD_UM]
+        good = [row for row in part if row.good]
+        bad = [row for row in part if row.bad]
         found[half] = {
             "runs": len(part),
             "good": len(good),
@@ -241,22 +301,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--pairs", type=int, default=16)
+    parser.add_argument("--sweep", action="store_true")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     rows = run(given.work, given.pairs)
     found = tables(rows)
     for row in rows:
-        wrong = (row.p90_um < GOOD_UM and row.verdict != "pass") or (
-            row.p90_um > BAD_UM and row.verdict == "pass"
-        )
-        if wrong:
+        if (row.good and row.verdict != "pass") or (row.bad and row.verdict == "pass"):
             print(
                 f"{row.seed} {row.name:24s} {row.p90_um:7.1f} µm {row.verdict}: {'; '.join(row.reasons)}"
             )
     for name in found["choosing"]:
         print(f"{name:14s} " + "  ".join(f"{half} {found[half][name]:5g}" for half in found))
+    swept = sweep(rows) if given.sweep else []
+    for line in swept:
+        print("  ".join(f"{key} {value}" for key, value in line.items()))
     if given.json:
-        given.json.write_text(json.dumps(found, indent=2) + "\n")
+        given.json.write_text(json.dumps({**found, "sweep": swept}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

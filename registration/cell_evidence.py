@@ -7,7 +7,7 @@ from typing import Literal
 
 from registration.arrays import Number
 
-Sections = Literal["same section", "consecutive sections", "not known"]
+Sections = Literal["same section", "consecutive sections", "undecided", "not known"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,4 +71,4 @@ class CellEvidence:
     aligned: Number
     """Share that pairs beyond chance once their own shift is taken out, in the median of those fields."""
     sections: Sections
-    """One section stained twice, or two neighbours."""
+    """One section stained twice, or two neighbours; undecided between the two."""

@@ -25,6 +25,10 @@ ALLOWED = {
         "Many nuclei lie in one of the two slides only: consecutive sections. Such pairs can be aligned "
         "to some 5 µm where they are alike; single cells need not correspond."
     ),
+    "undecided": (
+        "Most nuclei are seen again within a µm, and too many are not: one section, of which a scanner or "
+        "stain shows some cells faintly, or two neighbours that are much alike. Count on some 5 µm."
+    ),
     "not known": (
         "The nuclei share no shift: too few of them lie in both sections, or the alignment is more than "
         "15 µm off. They say nothing for it, and nothing against what structure shows."

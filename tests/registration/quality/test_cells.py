@@ -94,6 +94,7 @@ def test_too_few_nuclei_say_nothing() -> None:
         (1.0, 0.95, 0.3, "same section"),
         (1.0, 0.95, 2.5, "consecutive sections"),
         (1.0, 0.5, 0.3, "consecutive sections"),
+        (1.0, 0.8, 0.3, "undecided"),
         (0.3, 0.95, 0.3, "not known"),
     ],
 )
