@@ -14,14 +14,18 @@ from numpy.typing import NDArray
 
 from training.data.pairs import Pair
 
+GRADE_TRUST = {"gold": 1.0, "silver": 0.5, "bronze": 0.25}
+"""What a pair's grade multiplies its trust by where grades weigh; a pair without one keeps it."""
+
 
 def scale_confidence(
-    pairs: Sequence[Pair], scales: int, tolerance_px: float
+    pairs: Sequence[Pair], scales: int, tolerance_px: float, graded: bool = False
 ) -> NDArray[np.float32] | None:
     """Return weights ``(N, scales)``, scale 0 being the plain L1 loss.
 
     ``None`` when nothing is known of any pair's alignment. The shift of a pair without one counts
-    as the median of the others. Weights are scaled to a mean of 1 at every scale over the dataset,
+    as the median of the others. ``graded``: grades weigh, too. Weights are scaled to a mean of 1 at
+    every scale over the dataset,
     so that the balance between scales, and with the adversarial loss, stays as configured.
     """
     if not alignment_known(pairs):
@@ -30,6 +34,8 @@ def scale_confidence(
     typical = float(np.median(known)) if known else 0.0
     shifts = np.array([typical if p.shift_px is None else p.shift_px for p in pairs])
     trust = np.array([pair.trust for pair in pairs])
+    if graded:
+        trust *= [GRADE_TRUST.get(pair.grade or "", 1.0) for pair in pairs]
     tolerance = tolerance_px * 2.0 ** np.arange(scales)
     weights = trust[:, None] / (1 + (shifts[:, None] / tolerance) ** 2)
     scaled: NDArray[np.float32] = (weights / weights.mean(axis=0)).astype(np.float32)

@@ -215,7 +215,8 @@ def _weights(
     """Return the weight of every training pair at every scale, where wanted and known, and a note."""
     if not weighs_pairs(config):
         return None, ()
-    weights = scale_confidence(train, len(config.pyramid_weights), config.tolerance_px)
+    scales, tolerance = len(config.pyramid_weights), config.tolerance_px
+    weights = scale_confidence(train, scales, tolerance, config.grade_weights)
     if weights is None:
         return None, ("no alignment figures in this dataset: all pairs weigh alike",)
     low = int((weights[:, 0] < 0.5 * np.median(weights[:, 0])).sum())

@@ -93,6 +93,9 @@ class TrainConfig(Settings):
         unit="px",
         gt=0,
     )
+    grade_weights: bool = setting(
+        False, "With confidence: a silver pair weighs half as much as a gold one, bronze a quarter."
+    )
     grade: LeastGrade = setting(
         "bronze",
         "Trains on pairs whose alignment has at least this grade; bronze takes all, and pairs without "

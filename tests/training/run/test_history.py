@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -159,6 +160,18 @@ def test_confidence_falls_with_the_shift_and_less_at_coarse_scales() -> None:
     assert weights[1, 0] / weights[0, 0] == pytest.approx(0.5)
     assert weights[2, 0] / weights[0, 0] == pytest.approx(1 / 101)
     assert weights[2, 3] / weights[0, 3] == pytest.approx(1 / (1 + (40 / 32) ** 2))
+
+
+def test_grades_weigh_where_they_are_asked_to() -> None:
+    pairs = [replace(pair(1.0), grade=grade) for grade in ("gold", "silver", "bronze", None)]
+
+    plain = scale_confidence(pairs, 1, 4.0)
+    graded = scale_confidence(pairs, 1, 4.0, graded=True)
+
+    assert plain is not None
+    assert graded is not None
+    assert plain[:, 0].tolist() == [1, 1, 1, 1]
+    assert (graded[:, 0] / graded[0, 0]).tolist() == [1, 0.5, 0.25, 1]
 
 
 def test_confidence_without_figures() -> None:
