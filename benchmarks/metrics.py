@@ -27,6 +27,7 @@ from skimage.color import rgb2hed
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
+from pipeline.stages.evaluate import nuclei_of
 from training.data.images import read_image, to_batch, write_png
 from training.data.pairs import open_dataset
 from training.evaluation.controls import control_candidates
@@ -77,7 +78,7 @@ def evaluation_row(side: int, count: int) -> dict[str, Any]:
         pairs = open_dataset(he=root / "HE", ihc=root / "IHC").pairs
         candidates = (folder_candidate(root / "made", pairs), *control_candidates((), pairs))
         began, used = time.perf_counter(), time.process_time()
-        evaluate(pairs, candidates, Scoring())
+        evaluate(pairs, candidates, Scoring(nuclei=nuclei_of))
         seconds, cpu = time.perf_counter() - began, time.process_time() - used
     found: dict[str, Any] = {"side": side, "images": count, "cores": os.cpu_count()}
     found |= {"s_per_image": seconds / count, "cpu_s_per_image": cpu / count}
