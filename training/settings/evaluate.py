@@ -36,7 +36,7 @@ class EvaluateSettings(Settings):
     shift_px: int = setting(8, "Reach of the shift-tolerant scores.", unit="px", ge=0, le=64)
     mpp: float | None = setting(
         None,
-        "µm per pixel where table or slide do not say.",
+        "Pixel size where table or slide do not say.",
         unit="µm/px",
         unset="0.46, BCI's, for patches",
         gt=0,
