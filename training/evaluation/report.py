@@ -158,6 +158,7 @@ def as_html(
         resamples=RESAMPLES,
         all_levels=ALL_LEVELS,
         model_key=MODEL,
+        real_key=REAL,
     )
 
 
