@@ -51,7 +51,7 @@ def test_plans_are_printed_and_nothing_is_written(data: Path, tmp_path: Path) ->
     demo = json.loads(planned("demo", "--out", out, "--size", 1024, "--json"))
     scored = planned("evaluate", bci, "--generated", generated, "--images", 2, "--out", out)
     study = planned("study", "create", bci, "--generated", generated, "--n", 3, "--out", out)
-    table = planned("dataset", bci, "--scores", out / "scores.csv")
+    table = planned("dataset", bci, "--scores", bci / "patches.csv")  # where training looks for it
 
     assert "4 megapixels" in synth
     assert demo["pairs"] == 2
@@ -60,6 +60,7 @@ def test_plans_are_printed_and_nothing_is_written(data: Path, tmp_path: Path) ->
     assert "images  6" in study
     assert "pairs to measure  3" in table
     assert not out.exists()
+    assert not (bci / "patches.csv").exists()
 
 
 @pytest.mark.parametrize(
