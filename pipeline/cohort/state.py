@@ -173,7 +173,10 @@ class Cohort:
     def _patch_state(self, case: Case) -> State:
         if self._register_state(case).word != "done":
             return State("waiting")
-        registration = Registration.load(self.run(case))
+        try:
+            registration = Registration.load(self.run(case))
+        except RegistrationError as error:
+            return State("failed", str(error))
         excluded = exclusion(registration)
         if excluded:
             return State("excluded", excluded)

@@ -20,7 +20,7 @@ from pipeline.cohort.looks import (
     record_looks,
 )
 from pipeline.cohort.page import CohortPage, by_slide, duration, outliers
-from pipeline.cohort.state import Cohort
+from pipeline.cohort.state import Cohort, State
 from registration.result import Registration, write_review
 
 GOOD = CaseFacts(
@@ -175,6 +175,17 @@ def test_a_stain_is_shown_where_it_lies_on_the_h_and_e_slide(hand_made, tmp_path
     )
     assert he.shape == stain.shape
     assert np.corrcoef(he.ravel(), stain.ravel())[0, 1] > 0.5
+
+
+def test_a_registration_that_cannot_be_read_fails_alone(
+    cohort: Cohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = cohort.manifest.cases[0]
+    cohort.run(case).mkdir(parents=True)
+    (cohort.run(case) / "registration.json").write_text("{}")
+    monkeypatch.setattr(Cohort, "_register_state", lambda self, case: State("done"))
+
+    assert cohort.state(case, "patch").word == "failed"
 
 
 @pytest.mark.parametrize(
