@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
         viewer, picker = open_picker(request)
         asks = picker.session is None and not picker.asks_for_mpp
         wrong = picker.open_panel.message.text() if asks else ""
-    opening.finish(viewer.window._qt_window)
+    with suppress(RuntimeError):  # napari has put away all splash screens, ours too
+        opening.close()
     if wrong:
         viewer.close()
         sys.stderr.write(f"error: {wrong}\n")
