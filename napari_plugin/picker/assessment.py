@@ -254,9 +254,6 @@ def _doubt(name: str, left_out_um: dict[str, float]) -> str:
 
 
 def _in_words(message: str) -> str:
-    """Say which slide instead of fixed and moving, and begin with a capital."""
-    message = message.replace("the fixed slide", "the IHC slide")
-    message = message.replace("the moving slide", "the H&E slide").replace(
-        "disable it", "untick it"
-    )
+    """Say what is to be done in the window, and begin with a capital."""
+    message = message.replace("disable it", "untick it")
     return message[:1].upper() + message[1:] + "."

@@ -23,6 +23,7 @@ from registration.errors import LandmarkError
 from registration.files.storage import content_hash, write_json
 from registration.files.tables import read_table
 from registration.geometry import Size
+from registration.landmarks.geojson import Origin
 from registration.landmarks.landmarks import (
     COORDINATES,
     SLIDES,
@@ -45,6 +46,8 @@ class PairOfSlides:
     names: tuple[str, str]
     """Hash, size and µm per pixel of the H&E and of the IHC slide, in one word each."""
     sizes: tuple[Size, Size]
+    origins: tuple[Origin, Origin] = ((0, 0), (0, 0))
+    """Pixels from which QuPath counts."""
 
     @classmethod
     def of(cls, he: Slide, ihc: Slide) -> PairOfSlides:
@@ -53,7 +56,7 @@ class PairOfSlides:
             f"{content_hash(one.path)} {one.size.width}x{one.size.height} {one.mpp:.4g}"
             for one in (he, ihc)
         )
-        return cls((*names,), (he.size, ihc.size))  # type: ignore[arg-type]
+        return cls((*names,), (he.size, ihc.size), (he.origin, ihc.origin))  # type: ignore[arg-type]
 
     def check(self, path: Path, names: Sequence[str]) -> None:
         """Raise :class:`LandmarkError` where a file names other slides than these."""
@@ -110,7 +113,8 @@ class Journal:
         if path.exists() and _is_ours(path):
             return cls(path, slides=slides)
         first = path if path.exists() else Path(text.split(",")[0].strip())
-        begin_with = parse_landmark_argument(text, minimum=0)
+        origins = ((0, 0), (0, 0)) if slides is None else slides.origins
+        begin_with = parse_landmark_argument(text, 0, origins)
         return cls(first.with_name(first.stem + SUFFIX), begin_with, slides)._newer_than(first)
 
     @classmethod

@@ -31,7 +31,7 @@ ASIDE = {
     "right": "        {}",
     "left": "{}        ",
     "below": "\n\n{}",
-    "above": "{}\n\n ",
+    "above": "{}\n\n",
 }
 """Keep a number clear of its mark at any zoom, on one side of it."""
 OFF_COLOR = "#8c8c8c"

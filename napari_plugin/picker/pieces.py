@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import pairwise
 
 import cv2
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from napari_plugin.picker.picks import RefusedError
 from napari_plugin.picker.regions import Region, Regions
-from napari_plugin.views import SIDES, STAIN, XY, Side
+from napari_plugin.views import STAIN, XY, Side
 from registration.geometry import Points, Size
 from registration.piece_map import Outlines, outlines_of
 
@@ -53,13 +52,6 @@ class Tissue:
 
     def on(self, side: Side) -> list[Piece]:
         """Return what is on a slide, what a person drew last."""
-        return self._shown[side]
-
-    @cached_property
-    def _shown(self) -> dict[Side, list[Piece]]:
-        return {side: self._on(side) for side in SIDES}
-
-    def _on(self, side: Side) -> list[Piece]:
         own = self.regions.on(side)
         drawn = [region.outline for region in own]
         free = [
@@ -85,7 +77,8 @@ class Tissue:
 
     def piece_of(self, side: Side, xy: XY) -> str:
         """Return a name for the piece that holds a point, or the nearest; empty where all is one."""
-        pieces = [one for one in self.on(side) if one.kind not in ("control", "exclude")]
+        pieces = [one for one in self.on(side) if one.kind == "found" or one.regions]
+        pieces = [one for one in pieces if one.kind not in ("control", "exclude")]
         if len(pieces) < 2:
             return ""
         depth = [max(_depth(ring, xy) for ring in one.outlines) for one in pieces]

@@ -26,6 +26,10 @@ from registration.geometry import Points
 PIXEL_CENTER = 0.5
 GEOMETRY_KEYS = ("geometry", "nucleusGeometry")
 POINT_KINDS = ("Point", "MultiPoint")
+KINDS = (
+    *(*POINT_KINDS, "LineString", "MultiLineString", "Polygon", "MultiPolygon"),
+    "GeometryCollection",
+)
 FARTHEST = 1e12
 """Level-0 pixels; no slide is that large, and no sum loses its digits."""
 Origin = tuple[int, int]
@@ -177,6 +181,10 @@ def _fault(feature: dict[str, Any]) -> str | None:
             continue
         if not isinstance(geometry, dict):
             return f"its geometry is {excerpt(geometry)}, not names with values"
+        if geometry.get("type") not in KINDS:
+            return (
+                f"its geometry is of the type {excerpt(geometry.get('type'))}, which GeoJSON lacks"
+            )
         inner = geometry.get("geometries", [])
         if not isinstance(inner, list):
             return f"its geometries are {excerpt(inner)}, not a list"

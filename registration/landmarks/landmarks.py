@@ -11,7 +11,7 @@ All points are ``(x, y)`` in level-0 pixels of their slide, pixel centres at int
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -47,6 +47,10 @@ class Landmarks:
     enabled: NDArray[np.bool_]
     pieces: tuple[str, ...] | None = None
     """The piece of tissue that each pair lies on, empty where it was not said."""
+    source: str = ""
+    """The file or files that they were read from."""
+    lines: tuple[str, ...] = ()
+    """Where in them each pair stands, where that is known."""
 
     def __post_init__(self) -> None:
         count = len(self.names)
@@ -69,11 +73,24 @@ class Landmarks:
         indices = np.arange(len(self))[chosen]
         names = tuple(self.names[index] for index in indices)
         pieces = None if self.pieces is None else tuple(self.pieces[index] for index in indices)
-        return Landmarks(names, self.he[indices], self.ihc[indices], self.enabled[indices], pieces)
+        lines = tuple(self.lines[index] for index in indices) if self.lines else ()
+        he, ihc, enabled = self.he[indices], self.ihc[indices], self.enabled[indices]
+        return Landmarks(names, he, ihc, enabled, pieces, self.source, lines)
 
     def active(self) -> Landmarks:
         """Return the enabled pairs."""
         return self.take(self.enabled)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names for messages, with the line that each pair stands in."""
+        if not self.lines:
+            return self.names
+        return tuple(f"{n} ({line})" for n, line in zip(self.names, self.lines, strict=True))
+
+    def error(self, message: str) -> LandmarkError:
+        """Return an error that names the file."""
+        return LandmarkError(f"{self.source}: {message}" if self.source else message)
 
     def oriented(self, moving: Moving = "he") -> tuple[Points, Points]:
         """Return ``(fixed, moving)`` points of the enabled pairs."""
@@ -101,10 +118,11 @@ def read_landmarks(
             raise LandmarkError(f"{path} holds points of one image: {_BOTH_FILES}")
         table = read_table(path, LandmarkError, short_rows=_names_slides(path))
         landmarks = _from_bigwarp(table) if _is_bigwarp(table) else _from_our_csv(table)
+    source = str(path) if partner is None else f"{path} and {partner}"
+    landmarks = replace(landmarks, source=source)
     enabled = int(landmarks.enabled.sum())
     if enabled < minimum:
-        where = path if partner is None else f"{path} and {partner}"
-        raise LandmarkError(f"{where}: {enabled} enabled pairs, at least {minimum} are needed.")
+        raise landmarks.error(f"{enabled} enabled pairs, at least {minimum} are needed.")
     return landmarks
 
 
@@ -152,8 +170,8 @@ def check_inside(landmarks: Landmarks, he_size: Size, ihc_size: Size) -> None:
             hint = "Are x and y swapped?"
         else:
             hint = "Level-0 pixels are expected; are these micrometres, or pixels of another level?"
-        names = ", ".join(name for name, off in zip(active.names, outside, strict=True) if off)
-        raise LandmarkError(
+        names = ", ".join(name for name, off in zip(active.labels, outside, strict=True) if off)
+        raise landmarks.error(
             f"pair {names}: the {stain} point lies off the slide ({size.width} x {size.height} px). "
             f"{hint}"
         )
@@ -186,7 +204,7 @@ def _from_our_csv(table: Table) -> Landmarks:
     column = columns.get(PIECE)
     pieces = None if column is None else tuple(row.cells[column].strip() for row in rows)
     he, ihc = points[:, :2].copy(), points[:, 2:].copy()
-    return Landmarks(names, he, ihc, np.array(enabled, bool), pieces)
+    return Landmarks(names, he, ihc, np.array(enabled, bool), pieces, lines=_lines(rows))
 
 
 def _names_slides(path: Path) -> bool:
@@ -207,13 +225,18 @@ def _from_bigwarp(table: Table) -> Landmarks:
     """Read BigWarp's table; points not yet placed there (infinite) are no pairs."""
     rows = [row for row in table.rows if "infinity" not in ",".join(row.cells).lower()]
     values = [
-        [row.number(2 + k, name) for k, name in enumerate(("moving x", "y", "fixed x", "y"))]
+        [row.number(2 + k, name) for k, name in enumerate(("H&E x", "H&E y", "IHC x", "IHC y"))]
         for row in rows
     ]
     points = np.array(values, np.float64).reshape(-1, 4)
     names = _names(rows, {"id": 0})
     enabled = np.array([row.flag(1, "enabled") for row in rows], bool)
-    return Landmarks(names, points[:, :2].copy(), points[:, 2:].copy(), enabled)
+    he, ihc = points[:, :2].copy(), points[:, 2:].copy()
+    return Landmarks(names, he, ihc, enabled, lines=_lines(rows))
+
+
+def _lines(rows: Sequence[Row]) -> tuple[str, ...]:
+    return tuple(f"{row.source.unit} {row.line}" for row in rows)
 
 
 def _paired(he_path: Path, ihc_path: Path, origins: tuple[Origin, Origin]) -> Landmarks:

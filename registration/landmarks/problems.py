@@ -46,8 +46,16 @@ def numbers(count: int) -> list[str]:
     return [str(index + 1) for index in range(count)]
 
 
-def shape_problems(fixed: Points, moving: Points, names: Sequence[str]) -> list[Problem]:
-    """Find duplicates, lines and crossings: what makes a fit meaningless on any slide."""
+def shape_problems(
+    fixed: Points,
+    moving: Points,
+    names: Sequence[str],
+    slides: tuple[str, str] = ("IHC", "H&E"),
+) -> list[Problem]:
+    """Find duplicates, lines and crossings: what makes a fit meaningless on any slide.
+
+    ``slides`` is what the fixed and the moving slide are called in messages.
+    """
     problems = []
     duplicates = _duplicates(fixed, moving)
     if duplicates:
@@ -61,9 +69,8 @@ def shape_problems(fixed: Points, moving: Points, names: Sequence[str]) -> list[
                 fatal,
             )
         )
-    lines = [
-        _line(points, names, slide) for points, slide in ((fixed, "fixed"), (moving, "moving"))
-    ]
+    both = zip((fixed, moving), slides, strict=True)
+    lines = [_line(points, names, slide) for points, slide in both]
     found = [line for line in lines if line and not duplicates]
     problems += sorted(found, key=lambda line: not line.fatal)[:1]
     if not any(problem.fatal for problem in problems):

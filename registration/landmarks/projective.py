@@ -143,11 +143,16 @@ def leave_one_out(fixed: Points, moving: Points) -> NDArray[np.float64]:
 
 
 def examine(
-    fixed: Points, moving: Points, fixed_size: Size, names: Sequence[str] | None = None
+    fixed: Points,
+    moving: Points,
+    fixed_size: Size,
+    names: Sequence[str] | None = None,
+    slides: tuple[str, str] = ("IHC", "H&E"),
 ) -> tuple[Problem, ...]:
     """Return what is wrong with, or odd about, pairs of points; fatal problems first.
 
-    ``names`` are used in the messages; without them pairs are numbered from 1. Found are duplicate
+    ``names`` of the pairs, numbered from 1 without them, and ``slides``, the names of the fixed and
+    the moving one, are used in the messages. Found are duplicate
     pairs, points (nearly) on one line, points too close together for the slide, pairs whose order
     crosses, mirrored sections, mis-clicked pairs (from six pairs on), and a transform that stretches
     the slide as no pair of sections is stretched. Raises :class:`LandmarkError` for fewer than four
@@ -155,7 +160,7 @@ def examine(
     """
     fixed, moving = _checked(fixed, moving)
     names = numbers(len(fixed)) if names is None else names
-    problems = shape_problems(fixed, moving, names)
+    problems = shape_problems(fixed, moving, names, slides)
     problems += extent_problems(fixed, fixed_size)
     if not any(problem.fatal for problem in problems):
         outliers = _outliers(fixed, moving, names)

@@ -105,7 +105,7 @@ def register_block(task: BlockTask) -> BlockResult:
     del fixed_image
     mask &= warped.has_source
     if mask.mean() < LEAST_TISSUE or not mask[_COMPARED].any():
-        reason = "its tissue has no counterpart on the moving slide"
+        reason = "its tissue has no counterpart on the other slide"
         return _without(task.block, "fallback", reason, share)
     settings = _elastix_settings(task.settings, task.fixed.mpp * downsample)
     try:

@@ -28,7 +28,7 @@ from registration.pieces.planned import LonePiece, PiecePlan, PlannedPiece, note
 from registration.result import StartRecord
 from registration.slides.slide import Slide
 from registration.start.check import FEWEST_POINTS, LARGEST_OFFSET, check
-from registration.start.choose import InitialAlignment, choose_alignment, picked_alignment
+from registration.start.choose import InitialAlignment, choose_alignment, faint, picked_alignment
 from registration.start.propose import ProposedAlignment
 from registration.start.views import piece_mpp, piece_view
 from registration.tissue import TissueMap
@@ -66,7 +66,8 @@ def choose_starts(
         if whole is not None and (not matching.matches or scene.serves(whole.transform)):
             return whole
     if not matching.matches:
-        reasons = "; ".join(dict.fromkeys(r for m in matching.refused for r in m.start.reasons))
+        found = faint(pair) or (r for m in matching.refused for r in m.start.reasons)
+        reasons = "; ".join(dict.fromkeys(found))
         raise StartError(
             f"no piece could be confirmed on both slides: {reasons or 'none is alike'}"
         )

@@ -61,7 +61,7 @@ def verdict_of(
         doubts.append(f"the field jumps by {jump} at block borders (95th percentile)")
     if quality.filled_fraction > MUCH_FILLED:
         share = against(100 * quality.filled_fraction, 100 * MUCH_FILLED, "%")
-        doubts.append(f"{share} of the tissue has no counterpart on the moving slide")
+        doubts.append(f"{share} of the tissue has no counterpart on the other slide")
     if quality.torn is not None and quality.torn.fraction > 0:
         doubts.append(_torn_doubt(quality.torn))
     fallen, remarks = _weigh_blocks(blocks)

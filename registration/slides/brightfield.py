@@ -1,4 +1,4 @@
-"""Whether a slide is brightfield: stained tissue on bright glass."""
+"""Whether a slide is brightfield: stained tissue on bright glass; and whether its stain can be seen."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ LOOKED_AT_PX = 512
 DARK = 60
 """Brightest channel below which a place is as dark as ground that was not lit, of 255."""
 DARK_SHARE = 0.5
+FAINT = 0.08
+"""Optical density beyond the glass's that the densest hundredth of a stained slide has at least."""
 
 
 def not_brightfield(slide: Slide) -> str | None:
@@ -27,4 +29,18 @@ def not_brightfield(slide: Slide) -> str | None:
     return (
         f"{slide.path.name} is not brightfield: {share:.0%} of it is dark ground, as in fluorescence. "
         "Give a slide with stained tissue on bright glass"
+    )
+
+
+def too_faint(slide: Slide) -> str | None:
+    """Say in one sentence that a slide shows hardly more than glass; ``None`` where it shows more."""
+    pixels, _ = slide.thumbnail(LOOKED_AT_PX)
+    light = np.maximum(pixels.reshape(-1, 3).astype(float), 1)
+    glass = np.percentile(light, 95, axis=0)
+    densest = float(np.percentile(np.log10(glass / light).mean(axis=1), 99))
+    if densest >= FAINT:
+        return None
+    return (
+        f"{slide.path.name} is too faint: its stain has an optical density of {densest:.2f} beyond the "
+        f"glass's, {FAINT:g} are needed to tell tissue from glass; scan it again with more contrast"
     )

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from registration.errors import LandmarkError, StartError
+from registration.errors import StartError
 from registration.landmarks.landmarks import Landmarks, check_inside, write_landmarks
 from registration.landmarks.projective import examine, fit_projective, leave_one_out
 from registration.pair import Pair
 from registration.result import LANDMARKS_NAME, StartRecord
-from registration.slides.brightfield import not_brightfield
+from registration.slides.brightfield import not_brightfield, too_faint
 from registration.start.propose import propose_alignment, verify
 from registration.transforms import Projective
 
@@ -49,11 +49,12 @@ def picked_alignment(pair: Pair, landmarks: Landmarks) -> InitialAlignment:
     Raises :class:`LandmarkError` for pairs that determine no alignment.
     """
     fixed, moving = landmarks.oriented(pair.moving)
-    names = landmarks.active().names
-    problems = examine(fixed, moving, pair.fixed_slide.size, names)
+    slides = ("IHC", "H&E") if pair.moving == "he" else ("H&E", "IHC")
+    names = landmarks.active().labels
+    problems = examine(fixed, moving, pair.fixed_slide.size, names, slides)
     fatal = [problem.message for problem in problems if problem.fatal]
     if fatal:
-        raise LandmarkError("; ".join(fatal))
+        raise landmarks.error("; ".join(fatal))
     transform = fit_projective(fixed, moving)
     left_out = (
         leave_one_out(fixed, moving) if len(fixed) >= FEWEST_FOR_LEAVE_ONE_OUT else np.zeros(0)
@@ -68,6 +69,11 @@ def picked_alignment(pair: Pair, landmarks: Landmarks) -> InitialAlignment:
         leave_one_out_um=tuple(float(value) * pair.moving_slide.mpp for value in left_out),
     )
     return InitialAlignment(transform, landmarks, record)
+
+
+def faint(pair: Pair) -> tuple[str, ...]:
+    """Return which slides of a pair are too faint to find tissue on, one sentence each."""
+    return tuple(reason for slide in (pair.he, pair.ihc) if (reason := too_faint(slide)))
 
 
 def _automatic(pair: Pair, folder: Path) -> InitialAlignment:
@@ -85,7 +91,7 @@ def _automatic(pair: Pair, folder: Path) -> InitialAlignment:
             write_landmarks(path, landmarks)
         raise StartError(
             "no initial alignment could be confirmed automatically: "
-            f"{'; '.join(proposed.reasons)}. The unconfirmed proposals are in {path}",
+            f"{'; '.join(faint(pair) or proposed.reasons)}. The unconfirmed proposals are in {path}",
             proposed.evidence,
         )
     record = StartRecord(

@@ -6,7 +6,6 @@ One window serves all of these tests; each opens its slides in it.
 from __future__ import annotations
 
 import math
-import shutil
 from pathlib import Path
 from string import ascii_uppercase
 
@@ -388,18 +387,9 @@ def test_a_review_rejects_an_area_and_leads_back_to_pick_a_pair(
     desk.open_pair(pair.he, pair.ihc, six)
     desk.widget.panel.run.out.set(run)
     desk.widget.panel.tabs.setCurrentIndex(1)
-    shutil.copytree(run, run.with_name("p1_ER"))  # another stain of the same H&E slide
     desk.push("Review the earlier run")
     height, width = desk.viewer.canvas.size
     middle = (width // 2, height // 2)
-    review = desk.widget.panel._reviewing
-    desk.viewer.scene.camera.zoom *= 1.5
-    zoom = desk.viewer.scene.camera.zoom
-    desk.key("N")
-    assert review.review.registration.folder.name == "p1_ER"
-    assert desk.viewer.scene.camera.zoom == pytest.approx(zoom)
-    desk.key("N")
-    assert review.review.registration.folder.name == run.name
 
     desk.push("Reject an area")
     for across, down in ((-60, -60), (60, -50), (10, 70)):
@@ -417,4 +407,5 @@ def test_a_review_rejects_an_area_and_leads_back_to_pick_a_pair(
     he = Registration.load(run).chain([[x, y]])
     shown = desk.session.views.he.inverse([desk.session.canvas.center])
     np.testing.assert_allclose(shown, he, atol=8)
+    review = desk.widget.panel._reviewing
     desk.viewer.window.remove_dock_widget(review)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -262,3 +263,19 @@ def test_a_bigwarp_file_that_was_edited_is_taken_over_again(tmp_path: Path) -> N
     assert again.picks.pair("Pt-0").he == (11.5, 20.0)
     assert read_landmarks(first.journal.path, minimum=0).he.tolist() == [[11.5, 20.0]]
     assert "taken over" in again.message
+
+
+def test_points_of_qupath_are_counted_from_where_it_counts(tmp_path: Path) -> None:
+    def exported(name: str, x: float) -> Path:
+        point = {"type": "Point", "coordinates": [x + 0.5, 7.5]}
+        feature = {"type": "Feature", "geometry": point, "properties": {"name": "a"}}
+        path = tmp_path / name
+        path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+        return path
+
+    slides = PairOfSlides(("a 1x1 1", "b 1x1 1"), (HE.size, IHC.size), ((870, 20), (0, 0)))
+    argument = f"{exported('he.geojson', 10)},{exported('ihc.geojson', 30)}"
+
+    picked = Picker(HE, IHC, Journal.of_argument(argument, slides)).picks.pairs
+
+    assert [(tuple(pair.he), tuple(pair.ihc)) for pair in picked] == [((880, 27), (30, 7))]

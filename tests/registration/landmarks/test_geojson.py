@@ -153,3 +153,15 @@ def test_coordinates_are_counted_from_where_qupath_begins(tmp_path: Path) -> Non
     write_geojson(path, document, (500, 310))
     assert list(positions(document)) == [[510.5, 330.5, 7]], "the document itself is left alone"
     assert list(positions(read_geojson(path))) == [[10.5, 20.5, 7]]
+
+
+@pytest.mark.parametrize("kind", ["Circle", "polygon", None, 3, ""])
+def test_a_geometry_that_geojson_lacks_is_refused(tmp_path: Path, kind: object) -> None:
+    path = tmp_path / "cells.geojson"
+    geometry = {"type": kind, "coordinates": [100, 100], "radius": 5}
+    path.write_text(json.dumps({"type": "Feature", "properties": {}, "geometry": geometry}))
+
+    with pytest.raises(
+        LandmarkError, match=r"cells\.geojson, feature 1: its geometry is of the type"
+    ):
+        read_geojson(path)

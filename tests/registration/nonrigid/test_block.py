@@ -169,7 +169,7 @@ def test_a_block_without_counterpart_falls_back(
     found = register_block(off)
 
     assert (found.record.status, found.spline) == ("fallback", None)
-    assert found.record.reason == "its tissue has no counterpart on the moving slide"
+    assert found.record.reason == "its tissue has no counterpart on the other slide"
     assert found.record.tissue > 0.3
 
 

@@ -10,11 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
-from registration.errors import StartError
+from registration.errors import LandmarkError, StartError
 from registration.geometry import Points
+from registration.landmarks.landmarks import read_landmarks
 from registration.pair import Pair
 from registration.slides.slide import Slide, open_slide
-from registration.start.choose import choose_alignment
+from registration.start.choose import choose_alignment, faint
 from registration.start.propose import ProposedAlignment, propose_alignment, verify
 from registration.start.search import search
 from registration.start.views import view_pair
@@ -155,6 +156,39 @@ def test_slide_without_tissue_is_not_verified(turned: Case, tmp_path: Path) -> N
     start = propose_alignment(turned[0], open_slide(tmp_path / "blank.png", mpp=0.46))
 
     assert not start.verified
+
+
+def test_a_faint_slide_is_said_to_be_faint(turned: Case, mirrored: Case, tmp_path: Path) -> None:
+    ihc, he = turned[0], mirrored[1]
+    pixels, glass = ihc.thumbnail(SIZE)[0].astype(float), 240.0
+    for contrast in (0.05, 1.0):
+        path = tmp_path / f"contrast_{contrast}.png"
+        cv2.imwrite(str(path), np.uint8(glass + (pixels[..., ::-1] - glass) * contrast))
+    bleached = open_slide(tmp_path / "contrast_0.05.png", mpp=ihc.mpp)
+
+    assert not faint(Pair(he, open_slide(tmp_path / "contrast_1.0.png", mpp=ihc.mpp)))
+    with pytest.raises(StartError, match=r"contrast_0\.05\.png is too faint: .* more contrast"):
+        choose_alignment(Pair(he, bleached), None, tmp_path)
+
+
+@pytest.mark.parametrize(("moving", "slide"), [("he", "IHC"), ("ihc", "H&E")])
+def test_picks_on_one_line_are_named_with_file_line_and_slide(
+    turned: Case, tmp_path: Path, moving: str, slide: str
+) -> None:
+    ihc, he = turned[:2]
+    line = np.linspace(300, 1200, 4)
+    rows = [f"{k},{x},{x},{x},{x},true" for k, x in zip("abcd", line, strict=True)]
+    path = tmp_path / "picks.csv"
+    path.write_text("\n".join(["id,he_x,he_y,ihc_x,ihc_y,enabled", "", *rows]))
+    pair = Pair(he, ihc, moving)  # type: ignore[arg-type]
+
+    with pytest.raises(LandmarkError) as told:
+        choose_alignment(pair, read_landmarks(path), tmp_path)
+
+    assert str(told.value).startswith(
+        f"{path}: pairs a (line 3), b (line 4), c (line 5) lie on one"
+    )
+    assert f"line on the {slide} slide" in str(told.value)
 
 
 def test_slides_with_dark_ground_are_refused_at_once(real_data: Path, tmp_path: Path) -> None:
