@@ -148,7 +148,10 @@ def problem(detail: ErrorDetails, model: type[BaseModel]) -> tuple[Place, str]:
         wanted = detail["ctx"]["expected"].replace("'", "")
         return where, f"expected {wanted}, found {found}"
     if kind == "value_error":
-        return where, detail["msg"].removeprefix("Value error, ")
+        message = detail["msg"].removeprefix("Value error, ")
+        name, _, rest = message.partition(": ")
+        # What several settings say together is said of the first that it names.
+        return ((*where, name), rest) if name in _names(model, where) else (where, message)
     limits = _limits_at(model, where)
     if kind in _BOUNDS and limits:
         return where, f"expected {limits}, found {found}"

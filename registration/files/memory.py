@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -33,13 +34,18 @@ def free_memory(cgroup: Path = CGROUP) -> int:
     return max(0, min(available, limit - used))
 
 
-def check_memory(what: str, need_bytes: int) -> None:
-    """Raise :class:`SlideError` where ``what`` asks for more bytes than this process may use."""
+def check_memory(
+    what: str,
+    need_bytes: int,
+    refusal: Callable[[str], Exception] = SlideError,
+    remedy: str = "Use a larger machine, or a tiled pyramid.",
+) -> None:
+    """Raise ``refusal`` where ``what`` asks for more bytes than this process may use."""
     usable = usable_memory()
     if need_bytes > usable:
-        raise SlideError(
+        raise refusal(
             f"{what}: reading it takes {need_bytes / 2**30:.1f} GiB of memory, and there are "
-            f"{usable / 2**30:.1f} GiB in all. Use a larger machine, or a tiled pyramid."
+            f"{usable / 2**30:.1f} GiB in all. {remedy}"
         )
 
 

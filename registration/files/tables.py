@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from registration.files.text import Refusal, read_text
+from registration.files.memory import check_memory
+from registration.files.text import IS_NO_TABLE, Refusal, read_text
 from registration.files.words import excerpt
 
 _TRUE = (
@@ -32,6 +33,8 @@ _FALSE = (
 TRUE_WORDS, FALSE_WORDS = frozenset(_TRUE.split()), frozenset(_FALSE.split())
 _SEPARATOR_LINE = re.compile(r'"?sep=([^"\w\r\n])"?[ \t]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
 _SNIFFED = 100_000
+MEMORY_PER_CELL = 120
+"""Of a Parquet table, whose values become text; a few bytes of it may stand for billions."""
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 """What a spreadsheet takes for a formula where a cell begins with it."""
 
@@ -60,6 +63,8 @@ class Row:
         text = self.cells[column].strip()
         comma = self.source.delimiter != "," and "." not in text
         try:
+            if "_" in text:  # Python's own way to group digits
+                raise ValueError
             value = float(text.replace(",", ".") if comma else text)
         except ValueError:
             raise self.error(f"expected a number for {name}, found {excerpt(text)}") from None
@@ -248,6 +253,9 @@ def _read_parquet(path: Path, refusal: Refusal) -> Table:
     except ImportError as error:
         raise refusal(f"reading {path} needs pyarrow; or save it as CSV") from error
     try:
+        about = parquet.read_metadata(path)
+        cells = max(0, about.num_rows) * max(1, about.num_columns)
+        check_memory(str(path), MEMORY_PER_CELL * cells, refusal, IS_NO_TABLE)
         table = parquet.read_table(path)
     except (ArrowException, OSError) as error:
         raise refusal(f"{path} is no Parquet table: {excerpt(str(error))}") from None

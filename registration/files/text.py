@@ -9,15 +9,23 @@ import codecs
 import json
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from registration.files.memory import check_memory
 
 Refusal = Callable[[str], Exception]
 """The error to raise, made from its message."""
 
 DEEPEST = 100
 """Levels of nested lists and names with values; more is no data that anyone meant."""
+MEMORY_PER_BYTE = 8
+"""Of a text: its bytes, letters and cells at once."""
+IS_NO_TABLE = "Is it the right file?"
+PACKED = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"\xd0\xcf\x11\xe0")
+"""How gzip, ZIP (Excel's new format too), bzip2, xz, zstd, and Excel's old format begin."""
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -31,6 +39,10 @@ _MARKS = (
 def read_text(path: Path, refusal: Refusal) -> str:
     """Return the text of a file in UTF-8, UTF-16 or, as Excel saves it, Windows-1252."""
     raw = read_bytes(path, refusal)
+    if raw.startswith(PACKED):
+        raise refusal(
+            f"{path} is compressed, or a workbook: unpack it, or save its sheet as CSV (UTF-8)"
+        )
     for encoding in _encodings(raw):
         try:
             text = raw.decode(encoding)
@@ -45,13 +57,22 @@ def read_text(path: Path, refusal: Refusal) -> str:
 
 def read_bytes(path: Path, refusal: Refusal) -> bytes:
     """Return a file's content."""
+    with _readable(path, refusal):
+        about = path.stat()
+    if stat.S_ISDIR(about.st_mode):
+        raise refusal(f"{path} is a folder, not a file")
+    if stat.S_ISCHR(about.st_mode) or stat.S_ISBLK(about.st_mode):
+        raise refusal(f"{path} is a device, not a file")
+    check_memory(str(path), MEMORY_PER_BYTE * about.st_size, refusal, IS_NO_TABLE)
+    with _readable(path, refusal):
+        return _whole(path) if stat.S_ISFIFO(about.st_mode) else path.read_bytes()
+
+
+@contextmanager
+def _readable(path: Path, refusal: Refusal) -> Iterator[None]:
+    """Turn what the system says of a file into one sentence."""
     try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise refusal(f"{path} is a folder, not a file")
-        if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
-            raise refusal(f"{path} is a device, not a file")
-        return _whole(path) if stat.S_ISFIFO(mode) else path.read_bytes()
+        yield
     except FileNotFoundError:
         raise refusal(f"file not found: {path}") from None
     except (OSError, ValueError) as error:

@@ -14,9 +14,13 @@ from typing import IO, Any
 
 import tifffile
 
+from registration.files.memory import check_memory
+
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 NDPI_MARK = 65420
 MOST_DIRECTORIES = 256
+MEMORY_PER_BYTE = 12
+"""Of a directory's value: its numbers become Python's."""
 CLASSIC_BYTES = 2**32
 """Where classic TIFF ends; a larger one is Hamamatsu's NDPI, whose offsets have 8 bytes."""
 
@@ -71,11 +75,15 @@ def _directory_ends(file: IO[bytes], kind: Any, size: int, tags: set[int]) -> It
         for start in range(0, len(stored) - kind.tagsize + 1, kind.tagsize):
             entry = stored[start : start + kind.tagsize]
             tags.add(struct.unpack_from(kind.tagformat1, entry)[0])
-            yield _value_end(entry, kind)
+            start, length = _value(entry, kind)
+            check_memory(
+                file.name, MEMORY_PER_BYTE * length, remedy="The file is damaged, or empty."
+            )
+            yield start + length
 
 
-def _value_end(entry: bytes, kind: Any) -> int:
-    """Return where the value of a directory's entry ends, or 0 where it lies in the entry."""
+def _value(entry: bytes, kind: Any) -> tuple[int, int]:
+    """Return where the value of a directory's entry begins, and its bytes; 0 within the entry."""
     width = kind.tagoffsetthreshold
     whole = kind.byteorder + ("Q" if width == 8 else "I")
     data_type = struct.unpack_from(kind.tagformat1, entry)[1]
@@ -83,8 +91,8 @@ def _value_end(entry: bytes, kind: Any) -> int:
     code = tifffile.TIFF.DATA_FORMATS.get(data_type)
     length = 0 if code is None else count * struct.calcsize(kind.byteorder + code)
     if length <= width or kind is tifffile.TIFF.NDPI_LE:
-        return 0
-    return int(offset + length)
+        return 0, 0
+    return int(offset), int(length)
 
 
 def _number(file: IO[bytes], position: int, code: str) -> int:

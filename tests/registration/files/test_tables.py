@@ -119,7 +119,9 @@ def test_decimal_commas_where_the_comma_does_not_separate(
     assert table(tmp_path, text).rows[1].number(0, "a") == value
 
 
-@pytest.mark.parametrize("text", ['a,b\n"1,25",2', "a;b\n1.234,5;2", "a;b\n1,2,3;2", "a,b\nnan,2"])
+@pytest.mark.parametrize(
+    "text", ['a,b\n"1,25",2', "a;b\n1.234,5;2", "a;b\n1,2,3;2", "a,b\nnan,2", "a,b\n1_000,2"]
+)
 def test_numbers_that_could_mean_two_things_are_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(OddTableError, match=r"line 2: expected a (finite )?number for a"):
         table(tmp_path, text).rows[1].number(0, "a")

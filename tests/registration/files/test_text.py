@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from registration.files.plain_json import json_text
-from registration.files.text import json_record, read_json, read_text
+from registration.files.text import PACKED, json_record, read_json, read_text
 from registration.files.words import did_you_mean, excerpt, listed, nearest_entry, split_files
 
 
@@ -107,3 +107,12 @@ def test_commas_in_names_are_told_from_the_comma_that_joins_two(tmp_path: Path) 
     assert split_files(f",{ihc}", tmp_path) == ["", ihc]
     assert split_files("none.csv,other.csv", tmp_path) == ["none.csv", "other.csv"]
     assert split_files("n" * 300 + ",x", tmp_path) == ["n" * 300, "x"]
+
+
+@pytest.mark.parametrize("begin", PACKED)
+def test_what_is_packed_is_to_be_unpacked(tmp_path: Path, begin: bytes) -> None:
+    path = tmp_path / "points.csv"
+    path.write_bytes(begin + bytes(range(256)))
+
+    with pytest.raises(ValueError, match=r"points\.csv is compressed, or a workbook: unpack it"):
+        read_text(path, ValueError)
