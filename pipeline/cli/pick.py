@@ -98,7 +98,7 @@ def _review_cohort(manifest: Path, config: Path | None) -> None:
         if facts.window == "pick":
             _open_window(["pick", *pick_words(cohort, case)])
     if found:
-        typer.echo(f"next: {typed('run', *cohort.named)}")
+        typer.echo(f"next: {typed('run', *cohort.paths)}")
     else:
         typer.echo("no case needs a person")
 

@@ -78,6 +78,9 @@ def run(
         ),
     ] = None,
     config: ManifestConfig = None,
+    keep_names: Annotated[
+        bool, typer.Option("--keep-names", help="Name files and patients in reports and dataset.")
+    ] = False,
     dry_run: DryRun = False,
     print_slurm: Annotated[
         Literal["array", "dask"] | None,
@@ -91,7 +94,7 @@ def run(
     from pipeline.cohort.run import RunRequest, run_cohort, run_single
     from pipeline.cohort.state import STAGES, Cohort
 
-    cohort = Cohort.load(manifest, config)
+    cohort = Cohort.load(manifest, config, keep_names)
     stages = tuple(name for name in STAGES if name in (stage or ()))
     request = RunRequest(cohort, tuple(only or ()), stages, workers, scheduler, memory)
     cohort.select(request.only)

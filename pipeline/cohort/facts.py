@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from pipeline.cohort.looks import PICTURE_NAME, Looks, read_looks
 from pipeline.cohort.state import CASE_STAGES, Cohort, State
 from pipeline.errors import PipelineError
 from pipeline.manifest.manifest import Case
+from pipeline.naming import names_of, without_names
 from pipeline.patches.record import CasePatches
 from registration.errors import RegistrationError
 from registration.files.commands import typed
@@ -96,7 +97,7 @@ def _without_result(cohort: Cohort, case: Case, state: State) -> CaseFacts:
         her2=case.her2 or "",
         word=state.word,
         mark="bad" if failed else "none",
-        reasons=tuple(state.note.split(PICKING)[:1]) if state.note else (),
+        reasons=_shown(cohort, case, state.note.split(PICKING)[:1] if state.note else ()),
         window="pick" if lost else None,
         next=_pick(cohort, case) if lost else _again(cohort, case),
         **_stain(cohort, case),
@@ -128,7 +129,7 @@ def _with_result(cohort: Cohort, case: Case, registration: Registration, patch: 
         her2=case.her2 or "",
         word=word,
         mark=mark,
-        reasons=reasons,
+        reasons=_shown(cohort, case, reasons),
         window=window,
         next=step,
         pieces=len(registration.pieces) or 1,
@@ -158,7 +159,17 @@ def _again(cohort: Cohort, case: Case) -> str:
 
 
 def _pick(cohort: Cohort, case: Case) -> str:
+    if not cohort.manifest.register_.keep_names:
+        return typed("review", *cohort.paths)
     return typed("pick", *pick_words(cohort, case))
+
+
+def _shown(cohort: Cohort, case: Case, reasons: Sequence[str]) -> tuple[str, ...]:
+    """Return reasons as the page may show them: without names of files, unless they are kept."""
+    if cohort.manifest.register_.keep_names:
+        return tuple(reasons)
+    words = names_of(case.he, "HE") | names_of(case.ihc, "IHC")
+    return tuple(without_names(reason, words) for reason in reasons)
 
 
 def pick_words(cohort: Cohort, case: Case) -> list[str]:

@@ -29,7 +29,7 @@ from pipeline.cohort.state import (
     write_training,
 )
 from pipeline.dataset.assemble import assemble
-from pipeline.dataset.folder import check_ours, finished_dataset_key
+from pipeline.dataset.folder import check_ours, finished_dataset_key, tidy
 from pipeline.dataset.plan import REPORT_NAME
 from pipeline.errors import PipelineError, UsageError
 from pipeline.manifest.manifest import Case
@@ -282,6 +282,8 @@ def _run_dataset(cohort: Cohort, outcome: Outcome, say: Say) -> None:
             say("dataset")
             check_ours(cohort.dataset)
             assemble(plan, cohort.dataset)
+        else:
+            tidy(cohort.dataset)
     except PipelineError as error:
         outcome.failed["dataset"] = str(error)
         return

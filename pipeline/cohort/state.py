@@ -69,6 +69,10 @@ class CaseResult:
         return f"{self.verdict}{pairs}: {self.report}"
 
 
+NAMING_STAGES = ("register_", "patch")
+"""Settings that say whether names are kept."""
+
+
 @dataclass(frozen=True)
 class Cohort:
     """A manifest and the folder its work lies in."""
@@ -77,15 +81,27 @@ class Cohort:
     manifest: Manifest
     config: Path | None = None
     """Settings of a manifest that is a table of cases."""
+    keep_names: bool = False
+    """Whether names were asked for beside the manifest."""
 
     @classmethod
-    def load(cls, path: Path, config: Path | None = None) -> Cohort:
+    def load(cls, path: Path, config: Path | None = None, keep_names: bool = False) -> Cohort:
         """Read the manifest. Raises :class:`pipeline.errors.ManifestError` with all mistakes."""
-        return cls(path, load_manifest(path, config), config)
+        manifest = load_manifest(path, config)
+        if keep_names:
+            kept = {"keep_names": True}
+            of_stages = {n: getattr(manifest, n).model_copy(update=kept) for n in NAMING_STAGES}
+            manifest = manifest.model_copy(update=of_stages)
+        return cls(path, manifest, config, keep_names)
 
     @property
     def named(self) -> list[str]:
         """What names the manifest on the command line."""
+        return [*self.paths, *(["--keep-names"] if self.keep_names else [])]
+
+    @property
+    def paths(self) -> list[str]:
+        """What names the manifest for commands that take no settings."""
         return [str(self.path), *(["--config", str(self.config)] if self.config else [])]
 
     @property
@@ -138,6 +154,7 @@ class Cohort:
             ihc=case.ihc,
             out=self.run(case),
             settings=self.manifest.registering(case),
+            name=case.id,
             landmarks=case.landmarks or self._picked(case),
             truth=case.truth,
             pieces=case.pieces,

@@ -45,6 +45,8 @@ def assemble(plan: DatasetPlan, folder: Path) -> Dataset:
     if not any(row.kept for row in rows):
         raise NoPairsError(_why_empty(plan, rows))
     notes = notes_of(folder)
+    key = plan.key
+    plan, rows = plan.shown(rows)
     with replaced_whole(folder) as new:
         for path, source in images.items():
             _link(source, new / path)
@@ -54,7 +56,7 @@ def assemble(plan: DatasetPlan, folder: Path) -> Dataset:
         write_metadata(new, plan.settings.layout, rows)
         write_report(dataset)
         card = write_card(dataset, notes)
-        write_json(new / RECORD_NAME, record_of(dataset) | {"card": card_hash(card)})
+        write_json(new / RECORD_NAME, record_of(dataset, key) | {"card": card_hash(card)})
         write_checksums(new)
     return replace(dataset, folder=folder)
 
@@ -116,13 +118,13 @@ def _frame(case: DatasetCase) -> str:
     return slides.he_hash if slides.moving == "ihc" else case.name
 
 
-def record_of(dataset: Dataset) -> dict[str, Any]:
-    """Return what ``dataset.json`` holds."""
+def record_of(dataset: Dataset, key: str) -> dict[str, Any]:
+    """Return what ``dataset.json`` holds; ``key`` is that of all that it was made from."""
     plan, summary = dataset.plan, dataset.summary
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "key": plan.key,
+        "key": key,
         "name": plan.name,
         "layout": plan.settings.layout,
         "versions": versions(),

@@ -115,7 +115,12 @@ def _responsible(dataset: Dataset) -> dict[str, Any]:
             "The two sections of a pair may be neighbours: single nuclei need not correspond."
         ),
         "rai:personalSensitiveInformation": (
-            "Images of human tissue; patients are named as in the labels that were given."
+            "Images of human tissue; patients are called "
+            + (
+                "as in the labels that were given."
+                if settings.keep_names
+                else "by a case of theirs."
+            )
         ),
     }
 

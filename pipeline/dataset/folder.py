@@ -87,9 +87,14 @@ def replaced_whole(folder: Path) -> Iterator[Path]:
     for name in (*names, *last):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (new / name).replace(folder / name)
-    shutil.rmtree(new)
+    tidy(folder)
+
+
+def tidy(folder: Path) -> None:
+    """Remove from a complete dataset what a process that was killed at the very end left in it."""
+    shutil.rmtree(folder / NEW, ignore_errors=True)
     _prune(folder)
-    (folder / OURS).unlink()
+    (folder / OURS).unlink(missing_ok=True)
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.dataset.summary import DatasetCase, Summary
@@ -16,7 +17,7 @@ REPORT_NAME = "dataset.html"
 FIGURES = "figures"
 FORMAT = "bci-pipeline dataset"
 FORMAT_VERSION = 1
-KEY_VERSION = 2
+KEY_VERSION = 3
 """Raised when a dataset would look different for equal inputs."""
 
 
@@ -47,6 +48,20 @@ class DatasetPlan:
         return settings_hash(
             KEY_VERSION, self.name, cases, self.settings.as_dict(), self.split.as_dict()
         )
+
+    def shown(self, rows: Sequence[PatchRow]) -> tuple[DatasetPlan, list[PatchRow]]:
+        """Return cases and rows as the dataset is to name them.
+
+        Patients are called by their first case, and slides not at all, unless names are kept.
+        """
+        if self.settings.keep_names:
+            return self, list(rows)
+        patients: dict[str, str] = {}
+        for case in self.cases:
+            patients.setdefault(case.patient, case.name)
+        cases = tuple(case.without_names(patients[case.patient]) for case in self.cases)
+        shown = [replace(row, patient=patients[row.patient]) for row in rows]
+        return replace(self, cases=cases), shown
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pipeline.dataset.table import UNNAMED_STAIN, PatchRow
+from pipeline.naming import without_files
 from pipeline.patches.record import CasePatches
 from pipeline.patches.selection import REASONS
 from pipeline.split import SPLITS, Split
@@ -48,6 +49,12 @@ class DatasetCase:
     """Why."""
     stain: str = UNNAMED_STAIN
     """Of the IHC slide."""
+
+    def without_names(self, patient: str) -> DatasetCase:
+        """Return the case with another name for its patient and none for its files."""
+        excluded = self.excluded and without_files(self.excluded)
+        patches = self.patches and replace(self.patches, slides=self.patches.slides.without_names())
+        return replace(self, patient=patient, excluded=excluded, patches=patches)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ class PatchRow:
     ihc_hash: Annotated[str | None, "content hash of the IHC slide"]
     x: Annotated[
         int | None,
-        "left edge, level-0 pixels of the fixed slide (the IHC slide, unless `--moving ihc`)",
+        "left edge, level-0 pixels of the slide that kept its pixels (IHC, unless `--moving ihc`)",
     ]
     y: Annotated[int | None, "upper edge, likewise"]
     size: Annotated[int, pa.int32(), "side of the patch in its own pixels"]
@@ -86,8 +86,8 @@ class PatchRow:
     nuclei: Annotated[
         int | None,
         pa.int32(),
-        "nuclei found in the middle 250 µm of the patch on the fixed slide; null, as below, where none "
-        "were looked for",
+        "nuclei found in the middle 250 µm of the patch on the slide that kept its pixels; null, "
+        "as below, where none were looked for",
     ] = None
     nuclei_paired: Annotated[
         float | None,
@@ -99,7 +99,7 @@ class PatchRow:
     nuclei_median_um: Annotated[float | None, "median distance of the partners, µm"] = None
     nuclei_shift_x_um: Annotated[
         float | None,
-        "shift that they share from the fixed slide to the other, µm; null where they share none",
+        "shift that they share from that slide to the other, µm; null where they share none",
     ] = None
     nuclei_shift_y_um: Annotated[float | None, "likewise"] = None
     grade: Annotated[

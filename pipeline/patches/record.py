@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from pipeline.errors import DatasetError
+from pipeline.naming import without_names
 from pipeline.patches.grades import Grade
 from pipeline.patches.settings import PatchSettings
 from pipeline.patches.writer import image_paths
@@ -96,6 +97,12 @@ class CaseSlides:
             review=registration.review,
             reasons=registration.reasons,
         )
+
+    def without_names(self) -> Self:
+        """Return the same without what the files are called."""
+        words = {self.he_name: "the H&E slide", self.ihc_name: "the IHC slide"}
+        reasons = tuple(without_names(reason, words) for reason in self.reasons)
+        return replace(self, he_name="H&E", ihc_name="IHC", reasons=reasons)
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from registration.settings import Settings, setting
+from pipeline.naming import Naming
+from registration.settings import setting
 
 ImageKind = Literal["png", "webp", "jpeg"]
 Layout = Literal["bci", "pix2pix", "hf", "multi"]
 
 
-class PatchSettings(Settings):
+class PatchSettings(Naming):
     """Geometry, filters, file format and folders of the patches."""
 
     size: int = setting(1024, "Side of a patch.", unit="px", ge=64, le=8192)
@@ -59,5 +60,6 @@ class PatchSettings(Settings):
         return self.layout == "pix2pix"
 
     def of_images(self) -> dict[str, Any]:
-        """Return what the images of a case depend on: all but the folders they go to."""
-        return {**self.as_dict(), "layout": self.side_by_side}
+        """Return what the images of a case depend on: all but folders and names."""
+        settings = {name: v for name, v in self.as_dict().items() if name != "keep_names"}
+        return {**settings, "layout": self.side_by_side}

@@ -54,8 +54,8 @@ class Provenance:
     key: str
 
 
-def provenance(registration: Registration, pair: Pair) -> Provenance:
-    """Collect what the run folder says about itself."""
+def provenance(registration: Registration, pair: Pair, case: str | None = None) -> Provenance:
+    """Collect what the run folder says about itself; a ``case`` stands for names of files."""
     timings = _timings(registration)
     settings = registration.settings
     finished = (registration.folder / RECORD_NAME).stat()
@@ -72,16 +72,17 @@ def provenance(registration: Registration, pair: Pair) -> Provenance:
         timings=timings,
         total=f"{number(sum(timing.seconds for timing in timings), 1)} s",
         date=f"{datetime.fromtimestamp(finished.st_mtime):%Y-%m-%d}",
-        command=command_of(registration),
+        command=command_of(registration, case),
         key=registration.key,
     )
 
 
-def command_of(registration: Registration) -> str:
+def command_of(registration: Registration, case: str | None = None) -> str:
     """Return the command that makes this registration again, without known points to score it."""
     settings = registration.settings
-    words = ["bci-pipeline", "register", registration.he.path, registration.ihc.path]
-    folder = registration.folder.resolve()
+    slides = (registration.he.path, registration.ihc.path) if case is None else ("HE", "IHC")
+    words = ["bci-pipeline", "register", *slides]
+    folder = registration.folder.resolve() if case is None else Path(case)
     words += ["--out", str(folder)]
     if registration.start.source == "landmarks":
         words += ["--landmarks", str(folder / LANDMARKS_NAME)]

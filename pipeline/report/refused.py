@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.report.registration import REPORT_NAME
+from pipeline.report.registration import finish_page
 from registration.errors import StartError
 from registration.files.pictures import jpeg_uri
-from registration.files.storage import write_text
 from registration.pages.page import Verdict, number, render
 from registration.pair import Pair
 from registration.slides.slide import Slide
@@ -44,23 +43,25 @@ class EvidenceRow:
 
 
 def write_refusal(
-    folder: Path, pair: Pair, error: StartError, next_commands: Sequence[str]
+    folder: Path,
+    pair: Pair,
+    error: StartError,
+    next_commands: Sequence[str],
+    case: str | None = None,
 ) -> Path:
-    """Write the report of a refused pair into ``folder`` and return its path."""
+    """Write the report of a refused pair into ``folder``; a ``case`` stands for names of files."""
     message = str(error)
     lines = (f"{message[:1].upper()}{message[1:]}.", *pair.doubts)
     page = render(
         "pipeline.report",
         "refused.html",
-        title=f"{pair.he.path.name} and {pair.ihc.path.name}",
+        title=case or f"{pair.he.path.name} and {pair.ihc.path.name}",
         verdict=Verdict("bad", "not registered", lines, ADVICE if error.picking_helps else ""),
         slides=[_card("H&E", pair.he), _card("IHC", pair.ihc)],
         rows=evidence_rows(error.evidence),
         commands=next_commands if error.picking_helps else (),
     )
-    path = folder / REPORT_NAME
-    write_text(path, page)
-    return path
+    return finish_page(page, folder, pair, case)
 
 
 def evidence_rows(evidence: dict[str, float]) -> list[EvidenceRow]:

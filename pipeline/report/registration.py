@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.naming import names_of, without_names
 from pipeline.report import findings
 from pipeline.report.cells import cells_figure, cells_finding, cells_meaning, cells_tiles
 from pipeline.report.maps import (
@@ -39,32 +40,52 @@ ADVICE = {
 }
 
 
-def write_report(registration: Registration, pair: Pair) -> Path:
-    """Write ``report.html`` into the run folder and return its path.
+def has_report(folder: Path, case: str | None) -> bool:
+    """Return whether ``report.html`` is there, with or without names as it is wanted now."""
+    path = folder / REPORT_NAME
+    return path.exists() and path.read_bytes().endswith(_mark(case).encode())
 
-    Reads small levels of both slides, and a few fields at full resolution. Raises
-    :class:`registration.errors.SlideError` where a slide is damaged there.
-    """
-    path = registration.folder / REPORT_NAME
-    write_text(
-        path, render("pipeline.report", "registration.html", **page_values(registration, pair))
-    )
+
+def _mark(case: str | None) -> str:
+    """Return how a page ends, which tells whether it shows names."""
+    return f"<!-- names are {'kept' if case is None else 'left out'} -->\n"
+
+
+def finish_page(page: str, folder: Path, pair: Pair, case: str | None) -> Path:
+    """Write the report of a run folder; with a ``case`` it stands for the names of all files."""
+    if case is not None:
+        of_slides = names_of(pair.he.path, "HE") | names_of(pair.ihc.path, "IHC")
+        page = without_names(page, of_slides | names_of(folder, case))
+    path = folder / REPORT_NAME
+    write_text(path, page.rstrip() + "\n" + _mark(case))
     return path
 
 
-def page_values(registration: Registration, pair: Pair) -> dict[str, Any]:
+def write_report(registration: Registration, pair: Pair, case: str | None = None) -> Path:
+    """Write ``report.html`` into the run folder and return its path.
+
+    It names slides and folders unless a ``case`` is to stand for them. Reads small levels of both
+    slides, and a few fields at full resolution. Raises :class:`registration.errors.SlideError` where
+    a slide is damaged there.
+    """
+    values = page_values(registration, pair, case)
+    page = render("pipeline.report", "registration.html", **values)
+    return finish_page(page, registration.folder, pair, case)
+
+
+def page_values(registration: Registration, pair: Pair, case: str | None = None) -> dict[str, Any]:
     """Return all that the template shows."""
     tissue = TissueMap.of(pair.fixed_slide)
     places = choose_places(registration, pair, tissue)
     return {
-        "title": f"{pair.he.path.name} and {pair.ihc.path.name}",
+        "title": case or f"{pair.he.path.name} and {pair.ihc.path.name}",
         "registration": registration,
         "verdict": verdict_of(registration),
         "moving_name": "H&E" if registration.moving == "he" else "IHC",
         "fixed_name": "IHC" if registration.moving == "he" else "H&E",
         "tiles": findings.tiles(registration) + cells_tiles(registration),
         "views": views(registration, pair, places),
-        "provenance": provenance(registration, pair),
+        "provenance": provenance(registration, pair, case),
         "pieces": pieces_section(registration, pair),
         **_maps(registration, pair, tissue),
         **_tables(registration),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.dataset.assemble import assemble, table_of
-from pipeline.dataset.folder import check_replaceable, finished_dataset_key
+from pipeline.dataset.folder import check_replaceable, finished_dataset_key, tidy
 from pipeline.dataset.plan import RECORD_NAME, DatasetPlan
 from pipeline.dataset.summary import DatasetCase
 from pipeline.dataset.table import CSV_NAME, write_tables
@@ -102,6 +102,8 @@ def run_patch(
     }
     notes = _check_splits(request, planned)
     if finished_dataset_key(request.out) == plan.key:
+        tidy(request.out)
+        _keep_measurements(request.out / WORK)
         return PatchOutcome(read_dataset(request.out), failed, notes)
     check_replaceable(plan, request.out, request.overwrite)
     work = request.out / WORK

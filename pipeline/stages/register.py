@@ -6,7 +6,7 @@ import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.errors import UsageError
@@ -67,6 +67,13 @@ class RegisterRequest:
     mpp_he: float | None = None
     mpp_ihc: float | None = None
     overwrite: bool = False
+    name: str = ""
+    """Of the case; without it that of the folder."""
+
+    @property
+    def case(self) -> str | None:
+        """What the report calls the case; ``None`` where it names the files."""
+        return None if self.settings.keep_names else self.name or self.out.resolve().name
 
     @property
     def image(self) -> ImageFormat | None:
@@ -83,7 +90,7 @@ def run_request(
     Raises :class:`UsageError` for contradictory options and for a folder that holds something else.
     """
     from pipeline.report.refused import write_refusal
-    from pipeline.report.registration import REPORT_NAME, write_report
+    from pipeline.report.registration import has_report, write_report
 
     _check_out(request)
     settings = request.settings.registration
@@ -95,7 +102,7 @@ def run_request(
         _check_folder(request, pair, key)
         if finished_key(request.out) == key:
             registration = Registration.load(request.out)
-            if (request.out / REPORT_NAME).exists():
+            if has_report(request.out, request.case):
                 return registration
         else:
             folder = _room(request, key)
@@ -104,20 +111,25 @@ def run_request(
                     registration = register_pair(pair, folder, settings, options, crew, progress)
             except StartError as error:
                 remedy = f" {_remedy(request, pair, folder)}" if error.picking_helps else ""
-                report = write_refusal(folder, pair, error, _next_commands(request, folder))
+                shown, at = request, folder
+                if request.case is not None:
+                    at = Path(request.case)
+                    shown = replace(request, he=Path("HE"), ihc=Path("IHC"), out=at)
+                commands = _next_commands(shown, at)
+                report = write_refusal(folder, pair, error, commands, request.case)
                 told = f"{error}.{remedy}\nBoth slides: {report}"
                 raise StartError(told, error.evidence) from error
             if folder != request.out:
                 registration = _replaced(request, folder)
-        write_report(registration, pair)
+        write_report(registration, pair, request.case)
     return registration
 
 
 def is_done(request: RegisterRequest) -> bool:
     """Return whether :func:`run_request` would find its work done, report and all."""
-    from pipeline.report.registration import REPORT_NAME
+    from pipeline.report.registration import has_report
 
-    return (request.out / REPORT_NAME).exists() and finished_key(request.out) == expected_key(
+    return has_report(request.out, request.case) and finished_key(request.out) == expected_key(
         request
     )
 

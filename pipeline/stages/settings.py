@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator
 
+from pipeline.naming import Naming
 from registration.landmarks.landmarks import Moving
 from registration.recipes import Recipe, RegistrationSettings
 from registration.settings import Settings, setting
@@ -27,7 +28,7 @@ def _blocks(value: str) -> str:
     return value
 
 
-class RegisterSettings(Settings):
+class RegisterSettings(Naming):
     """How a pair of slides is registered, and what is written."""
 
     recipe: Recipe = setting(

@@ -23,7 +23,6 @@ from registration.files.alone import one_at_a_time
 from registration.files.outputs import check_file, check_folder
 from registration.files.storage import (
     content_hash,
-    remove_unfinished,
     settings_hash,
     write_json,
     written_whole,
@@ -274,7 +273,6 @@ def _store(request: TranslateRequest, key: str) -> Path:
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / key).touch()
-    remove_unfinished(request.out)
     return folder
 
 

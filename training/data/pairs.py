@@ -77,6 +77,13 @@ class Dataset:
     """What was left out, and why."""
 
     @property
+    def title(self) -> str:
+        """What pages call it: the names of its folders, without where they lie."""
+        if self.layout != TWO_FOLDERS:
+            return self.root.resolve().name
+        return " and ".join(folder.resolve().name for folder in self.folders[:2])
+
+    @property
     def folders(self) -> tuple[Path, ...]:
         """The folders that hold the images."""
         images = {image.path.parent for pair in self.pairs for image in (pair.he, pair.ihc)}

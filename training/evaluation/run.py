@@ -178,12 +178,12 @@ def _about(request: EvaluationRequest, model: Candidate, pairs: tuple[Pair, ...]
     has_splits = any(pair.split is not None for pair in pairs)
     return About(
         model=model.note,
-        dataset=request.dataset.source,
+        dataset=request.dataset.title,
         split=f"{request.settings.split} split" if has_splits else "no splits",
         protocol=request.settings.protocol,
         notes=tuple(notes),
         settings={
-            "model": str(request.model or request.generated),
+            "model": (request.model or request.generated or Path()).name,
             "dataset layout": request.dataset.layout,
             "shift_px": request.settings.shift_px
             if request.settings.protocol == "full"

@@ -39,7 +39,7 @@ class Prepared:
     pairs: dict[str, list[Any]]
     """What a resumed run must find again: of each pair its use and the sizes of its files."""
     mpp: float | None
-    source: str
+    title: str
     notes: tuple[str, ...]
     stains: NDArray[np.int64] | None = None
     """Of each place in the cache the place of its stain among ``config.stains``."""
@@ -47,7 +47,7 @@ class Prepared:
     def about(self, said: Sequence[str] = ()) -> dict[str, Any]:
         """Return what the run's record says of its data; ``said`` goes before the notes on it."""
         return {
-            "dataset": self.source,
+            "dataset": self.title,
             "train_pairs": len(self.train),
             "held_out_pairs": len(self.held_out),
             "mpp": self.mpp,
@@ -106,7 +106,7 @@ def prepare(
         train,
         fingerprints(parts, stains is not None),
         dataset.mpp(),
-        dataset.source,
+        dataset.title,
         notes,
         stains,
     )
