@@ -21,6 +21,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+if sys.platform != "win32":
+    import resource
+
 PARENT = "BCI_PIPELINE_PARENT"
 """Number of the process that a child must not outlive."""
 
@@ -45,6 +50,20 @@ def start(command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
     """
     changed = {**options.pop("env", {}), PARENT: str(os.getpid())}
     return subprocess.Popen(command, stdin=subprocess.PIPE, env=environment(**changed), **options)
+
+
+def files_may_be_open(more: int) -> bool:
+    """Return whether this process may open so many more files; its own limit is raised for them."""
+    if sys.platform == "win32":
+        return True
+    needed = psutil.Process().num_fds() + more
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or needed <= soft:
+        return True
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        return False
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    return True
 
 
 def end_with_parent() -> None:

@@ -20,7 +20,7 @@ from distributed import Client, LocalCluster, wait
 from distributed.comm import CommClosedError, connect
 from distributed.scheduler import KilledWorker
 
-from registration.children import python
+from registration.children import files_may_be_open, python
 from registration.children import start as start_child
 from registration.errors import RegistrationError
 
@@ -38,6 +38,8 @@ ENVIRONMENT = {
 }
 """Of a worker: one thread each, memory given back; what the user's environment says goes first."""
 
+FILES_PER_WORKER = 6
+"""Pipes and connections that this process holds for each worker, and for a unit's files."""
 POLL_S = 0.05
 PATIENCE_S = 2.0
 """How often somebody who waits for a unit looks whether there still are workers."""
@@ -186,6 +188,11 @@ class Crew:
 @contextmanager
 def local_cluster(count: int) -> Iterator[Cluster]:
     """Give ``count`` workers on this machine. Raises :class:`RegistrationError` if they do not start."""
+    if not files_may_be_open(FILES_PER_WORKER * count):
+        raise RegistrationError(
+            f"{count} workers need more open files than this machine allows: raise the limit "
+            "(ulimit -n 1024), or use fewer (--workers 1)"
+        )
     with (
         dask.config.set(SETTINGS),
         LocalCluster(

@@ -11,7 +11,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,15 +62,26 @@ def load_commands() -> None:
     gc.freeze()
 
 
-def tried(attack: Attack, folder: Path, limit_s: float = LIMIT_S) -> Ending:
-    """Run a command in a child process, its working folder and what it says in ``folder``."""
+def nothing() -> None:
+    """Do nothing."""
+
+
+def tried(
+    words: Sequence[object],
+    folder: Path,
+    limit_s: float = LIMIT_S,
+    before: Callable[[], None] = nothing,
+) -> Ending:
+    """Run a command in a child process, its working folder and what it says in ``folder``.
+
+    ``before`` is called in the child first.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     began = time.monotonic()
-    words = [str(word) for word in attack.arguments]
     child = os.fork()
     if child == 0:
-        _run(words, folder)
+        _run([str(word) for word in words], folder, before)
     status, usage = _waited(child, began + limit_s)
     said = (folder / "stderr").read_text(encoding="utf-8", errors="replace")
     for log in folder.glob("bci-pipeline-fault-*"):
@@ -81,7 +92,7 @@ def tried(attack: Attack, folder: Path, limit_s: float = LIMIT_S) -> Ending:
     return Ending(code, said, printed, seconds, usage.ru_maxrss * 1024)
 
 
-def _run(words: list[str], folder: Path) -> None:
+def _run(words: list[str], folder: Path, before: Callable[[], None]) -> None:
     """Be the child: never returns."""
     os.setsid()
     for number, name in ((1, "stdout"), (2, "stderr")):
@@ -95,6 +106,7 @@ def _run(words: list[str], folder: Path) -> None:
     tempfile.tempdir = str(folder)
     code = 99
     try:
+        before()
         code = ended(lambda: app(words), words)
     finally:
         sys.stdout.flush()
@@ -118,7 +130,7 @@ def _waited(child: int, end: float) -> tuple[int, resource.struct_rusage]:
 def faults(attack: Attack, here: Path, canary: Path, limit_s: float = LIMIT_S) -> Iterator[str]:
     """Run an attack that lies in ``here``; yield what is wrong with how it ended."""
     before = _listed(here)
-    ending = tried(attack, here.with_name(f"{here.name}.said"), limit_s)
+    ending = tried(attack.arguments, here.with_name(f"{here.name}.said"), limit_s)
     said = ending.said
     if ending.code not in (0, 1, 2):
         yield f"exit code {ending.code}: {said[-600:]}"

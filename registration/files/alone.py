@@ -59,7 +59,11 @@ def alone_with(result: Path) -> Iterator[None]:
 
     Raises :class:`InUseError` where another process has it.
     """
-    result = result.resolve()
+    try:
+        result = result.resolve()
+    except (OSError, RuntimeError, ValueError):  # no name of a file: who writes there will say so
+        yield
+        return
     made = [folder for folder in result.parents if not folder.exists()]
     path, file = _opened(result)
     try:

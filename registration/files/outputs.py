@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import stat
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from registration.errors import OutputError
+from registration.files.storage import temporary
 
 
 def check_file(out: Path, inputs: Iterable[Path] = (), option: str = "--out") -> None:
@@ -17,7 +17,7 @@ def check_file(out: Path, inputs: Iterable[Path] = (), option: str = "--out") ->
     """
     mode = _mode(out, option)
     for given in _with_companions(inputs):
-        if _same(out, given) or (mode is not None and _is_folder(given) and _within(out, given)):
+        if _same(out, given) or (mode is not None and _is_folder(given) and lies_in(out, given)):
             raise OutputError(f"{option} {out} is read by this command; name another file")
     if mode is not None and stat.S_ISDIR(mode):
         raise OutputError(f"{option} {out} is a folder; name a file")
@@ -37,12 +37,12 @@ def check_folder(
     mode = _mode(out, option)
     inputs, models = _with_companions(inputs), _with_companions(models)
     for given in (*inputs, *models):
-        if _within(given, out):
+        if lies_in(given, out):
             raise OutputError(
                 f"{option} {out} is or holds {given}, which this command reads; name another folder"
             )
     for given in inputs:
-        if _is_folder(given) and _within(out, given):
+        if _is_folder(given) and lies_in(out, given):
             raise OutputError(
                 f"{option} {out} lies in {given}, which this command reads; name another folder"
             )
@@ -73,7 +73,9 @@ def _probe(out: Path, option: str) -> None:
         raise OutputError(f"{option} {out} cannot be written: {folder} is a file, not a folder")
     try:
         # A folder within: file systems such as /proc let nobody make one, whatever they say.
-        tempfile.TemporaryDirectory(prefix=".bci-pipeline-", dir=folder).cleanup()
+        probe = temporary(folder / "probe")
+        probe.mkdir()
+        probe.rmdir()
     except OSError as error:
         reason = f"{folder}: {_lower(error.strerror)}"
         raise OutputError(f"{option} {out} cannot be written: {reason}") from None
@@ -86,7 +88,7 @@ def _with_companions(inputs: Iterable[Path]) -> list[Path]:
     return [*given, *filter(_is_folder, covers)]
 
 
-def _within(inner: Path, outer: Path) -> bool:
+def lies_in(inner: Path, outer: Path) -> bool:
     """Return whether a path is another one, or lies in it, through links and all."""
     resolved = _resolved(inner)
     return any(_same(path, outer) for path in (resolved, *resolved.parents))

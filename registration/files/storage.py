@@ -9,42 +9,102 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from registration.files.plain_json import json_text, plain
 
 HASH_EDGE_BYTES = 8 * 2**20
+ABANDONED_S = 3600.0
+"""What another machine has not written to for so long is nobody's."""
+MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+_TEMPORARY = re.compile(r"\..*\.([0-9a-f]{8})-(\d{1,9})\.part(?:\..*)?", re.DOTALL)
+
+
+def temporary(path: Path) -> Path:
+    """Return a name beside ``path`` for what is to become it; it tells which process it belongs to.
+
+    What killed processes left in that folder under such names is removed, once per process.
+    """
+    _sweep(path.parent.absolute(), os.getpid())
+    return path.with_name(f".{path.stem}.{MACHINE}-{os.getpid()}.part{path.suffix}")
+
+
+@cache
+def _sweep(folder: Path, _process: int) -> None:
+    """Remove temporary files and folders whose processes are gone."""
+    with suppress(OSError):  # another process may be sweeping, too
+        for part in folder.iterdir():
+            if (owner := _TEMPORARY.fullmatch(part.name)) and _is_abandoned(part, *owner.groups()):
+                _remove(part)
+
+
+def _is_abandoned(part: Path, machine: str, process: str) -> bool:
+    """Return whether nobody writes to a temporary file any more."""
+    written = max(path.lstat().st_mtime for path in (part, *part.glob("*")))
+    if machine != MACHINE:
+        return time.time() - written > ABANDONED_S
+    try:
+        # A process that is younger than the file has the number, not the file.
+        return psutil.Process(int(process)).create_time() > written + 1
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.Error:
+        return False
+
+
+def _remove(part: Path) -> None:
+    if part.is_dir():
+        shutil.rmtree(part)
+    else:
+        part.unlink()
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``; rename it when the block ends, remove it on error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    part = temporary(path)
     try:
-        yield part
-        _flush(part)
-        part.replace(path)
+        with _named(path):
+            yield part
+            _flush(part)
+            part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Add ``path`` to what the system says without naming a file, such as of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 @contextmanager
 def folder_written_whole(path: Path) -> Iterator[Path]:
     """Give a new temporary folder beside ``path``; it replaces ``path`` when the block ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = temporary(path)
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     try:
-        yield part
+        with _named(path):
+            yield part
         for file in part.rglob("*"):
             if file.is_file():
                 _flush(file)
@@ -53,17 +113,6 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-def remove_unfinished(path: Path) -> None:
-    """Remove what killed processes left of ``path``, a file or a folder, under temporary names."""
-    stem, name, suffix = (re.escape(text) for text in (path.stem, path.name, path.suffix))
-    temporary = re.compile(rf"\.{stem}\.\d+\.part{suffix}|\.{name}\.\d+\.part")
-    for part in [part for part in path.parent.iterdir() if temporary.fullmatch(part.name)]:
-        if part.is_dir():
-            shutil.rmtree(part)
-        else:
-            part.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -72,3 +72,12 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes:02d} min"
     return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
+
+
+def size(count: float) -> str:
+    """Return a number of bytes as a person reads it.
+
+    >>> size(3 * 2**20)
+    '3 MiB'
+    """
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

@@ -124,3 +124,34 @@ def test_a_scheduler_that_is_killed_ends_the_work_clearly(tmp_path: Path) -> Non
         with pytest.raises(RegistrationError, match="scheduler of the workers is gone"):
             next(units)
     scheduler.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stopped", ["scheduler", "worker"])
+def test_a_minute_without_the_scheduler_or_a_worker_costs_a_minute(
+    tmp_path: Path, stopped: str
+) -> None:
+    file = tmp_path / "scheduler.json"
+    ours = {"env": environment(), "stderr": subprocess.DEVNULL}
+    named = ("--scheduler-file", str(file))
+    local = ("--host", "127.0.0.1", "--no-dashboard")
+    words = python("-m", "dask", "scheduler", *local, "--port", "0", *named)
+    processes = {"scheduler": subprocess.Popen(words, **ours)}  # type: ignore[call-overload]
+    words = python("-m", "dask", "worker", *named, "--nthreads", "1", *local, "--no-nanny")
+    processes["worker"] = subprocess.Popen(words, **ours)  # type: ignore[call-overload]
+    try:
+        end = time.monotonic() + 60
+        while not file.exists():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        with workers(None, str(file)) as crew:
+            units = crew.map(slow, range(5))
+            assert next(units) == 0
+            processes[stopped].send_signal(signal.SIGSTOP)
+            threading.Timer(60.0, lambda: processes[stopped].send_signal(signal.SIGCONT)).start()
+            assert list(units) == [1, 2, 3, 4]
+    finally:
+        for process in processes.values():
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+            process.wait()

@@ -11,8 +11,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
-import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,11 +19,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from registration.files.storage import write_json
+from registration.files.outputs import lies_in
+from registration.files.storage import temporary, write_json
 from registration.files.text import json_record
+from registration.files.words import size
 from training.data.ahead import in_order
 from training.data.images import Pixels
-from training.data.pairs import Pair
+from training.data.pairs import Dataset, Pair
 from training.errors import DataError
 
 FOLDER = ".bci-pipeline-cache"
@@ -33,7 +33,6 @@ INDEX = "index.json"
 PIXELS = "pixels.u8"
 DISK_MARGIN = 1.05
 MOST_WORKERS = 16
-ABANDONED_S = 3600.0
 
 Tick = Callable[[int, int], None]
 """Called with how many pairs are done, and how many there are."""
@@ -76,6 +75,13 @@ def default_parent(root: Path) -> Path:
         return root / FOLDER
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "bci-pipeline" / "pixels"
+
+
+def check_parent(parent: Path, dataset: Dataset) -> None:
+    """Raise :class:`DataError` for a folder of caches among the images."""
+    images = [folder for folder in dataset.folders if folder != dataset.root]
+    if any(lies_in(parent, folder) for folder in images):
+        raise DataError(f"--cache {parent} lies among the images; name another folder")
 
 
 def open_cache(pairs: Sequence[Pair], parent: Path, tick: Tick | None = None) -> PixelCache:
@@ -125,8 +131,10 @@ def _build(pairs: Sequence[Pair], folder: Path, tick: Tick | None) -> None:
     """Decode all pairs into a temporary folder beside ``folder``, then rename it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     (folder.parent / ".gitignore").write_text("*\n", encoding="utf-8")
-    _remove_abandoned(folder)
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+    _remove_older(folder)
+    part = temporary(folder)
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
     try:
         shapes = _decode(pairs, part / PIXELS, tick)
         write_json(part / INDEX, {"names": [pair.name for pair in pairs], "shapes": shapes})
@@ -140,19 +148,11 @@ def _build(pairs: Sequence[Pair], folder: Path, tick: Tick | None) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _remove_abandoned(folder: Path) -> None:
-    """Remove what was decoded of older files of the same names, and what killed runs left.
-
-    Another process may be decoding the same pairs right now, on any machine: what belongs to nobody
-    has not been written to for an hour.
-    """
+def _remove_older(folder: Path) -> None:
+    """Remove what was decoded of older files of the same names."""
     for older in folder.parent.glob(f"{folder.name.partition('-')[0]}-*"):
         if older != folder:
             shutil.rmtree(older, ignore_errors=True)
-    for part in folder.parent.glob(f".{folder.name}.*.part"):
-        newest = max(path.stat().st_mtime for path in (part, *part.iterdir()))
-        if time.time() - newest > ABANDONED_S:
-            shutil.rmtree(part, ignore_errors=True)
 
 
 def _decode(pairs: Sequence[Pair], path: Path, tick: Tick | None) -> list[list[int]]:
@@ -176,8 +176,8 @@ def _check_disk(path: Path, needed: float) -> None:
     free = shutil.disk_usage(path.parent).free
     if needed > free:
         raise DataError(
-            f"the pixel cache needs {needed / 2**30:.1f} GiB and {path.parent.parent} has "
-            f"{free / 2**30:.1f} GiB free; choose another place with --cache"
+            f"the disk is full: the pixel cache needs {size(needed)} and {path.parent.parent} has "
+            f"{size(free)} free; choose another place with --cache"
         )
 
 

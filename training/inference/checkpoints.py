@@ -17,13 +17,12 @@ import torch
 from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
-from registration.files.storage import written_whole
 from registration.files.words import did_you_mean, excerpt
 from training.errors import CheckpointError
 from training.inference.generate import generate
 from training.models.generators import GeneratorSpec, of_one_stain
 from training.models.official import load_official
-from training.models.stored import restored
+from training.models.stored import restored, write_torch
 from training.settings.config import InferencePrecision
 
 GENERATOR = "bci-pipeline generator 1"
@@ -156,8 +155,7 @@ def save_generator(path: Path, trained: TrainedGenerator) -> None:
 
 def write_checkpoint(path: Path, value: Mapping[str, Any]) -> None:
     """Write plain values and tensors, whole or not at all."""
-    with written_whole(path) as part:
-        torch.save(dict(value), part)
+    write_torch(path, dict(value))
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -11,13 +11,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
-from registration.files.storage import written_whole
 from training.errors import CheckpointError
 from training.models.generators import GeneratorSpec
-from training.models.stored import restored
+from training.models.stored import restored, write_torch
 
 State = dict[str, Tensor]
 
@@ -57,8 +55,7 @@ def save_official(network: nn.Module, path: Path) -> None:
     state = {
         name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()
     }
-    with written_whole(path) as part:
-        torch.save(state, part)
+    write_torch(path, state)
 
 
 def recognise(state: Mapping[str, Tensor], path: Path) -> GeneratorSpec:

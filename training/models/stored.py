@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from registration.files.memory import usable_memory
+from registration.files.storage import written_whole
 from registration.files.words import excerpt
 from training.errors import CheckpointError
 from training.models.generators import GeneratorSpec, build_generator
@@ -85,3 +87,14 @@ def _fits(wanted: Tensor, found: object) -> bool:
         and found.shape == wanted.shape
         and found.is_floating_point() == wanted.is_floating_point()
     )
+
+
+def write_torch(path: Path, value: Any) -> None:
+    """Write a value as PyTorch does, whole or not at all, equal for equal values.
+
+    By name PyTorch writes that name into the file, and of a full disk it tells in words of its own.
+    """
+    content = io.BytesIO()
+    torch.save(value, content)
+    with written_whole(path) as part:
+        part.write_bytes(content.getbuffer())

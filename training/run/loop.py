@@ -18,6 +18,7 @@ from registration.files.alone import one_at_a_time
 from registration.files.outputs import check_folder
 from registration.files.storage import write_json
 from training.data.batches import Batch
+from training.data.cache import check_parent
 from training.data.pairs import Dataset
 from training.devices import describe, make_fabric
 from training.errors import DivergedError
@@ -93,6 +94,8 @@ def train(
     """
     dataset, config = with_stain(dataset, config)
     check_folder(out, dataset.folders)
+    if cache_parent is not None:
+        check_parent(cache_parent, dataset)
     check_free(out, resume=resume)
     said: list[str] = []
     fabric = make_fabric(config, said.append)

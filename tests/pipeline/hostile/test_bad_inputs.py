@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from benchmarks.bad_inputs.__main__ import attacked
 from benchmarks.bad_inputs.arguments import FAMILIES
-from benchmarks.bad_inputs.good import Bench, make_bench
-from benchmarks.bad_inputs.trial import load_commands
+from benchmarks.bad_inputs.good import Bench
 
 LIMIT_S = 240.0
 """On a machine that does other work meanwhile; what hangs is longer."""
 FIRST_SLOW = 2000
-
-
-@pytest.fixture(scope="module")
-def bench(hand_made: Any, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    load_commands()
-    return make_bench(tmp_path_factory.mktemp("bench") / "good", hand_made.registration.folder)
 
 
 def faults(bench: Bench, folder: Path, seeds: range) -> str:

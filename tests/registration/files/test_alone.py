@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from registration.children import environment, python
-from registration.errors import InUseError
+from registration.errors import InUseError, OutputError
 from registration.files.alone import alone_with, one_at_a_time
+from registration.files.outputs import check_folder
 
 HOLDS = """
 import sys, time
@@ -79,3 +80,12 @@ def test_a_function_is_alone_with_what_it_makes(tmp_path: Path) -> None:
     assert make(None, "once") == "again"
     with pytest.raises(InUseError):
         make(tmp_path / "run", "once")
+
+
+@pytest.mark.parametrize("name", ["loop", "nul\0"])
+def test_what_is_no_name_is_left_to_who_writes_there(tmp_path: Path, name: str) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "back")
+    (tmp_path / "back").symlink_to(tmp_path / "loop")
+
+    with alone_with(tmp_path / name), pytest.raises(OutputError, match="cannot be written"):
+        check_folder(tmp_path / name)

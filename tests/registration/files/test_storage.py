@@ -1,21 +1,25 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from registration.files.storage import (
+    ABANDONED_S,
     HASH_EDGE_BYTES,
+    MACHINE,
     content_hash,
     folder_written_whole,
-    remove_unfinished,
     settings_hash,
     write_json,
     write_npz,
@@ -157,14 +161,35 @@ def test_only_plain_values_are_hashed() -> None:
         settings_hash(Settings(50.0))
 
 
-def test_only_what_was_left_of_this_very_file_is_removed(tmp_path: Path) -> None:
-    out = tmp_path / "p012.tif"
-    left = [tmp_path / ".p012.4711.part.tif", tmp_path / ".p012.tif.4711.part"]
-    others = [tmp_path / ".p012.he.4711.part.tif", tmp_path / ".p0123.4711.part.tif", out]
-    left[1].mkdir()
-    for path in (left[0], left[1] / "tile", *others):
-        path.write_bytes(b"something")
+def dead_process() -> int:
+    """Return the number of a process that is gone."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        pass
+    return process.pid
 
-    remove_unfinished(out)
 
-    assert sorted(tmp_path.iterdir()) == sorted(others)
+def test_what_killed_processes_left_beside_a_file_goes_and_nothing_else(tmp_path: Path) -> None:
+    dead, old = dead_process(), time.time() - 2 * ABANDONED_S
+    left = [f".p012.{MACHINE}-{dead}.part.tif", f".other.{MACHINE}-{dead}.part"]
+    left += [f".p012.01234567-{dead}.part.tif"]
+    kept = [f".p012.{MACHINE}-{os.getppid()}.part.tif", f".p013.01234567-{dead}.part.tif"]
+    kept += [f"p012.{MACHINE}-{dead}.part.tif", ".p012.4711.part.tif", "p012.tif"]
+    (tmp_path / left[1]).mkdir()
+    for name in (left[0], f"{left[1]}/tile", left[2], *kept):
+        (tmp_path / name).write_bytes(b"something")
+    os.utime(tmp_path / left[2], (old, old))
+
+    write_text(tmp_path / "new.txt", "whole")
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, "new.txt"])
+
+
+def test_a_number_that_another_process_has_by_now_protects_nothing(tmp_path: Path) -> None:
+    left = tmp_path / f".p012.{MACHINE}-{os.getpid()}.part.tif"
+    left.write_bytes(b"of a process before this one")
+    before = psutil.Process().create_time() - 100
+    os.utime(left, (before, before))
+
+    write_text(tmp_path / "new.txt", "whole")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["new.txt"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
-import time
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
+from registration.files.storage import MACHINE
 from training.data.batches import Batch, Batches, Sampling
 from training.data.cache import (
-    ABANDONED_S,
     PIXELS,
     PixelCache,
+    check_parent,
     default_parent,
     in_memory,
     open_cache,
@@ -95,22 +96,19 @@ def test_a_broken_image_leaves_no_cache_behind(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "caches").iterdir()] == [".gitignore"]
 
 
-def test_what_killed_runs_decoded_is_removed_once_it_is_abandoned(tmp_path: Path) -> None:
-    pairs, parent = dataset_on_disk(tmp_path / "data"), tmp_path / "caches"
-    open_cache(pairs, parent)
-    cache = next(path for path in parent.iterdir() if path.is_dir())
-    shutil.rmtree(cache)
-    for name, age_s in (("dead", 2 * ABANDONED_S), ("busy", 0.0)):
-        part = parent / f".{cache.name}.{name}.part"
-        part.mkdir()
-        (part / PIXELS).write_bytes(b"half")
-        for path in (part / PIXELS, part):
-            os.utime(path, (time.time() - age_s,) * 2)
+def test_what_killed_runs_decoded_is_removed(tmp_path: Path) -> None:
+    parent = tmp_path / "caches"
+    pairs = dataset_on_disk(tmp_path / "data")
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        pass
+    part = parent / f".0123456789abcdef.{MACHINE}-{dead.pid}.part"
+    part.mkdir(parents=True)
+    (part / PIXELS).write_bytes(b"half")
 
     open_cache(pairs, parent)
 
-    assert not (parent / f".{cache.name}.dead.part").exists()
-    assert (parent / f".{cache.name}.busy.part" / PIXELS).exists()
+    assert len(list(parent.iterdir())) == 2
+    assert not part.exists()
 
 
 def test_read_only_datasets_are_cached_elsewhere(
@@ -295,3 +293,14 @@ def test_pair_without_file_is_reported(tmp_path: Path) -> None:
     missing = ImageFile(tmp_path / "gone.png")
     with pytest.raises(DataError, match=r"image not found: .*gone\.png"):
         Pair("p", missing, missing).read()
+
+
+def test_no_cache_lies_among_the_images(tmp_path: Path) -> None:
+    dataset_on_disk(tmp_path / "data")
+    dataset = open_dataset(tmp_path / "data")
+
+    check_parent(tmp_path, dataset)
+    check_parent(tmp_path / "data" / "cache", dataset)
+    for folder in ("HE", "IHC/caches"):
+        with pytest.raises(DataError, match="lies among the images"):
+            check_parent(tmp_path / "data" / folder, dataset)
