@@ -80,7 +80,9 @@ def default_parent(root: Path) -> Path:
 def check_parent(parent: Path, dataset: Dataset) -> None:
     """Raise :class:`DataError` for a folder of caches among the images."""
     images = [folder for folder in dataset.folders if folder != dataset.root]
-    if any(lies_in(parent, folder) for folder in images):
+    within = lies_in(parent, dataset.root) and not lies_in(dataset.root, parent)
+    around = any(lies_in(folder, parent) for folder in images)
+    if any(lies_in(parent, folder) for folder in images) or (within and around):
         raise DataError(f"--cache {parent} lies among the images; name another folder")
 
 

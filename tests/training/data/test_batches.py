@@ -296,11 +296,13 @@ def test_pair_without_file_is_reported(tmp_path: Path) -> None:
 
 
 def test_no_cache_lies_among_the_images(tmp_path: Path) -> None:
-    dataset_on_disk(tmp_path / "data")
+    for stain in ("HE", "IHC"):
+        (tmp_path / "data" / stain / "train").mkdir(parents=True)
+        Image.fromarray(textured(1)).save(tmp_path / "data" / stain / "train" / "p_train.png")
     dataset = open_dataset(tmp_path / "data")
 
-    check_parent(tmp_path, dataset)
-    check_parent(tmp_path / "data" / "cache", dataset)
-    for folder in ("HE", "IHC/caches"):
+    for folder in ("", "data", "data/cache", "data/.bci-pipeline-cache", "elsewhere"):
+        check_parent(tmp_path / folder, dataset)
+    for folder in ("HE", "HE/train", "IHC/train/caches"):
         with pytest.raises(DataError, match="lies among the images"):
             check_parent(tmp_path / "data" / folder, dataset)
