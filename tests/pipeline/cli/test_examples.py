@@ -107,7 +107,7 @@ def write_other_datasets(folder: Path) -> None:
         for split in ("train", "test"):
             shutil.copytree(folder / "dataset" / domain / split, folder / "BCI" / domain / split)
     for domain, name in (("HE", "visible"), ("IHC", "infrared")):
-        shutil.copytree(folder / "dataset" / domain / "train", folder / "LLVIP" / name)
+        shutil.copytree(folder / "dataset" / domain, folder / "LLVIP" / name)
 
 
 def write_score_sheets(folder: Path) -> None:
