@@ -82,7 +82,7 @@ class Result:
     grades: list[dict[str, Any]] = field(default_factory=list)
 
 
-def measured(case: SynthCase, folder: Path, size: int, crew: Workers) -> list[Measured]:
+def measured(case: SynthCase, folder: Path, size: int, pool: Workers) -> list[Measured]:
     """Pass all patches of a case through the filter, once per spoiling."""
     found: list[Measured] = []
     for number, spoiling in enumerate(SPOILINGS):
@@ -92,7 +92,7 @@ def measured(case: SynthCase, folder: Path, size: int, crew: Workers) -> list[Me
         slide = registration.open_pair().fixed_slide
         grid = PatchGrid.on(slide.size, slide.mpp, size, size // 2, None)
         source = RunSource(run, registration.key)
-        figures = measure_case(source, grid, run.parent, crew, no_progress)
+        figures = measure_case(source, grid, run.parent, pool, no_progress)
         candidates = select(figures, grid, "he", PatchSettings(size=size))
         usable = content_map(slide, TissueMap.of(slide), InProcess(), no_progress)
         for candidate in candidates:
@@ -181,7 +181,7 @@ def auc(positive: np.ndarray, score: np.ndarray) -> float:
     return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * others))
 
 
-def synthetic(work: Path, seed: int, side: int, crew: Workers) -> list[Result]:
+def synthetic(work: Path, seed: int, side: int, pool: Workers) -> list[Result]:
     """Draw the slides where needed, and measure both sizes of patches."""
     cases = [
         drawn_case(work / f"seed_{number}", SynthSettings(size=side, seed=number, her2=level))
@@ -189,7 +189,7 @@ def synthetic(work: Path, seed: int, side: int, crew: Workers) -> list[Result]:
     ]
     results = []
     for size in (1024, 512):
-        rows = [row for case in cases for row in measured(case, work / f"runs_{size}", size, crew)]
+        rows = [row for case in cases for row in measured(case, work / f"runs_{size}", size, pool)]
         results.append(summed_up(size, rows, PatchSettings()))
         print(table(results[-1]), flush=True)
     return results
@@ -233,13 +233,13 @@ def main() -> None:
     given = parser.parse_args()
     work = given.work.resolve()
     results: dict[str, Any] = {}
-    with workers(2) as crew:
+    with workers(2) as pool:
         if given.landmarks or given.patches:
-            results["landmarks"] = landmark_rows(given.landmarks, work, crew)
-            results["patches"] = [patch_rows(folder, crew) for folder in given.patches]
+            results["landmarks"] = landmark_rows(given.landmarks, work, pool)
+            results["patches"] = [patch_rows(folder, pool) for folder in given.patches]
         else:
             results["synthetic"] = [
-                asdict(row) for row in synthetic(work, given.seed, given.size, crew)
+                asdict(row) for row in synthetic(work, given.seed, given.size, pool)
             ]
     if given.json:
         given.json.write_text(json.dumps(results, indent=2) + "\n")

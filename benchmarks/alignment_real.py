@@ -24,7 +24,7 @@ from pipeline.patches.settings import PatchSettings
 from pipeline.patches.writer import RunSource
 from registration.execution import Workers, no_progress
 from registration.landmarks.landmarks import Landmarks, read_landmarks
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.register import RunOptions, register_pair
 from registration.result import RECORD_NAME, Registration
 from registration.slides.slide import open_slide
@@ -36,7 +36,7 @@ SCANNED_MPP = {"lung": 1.74, "rat": 3.24}
 """CIMA's microscopes (0.174 and 0.227 µm/px), at the 10 and 7 % to which these images are reduced."""
 
 
-def landmark_rows(folder: Path | None, work: Path, crew: Workers) -> list[dict[str, Any]]:
+def landmark_rows(folder: Path | None, work: Path, pool: Workers) -> list[dict[str, Any]]:
     """Register each pair of CIMA's layout and pass its patches through the filter."""
     rows = []
     for name, he, ihc in pairs(folder) if folder else ():
@@ -44,22 +44,22 @@ def landmark_rows(folder: Path | None, work: Path, crew: Workers) -> list[dict[s
         every = read_landmarks(he.with_suffix(".csv"), ihc.with_suffix(".csv"))
         run = work / "real" / name.replace(" ", "_")
         if not (run / RECORD_NAME).is_file():
-            pair = Pair(open_slide(he, mpp), open_slide(ihc, mpp))
+            pair = SlidePair(open_slide(he, mpp), open_slide(ihc, mpp))
             options = RunOptions(every.take(spread(every, SIX)), image=None)
             register_pair(pair, run, None, options)
-        rows.append({"pair": name, **_filtered(Registration.load(run), every, crew)})
+        rows.append({"pair": name, **_filtered(Registration.load(run), every, pool)})
         print(_text(rows[-1]), flush=True)
     return rows
 
 
-def _filtered(registration: Registration, every: Landmarks, crew: Workers) -> dict[str, Any]:
+def _filtered(registration: Registration, every: Landmarks, pool: Workers) -> dict[str, Any]:
     slide = registration.open_pair().fixed_slide
     settings = PatchSettings(
         size=round(PATCH_UM / slide.mpp), stride=round(PATCH_UM / slide.mpp / 2)
     )
     grid = PatchGrid.on(slide.size, slide.mpp, settings.size, settings.step, None)
     source = RunSource(registration.folder.resolve(), registration.key)
-    figures = measure_case(source, grid, registration.folder, crew, no_progress)
+    figures = measure_case(source, grid, registration.folder, pool, no_progress)
     candidates = select(figures, grid, "he", settings)
     chosen = [item for item in candidates if item.null_percentile is not None]
     compared = [
@@ -100,7 +100,7 @@ def kept_shares(
     }
 
 
-def patch_rows(folder: Path, crew: Workers) -> dict[str, Any]:
+def patch_rows(folder: Path, pool: Workers) -> dict[str, Any]:
     """Measure a downloaded dataset's pairs, and the same images with the next pair's partner."""
     from training.data.pairs import open_dataset
 
@@ -112,7 +112,7 @@ def patch_rows(folder: Path, crew: Workers) -> dict[str, Any]:
     ]
     row: dict[str, Any] = {"pair": folder.name}
     for prefix, chosen in (("", found), ("shuffled ", wrong)):
-        scores = score(chosen, dataset.mpp() or 0.46, crew, no_progress)
+        scores = score(chosen, dataset.mpp() or 0.46, pool, no_progress)
         shares = kept_shares(
             [item.shift_um for item in scores],
             [item.null_percentile or 0.0 for item in scores],

@@ -98,7 +98,7 @@ def _about(center: np.ndarray, linear: np.ndarray) -> Projective:
     return Projective.affine(np.column_stack([linear, center - linear @ center]))
 
 
-def measure(settings: SynthSettings, folder: Path, stranger: Slide | None) -> tuple[Row, Slide]:
+def measure(settings: SynthSettings, folder: Path, mismatched: Slide | None) -> tuple[Row, Slide]:
     """Propose and check a start for one pair; ``stranger`` is a section of another specimen."""
     he, ihc, _ = render_pair(settings)
     on_he, on_ihc = truth_pairs(settings)
@@ -127,8 +127,8 @@ def measure(settings: SynthSettings, folder: Path, stranger: Slide | None) -> tu
         wrong_tried=len(wrong),
         wrong_verified=sum(wrong),
         unrelated_verified=None
-        if stranger is None
-        else propose_alignment(fixed, stranger).verified,
+        if mismatched is None
+        else propose_alignment(fixed, mismatched).verified,
     )
     return row, moving
 
@@ -165,7 +165,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rows: list[Row] = []
-    stranger: Slide | None = None
+    mismatched: Slide | None = None
     print(
         "  seed  angle mirrored damage                   median      p90  share     s  "
         "start            wrong alignments confirmed, unrelated confirmed"
@@ -173,7 +173,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for number in range(options.pairs):
             settings = settings_of(number, options.pairs, options.size)
-            row, stranger = measure(settings, Path(folder), stranger)
+            row, mismatched = measure(settings, Path(folder), mismatched)
             rows.append(row)
             print(show(row), flush=True)
     result = summary(rows)

@@ -73,9 +73,9 @@ class Seen:
     true: ContentMap
 
 
-def seen(case: SynthCase, slide: Slide, section: str, crew: Workers) -> Seen:
+def seen(case: SynthCase, slide: Slide, section: str, pool: Workers) -> Seen:
     """Return both maps of one slide."""
-    found = content_map(slide, TissueMap.of(slide), crew, no_progress)
+    found = content_map(slide, TissueMap.of(slide), pool, no_progress)
     mask = cv2.imread(str(case.truth_folder / f"mask_{section}.png"), cv2.IMREAD_UNCHANGED)
     good = (mask & Ground.TISSUE > 0) & (mask & (SPOILT | Ground.EMPTY) == 0)
     return Seen(found, ContentMap(good.astype(np.float32), float(MASK_DOWNSAMPLE)))
@@ -104,7 +104,7 @@ def bins(slide: Seen) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     return found[plain], true[plain]
 
 
-def measured(cases: Sequence[SynthCase], work: Path, crew: Workers) -> list[Score]:
+def measured(cases: Sequence[SynthCase], work: Path, pool: Workers) -> list[Score]:
     """Return the scores of patches of two sizes and of bins."""
     limit = PatchSettings().min_tissue
     shares: dict[int, list[NDArray[np.float64]]] = {1024: [], 512: []}
@@ -112,7 +112,7 @@ def measured(cases: Sequence[SynthCase], work: Path, crew: Workers) -> list[Scor
     for case in cases:
         registration = Registration.load(known_run(case, work / "runs" / case.name))
         pair = registration.open_pair()
-        ihc, he = seen(case, pair.ihc, "ihc", crew), seen(case, pair.he, "he", crew)
+        ihc, he = seen(case, pair.ihc, "ihc", pool), seen(case, pair.he, "he", pool)
         single += [bins(ihc), bins(he)]
         for size, found in shares.items():
             found.append(patch_shares(registration, ihc, he, size))
@@ -157,9 +157,9 @@ def main() -> None:
     given = parser.parse_args()
     work = given.work.resolve()
     found: dict[str, list[Score]] = {}
-    with workers(2) as crew:
+    with workers(2) as pool:
         for name, seed in SEEDS.items():
-            found[name] = measured(drawn(work, seed, given.size), work, crew)
+            found[name] = measured(drawn(work, seed, given.size), work, pool)
             print_table(name, found[name])
     if given.json:
         record = {name: [asdict(score) for score in scores] for name, scores in found.items()}

@@ -16,7 +16,7 @@ from registration.figures import Folding, Quality
 from registration.files.storage import settings_hash
 from registration.geometry import Points, Size
 from registration.landmarks.landmarks import Landmarks
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.recipes import RegistrationSettings
 from registration.result import Registration, SlideRecord, StartRecord, write_registration
 from registration.slides.slide import open_slide
@@ -42,12 +42,12 @@ def known_run(case: SynthCase, folder: Path, error: DisplacementField | None = N
     truth = load_truth(case.folder)
     chain = truth if error is None else Chain((error, *truth.steps))
     described = [] if error is None else error.coefficients.tolist()
-    pair = Pair(open_slide(case.he), open_slide(case.ihc))
+    pair = SlidePair(open_slide(case.he), open_slide(case.ihc))
     key = settings_hash(str(case.folder), described)
     return written_run(pair, chain, folder, key, mirrored=case.settings.mirrored)
 
 
-def written_run(pair: Pair, chain: Chain, folder: Path, key: str, *, mirrored: bool) -> Path:
+def written_run(pair: SlidePair, chain: Chain, folder: Path, key: str, *, mirrored: bool) -> Path:
     """Write a finished registration of ``pair`` that nobody computed."""
     registration = Registration(
         folder=folder,

@@ -32,7 +32,7 @@ from registration.slides.slide import open_slide
 from registration.synth import SynthSettings, render_pair
 from registration.warp import warp_box
 from training.data.images import ImageFile, write_png
-from training.data.pairs import Pair, open_dataset
+from training.data.pairs import PatchPair, open_dataset
 
 TILE_PX = 256
 PLANTED_SHARE = 0.01
@@ -68,7 +68,7 @@ def tiles(images: Images) -> Iterator[tuple[int, int, Images]]:
                 yield x, y, (cut[0], cut[1])
 
 
-def stored(folder: Path, name: str, split: str, images: Images, jpeg: bool = False) -> Pair:
+def stored(folder: Path, name: str, split: str, images: Images, jpeg: bool = False) -> PatchPair:
     """Write a pair, and return it with names that tell nothing."""
     files = []
     for kind, image in zip(("he", "ihc"), images, strict=True):
@@ -79,7 +79,7 @@ def stored(folder: Path, name: str, split: str, images: Images, jpeg: bool = Fal
         else:
             write_png(path, np.ascontiguousarray(image))
         files.append(ImageFile(path))
-    return Pair(name, *files, split=split)
+    return PatchPair(name, *files, split=split)
 
 
 def planted(way: str, images: Images, x: int, y: int) -> Images:
@@ -98,7 +98,7 @@ def planted(way: str, images: Images, x: int, y: int) -> Images:
 
 def measured(folders: list[Path], drawn: int, scratch: Path) -> dict[str, Any]:
     """Audit without a leak, then with planted ones."""
-    pairs: list[Pair] = []
+    pairs: list[PatchPair] = []
     wholes: list[tuple[Images, list[tuple[str, int, int]]]] = []
     for number, images in enumerate(sources(folders, drawn, scratch)):
         split = ("train", "test")[number % 2]
@@ -123,7 +123,7 @@ def measured(folders: list[Path], drawn: int, scratch: Path) -> dict[str, Any]:
 
 
 def found_of_planted(
-    pairs: list[Pair], wholes: list[tuple[Images, list[tuple[str, int, int]]]], scratch: Path
+    pairs: list[PatchPair], wholes: list[tuple[Images, list[tuple[str, int, int]]]], scratch: Path
 ) -> dict[str, Any]:
     """Plant one leak per hundred test tiles, of every way in turn, and count those that are found."""
     tests = [(images, tile) for images, own in wholes[1::2] for tile in own]

@@ -27,7 +27,7 @@ from benchmarks.process_memory import watched_processes
 from benchmarks.slides import drawn_case
 from pipeline.dataset.table import read_table
 from registration.geometry import Box, Image, Size
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.result import RECORD_NAME
 from registration.slides.slide import open_slide
 from registration.synth import SynthCase, SynthSettings, load_truth
@@ -67,7 +67,7 @@ def repeated_run(case: SynthCase, times: int, folder: Path) -> Path:
     write_ndpi(folder / "he.ndpi", spec, moved)
     shape = (int(size.height / FIELD_SPACING_PX) + 5, int(size.width / FIELD_SPACING_PX) + 5, 2)
     field = DisplacementField.from_nodes((-120.0, -120.0), FIELD_SPACING_PX, np.zeros(shape))
-    pair = Pair(open_slide(folder / "he.ndpi"), open_slide(folder / "ihc.ndpi"))
+    pair = SlidePair(open_slide(folder / "he.ndpi"), open_slide(folder / "ihc.ndpi"))
     return written_run(pair, Chain((field,)), run, f"repeated {times}", mirrored=False)
 
 

@@ -108,10 +108,10 @@ def cut_tasks(run: Path, key: str, boxes: Sequence[Box], folder: Path) -> list[C
     ]
 
 
-def seconds(crew: Workers, function: Callable[[Any], int], tasks: Sequence[Any]) -> float:
+def seconds(pool: Workers, function: Callable[[Any], int], tasks: Sequence[Any]) -> float:
     """Return how long the workers take."""
     begun = time.perf_counter()
-    for _ in crew.map(function, tasks):
+    for _ in pool.map(function, tasks):
         pass
     return time.perf_counter() - begun
 
@@ -121,14 +121,14 @@ def rates(run: Path, boxes: Sequence[Box], count: int) -> tuple[float, float]:
     registration = Registration.load(run)
     bare = bare_tasks(registration, boxes)
     cutting, reading = [], []
-    with workers(count) as crew, tempfile.TemporaryDirectory(dir=run.parent) as scratch:
+    with workers(count) as pool, tempfile.TemporaryDirectory(dir=run.parent) as scratch:
         for number in range(ROUNDS + 1):
             folder = Path(scratch) / str(number)
             folder.mkdir()
             tasks = cut_tasks(run, registration.key, boxes, folder)
             most = len(tasks) if number else WARM_UP
-            cutting.append(seconds(crew, cut, tasks[:most]))
-            reading.append(seconds(crew, read_and_encode, bare[:most]))
+            cutting.append(seconds(pool, cut, tasks[:most]))
+            reading.append(seconds(pool, read_and_encode, bare[:most]))
             shutil.rmtree(folder)
     return tuple(len(boxes) / statistics.median(times[1:]) for times in (cutting, reading))  # type: ignore[return-value]
 

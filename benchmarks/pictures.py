@@ -23,10 +23,10 @@ from pipeline.cohort.page import PAGE_NAME
 from pipeline.demo import Demo, run_demo
 from pipeline.report.places import choose_places
 from pipeline.report.registration import REPORT_NAME
-from pipeline.report.views import View, views
+from pipeline.report.views import FieldView, views
 from registration.execution import no_progress
 from registration.geometry import Image, axis_positions, mesh
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.result import Registration
 from registration.synth import SynthSettings, render_pair
 from registration.synth.settings import STAINS
@@ -83,7 +83,7 @@ def main() -> int:
     return 0
 
 
-def drawn(registration: Registration, pair: Pair) -> dict[str, Image]:
+def drawn(registration: Registration, pair: SlidePair) -> dict[str, Image]:
     """Return the pictures that are drawn from slides."""
     places = choose_places(registration, pair, TissueMap.of(pair.fixed_slide))
     found = {view.key: view for view in views(registration, pair, places)}
@@ -165,7 +165,7 @@ def _decoded(uri: str) -> Image:
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1], np.uint8)
 
 
-def _checkered(view: View, state: str) -> Image:
+def _checkered(view: FieldView, state: str) -> Image:
     """Return squares of both slides in turn."""
     fixed, moving = _decoded(view.fixed), _decoded(view.states[state])
     rows, columns = (np.arange(side) * SQUARES // side for side in fixed.shape[:2])

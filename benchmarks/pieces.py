@@ -41,7 +41,7 @@ from registration.files.her2 import HER2_LEVELS
 from registration.files.storage import write_json
 from registration.geometry import axis_positions, mesh
 from registration.landmarks.landmarks import read_landmarks
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.piece_map import piece_numbers
 from registration.recipes import RegistrationSettings
 from registration.register import RunOptions, register_pair
@@ -112,7 +112,7 @@ def scored(case: SynthCase, truth: Spoiled, out: Path) -> Score:
     options = RunOptions(truth.landmarks, image=None)
     try:
         with open_slide(truth.he) as moving, open_slide(truth.ihc) as fixed:
-            found = register_pair(Pair(moving, fixed), out, settings, options)
+            found = register_pair(SlidePair(moving, fixed), out, settings, options)
     except RegistrationError as error:
         reasons = (str(error).splitlines()[0],)
         area = int(matchable(truth).sum())

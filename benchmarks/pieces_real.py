@@ -26,7 +26,7 @@ from benchmarks.real_pairs import NOMINAL_MPP, pairs
 from registration.errors import RegistrationError
 from registration.geometry import Image, Points
 from registration.landmarks.landmarks import read_landmarks
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.register import RunOptions, register_pair
 from registration.slides.slide import open_slide
 
@@ -90,7 +90,7 @@ def medians(
     """Register two slides; return the verdict and each piece's median error in px."""
     with open_slide(slides[0], NOMINAL_MPP) as moving, open_slide(slides[1], NOMINAL_MPP) as fixed:
         try:
-            found = register_pair(Pair(moving, fixed), folder, None, RunOptions(image=None))
+            found = register_pair(SlidePair(moving, fixed), folder, None, RunOptions(image=None))
         except RegistrationError as error:
             return f"refused: {error}", [float("nan")] * len(ihc)
     errors = []

@@ -20,7 +20,7 @@ import numpy as np
 from registration.errors import StartError
 from registration.geometry import farthest_first, outermost
 from registration.landmarks.landmarks import Landmarks, read_landmarks
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.quality.quality import target_errors, unregistered
 from registration.register import RunOptions, register_pair
 from registration.slides.slide import open_slide
@@ -50,7 +50,7 @@ def scored(he: Path, ihc: Path, moving: Any, picked: bool) -> dict[str, float | 
     every = read_landmarks(he.with_suffix(".csv"), ihc.with_suffix(".csv"))
     given = spread(every, SIX)
     options = RunOptions(every.take(given) if picked else None, image=None)
-    pair = Pair(open_slide(he, NOMINAL_MPP), open_slide(ihc, NOMINAL_MPP), moving)
+    pair = SlidePair(open_slide(he, NOMINAL_MPP), open_slide(ihc, NOMINAL_MPP), moving)
     fixed, target = (every.take(~given) if picked else every).oriented(moving)
     with tempfile.TemporaryDirectory() as scratch:
         try:

@@ -22,7 +22,7 @@ import zarr
 
 from registration.execution import InProcess, no_progress
 from registration.geometry import Box, Size
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.registered_slide import RegisteredSlide, write_image
 from registration.slides.slide import Slide, open_slide
 from registration.synth.case import write_case
@@ -59,7 +59,7 @@ def milliseconds(run: Callable[[], object]) -> float:
 
 
 def measure_level(
-    pair: Pair, chain: Chain, level: int, corners: np.ndarray, truth: np.ndarray
+    pair: SlidePair, chain: Chain, level: int, corners: np.ndarray, truth: np.ndarray
 ) -> dict[str, float]:
     """Return median milliseconds of a raw read, of the warp alone and of both; and the difference."""
     rows = [measure_region(pair, chain, level, int(x), int(y), truth) for x, y in corners]
@@ -69,7 +69,7 @@ def measure_level(
 
 
 def measure_region(
-    pair: Pair, chain: Chain, level: int, x: int, y: int, truth: np.ndarray
+    pair: SlidePair, chain: Chain, level: int, x: int, y: int, truth: np.ndarray
 ) -> dict[str, float]:
     """Read one region with fresh handles; ``warp_ms`` is mesh and interpolation in memory."""
     path, fixed = pair.moving_slide.path, pair.fixed_slide
@@ -110,7 +110,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         case = write_case(folder / "case", SynthSettings(size=given.size, seed=3))
-        pair = Pair(open_slide(case.he), open_slide(case.ihc))
+        pair = SlidePair(open_slide(case.he), open_slide(case.ihc))
         chain = smooth(pair.fixed_slide.size)
         written = folder / "registered.ome.zarr"
         write_image(pair, chain, written, "ome-zarr", InProcess(), no_progress)

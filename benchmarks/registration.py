@@ -31,7 +31,7 @@ from registration.landmarks.landmarks import read_landmarks
 from registration.landmarks.projective import fit_projective
 from registration.nonrigid.elastix import ElastixSettings, register_bspline, transformix
 from registration.nonrigid.grid import BlockGrid
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.quality.quality import target_errors
 from registration.result import Registration, read_record
 from registration.slides.slide import open_slide
@@ -99,13 +99,13 @@ def measured(name: str, case: SynthCase, out: Path, *options: str) -> Row:
 
 def naive(case: SynthCase) -> Row:
     """Register 16 full-resolution blocks and resample each channel with transformix."""
-    pair = Pair(open_slide(case.he), open_slide(case.ihc))
+    pair = SlidePair(open_slide(case.he), open_slide(case.ihc))
     picked = read_landmarks(case.landmarks)
     start = fit_projective(*picked.oriented("he"))
     grid = BlockGrid(pair.ihc.size)
     begun = time.perf_counter()
-    with workers(2) as crew:
-        splines = list(crew.map(_naive_block, [(pair, start, block.core) for block in grid]))
+    with workers(2) as pool:
+        splines = list(pool.map(_naive_block, [(pair, start, block.core) for block in grid]))
     wall = time.perf_counter() - begun
     field = SplicedField(tuple(block.core for block in grid), tuple(splines))
     errors = target_errors(
@@ -117,7 +117,7 @@ def naive(case: SynthCase) -> Row:
     )
 
 
-def _naive_block(task: tuple[Pair, Any, Box]) -> Any:
+def _naive_block(task: tuple[SlidePair, Any, Box]) -> Any:
     pair, start, box = task
     fixed = extract_channel(pair.ihc.read(box), "hematoxylin")
     rough = warp_box(pair.he, start, box).image

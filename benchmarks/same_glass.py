@@ -23,7 +23,7 @@ from skimage.transform import SimilarityTransform
 from registration.errors import StartError
 from registration.execution import Workers, workers
 from registration.geometry import Points
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.register import RunOptions, register_pair
 from registration.slides.slide import open_slide
 from registration.tissue import TissueMap
@@ -32,14 +32,14 @@ LEVEL = 2
 PLACES = 4000
 
 
-def scored(first: Path, second: Path, mpp: float, crew: Workers) -> dict[str, Any]:
+def scored(first: Path, second: Path, mpp: float, pool: Workers) -> dict[str, Any]:
     """Register a pair of scans and measure what a similarity does not explain."""
-    pair = Pair(open_slide(first, mpp), open_slide(second, mpp))
+    pair = SlidePair(open_slide(first, mpp), open_slide(second, mpp))
     row: dict[str, Any] = {"pair": f"{first.name.split('_')[0]} to {second.name.split('_')[0]}"}
     with tempfile.TemporaryDirectory() as scratch:
         options = RunOptions(image=None)
         try:
-            found = register_pair(pair, Path(scratch) / "run", None, options, crew)
+            found = register_pair(pair, Path(scratch) / "run", None, options, pool)
         except StartError:
             return {**row, "verdict": "not started"}
     fixed = TissueMap.of(pair.fixed_slide).points(PLACES)
@@ -78,9 +78,9 @@ def main() -> None:
     print(
         f"{'pair':<12}{'verdict':<9}   px of level {LEVEL} beside a similarity: rms, median, p90, p99"
     )
-    with workers() as crew:
+    with workers() as pool:
         for first, second in combinations(scans, 2):
-            row = scored(first, second, given.mpp, crew)
+            row = scored(first, second, given.mpp, pool)
             rows.append(row)
             figures = "".join(
                 f"{row.get(name, np.nan):>8.2f}" for name in ("rms", "median", "p90", "p99")

@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.misaligned import REDUCED_BY, SLIDE_PX, aligned_sections, save, tissue_share
 from training.data.images import to_batch
-from training.data.pairs import Dataset, open_dataset
+from training.data.pairs import PairDataset, open_dataset
 from training.inference.checkpoints import LAST, load_generator
 from training.metrics.published import psnr
 from training.run.history import HISTORY, Table, read_numbers
@@ -80,7 +80,9 @@ def write_pairs(root: Path) -> Path:
     return root
 
 
-def learnt(model: str, dataset: Dataset, out: Path, options: argparse.Namespace) -> dict[str, Any]:
+def learnt(
+    model: str, dataset: PairDataset, out: Path, options: argparse.Namespace
+) -> dict[str, Any]:
     """Train one model; return its PSNR on the pairs trained on, and how its loss fell."""
     settings = {**COMMON, "model": model, "ngf": options.ngf, "epochs": options.epochs}
     config = resolve(settings, environment={})
@@ -104,7 +106,7 @@ def learnt(model: str, dataset: Dataset, out: Path, options: argparse.Namespace)
     }
 
 
-def controls(dataset: Dataset) -> list[dict[str, Any]]:
+def controls(dataset: PairDataset) -> list[dict[str, Any]]:
     """Return the PSNR of the H&E itself and of the mean image."""
     pairs = [pair.read() for pair in dataset.pairs]
     mean = np.mean([ihc for _, ihc in pairs], axis=0).round().astype(np.uint8)

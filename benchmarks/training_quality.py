@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from benchmarks.misaligned import Plan, write_dataset
 from training.data.images import to_batch
-from training.data.pairs import Dataset, Pair, open_dataset
+from training.data.pairs import PairDataset, PatchPair, open_dataset
 from training.devices import make_fabric
 from training.inference.checkpoints import (
     CHECKPOINT,
@@ -151,7 +151,7 @@ def joined(parts: Sequence[Scored]) -> Scored:
 def run_all(
     variants: Mapping[str, Mapping[str, Any]],
     common: Mapping[str, Any],
-    dataset: Dataset,
+    dataset: PairDataset,
     seeds: int,
     home: Path,
 ) -> list[Scored]:
@@ -167,7 +167,7 @@ def run_all(
 
 
 def run(
-    settings: Mapping[str, Any], name: str, dataset: Dataset, home: Path
+    settings: Mapping[str, Any], name: str, dataset: PairDataset, home: Path
 ) -> tuple[NDArray[np.float64], float]:
     """Train once; return the scores on the aligned test pairs, ``(pairs, scores)``, and seconds."""
     config = resolve(settings, environment={})
@@ -198,12 +198,12 @@ def run(
     return np.array(scores), seconds
 
 
-def run_folder(home: Path, dataset: Dataset, name: str, seed: int) -> Path:
+def run_folder(home: Path, dataset: PairDataset, name: str, seed: int) -> Path:
     """Return where the run of a variant is kept."""
     return home / f"{dataset.root.name}-{name.replace(' ', '-')}-{seed}"
 
 
-def made_anew(folder: Path, config: TrainConfig, dataset: Dataset) -> TrainedGenerator:
+def made_anew(folder: Path, config: TrainConfig, dataset: PairDataset) -> TrainedGenerator:
     """Return the generator that a finished run would have left with other last steps."""
     state = read_checkpoint(folder / CHECKPOINT)
     spec = generator_spec(config)
@@ -224,7 +224,7 @@ def scores_of(real: torch.Tensor, fake: torch.Tensor) -> list[float]:
     return [psnr(real, fake).item(), ssim(real, fake).item(), found.error.item()]
 
 
-def controls(pairs: Sequence[Pair], name: str) -> Scored:
+def controls(pairs: Sequence[PatchPair], name: str) -> Scored:
     """Return the scores of images that know nothing."""
     images = [[to_batch(image) for image in pair.read()] for pair in pairs]
     colour = torch.cat([ihc.flatten(2) for _, ihc in images], dim=2).float().mean(dim=2)

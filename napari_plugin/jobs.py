@@ -40,7 +40,7 @@ EARLY = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class JobProgress:
     """A line ``stage: done/total`` that a command printed."""
 
     stage: str
@@ -48,13 +48,13 @@ class Progress:
     total: int
 
 
-def read_progress(line: str) -> Progress | None:
+def read_progress(line: str) -> JobProgress | None:
     """Return the progress that a line tells, or ``None`` for any other line."""
     match = _PROGRESS.match(line.strip())
-    return match and Progress(match["stage"], int(match["done"]), int(match["total"]))
+    return match and JobProgress(match["stage"], int(match["done"]), int(match["total"]))
 
 
-def way_gone(progress: Progress, with_image: bool) -> float:
+def way_gone(progress: JobProgress, with_image: bool) -> float:
     """Return how far a registration has come over all its stages, from 0 to 1."""
     shares = {
         name: share for name, share in STAGES.items() if with_image or name != "registered slide"
@@ -143,7 +143,7 @@ class Job:
         """What an ended command wrote to its standard output."""
         return "".join(self._printed)
 
-    def news(self) -> list[Progress]:
+    def news(self) -> list[JobProgress]:
         """Return the progress since the last call; other lines go to :attr:`said`. Never waits."""
         found = []
         while not self._lines.empty():

@@ -21,7 +21,7 @@ from registration.files.storage import written_whole
 from registration.files.text import read_json
 from registration.result import Registration
 from registration.slides.slide import open_slide
-from training.data.pairs import Dataset, open_dataset
+from training.data.pairs import PairDataset, open_dataset
 from training.errors import CheckpointError, DataError
 from training.evaluation.run import EvaluationRequest, run_evaluation
 from training.run.history import Silent
@@ -103,7 +103,7 @@ def _draw(path: Path, slides: Sequence[Path]) -> None:
         Pictures.fromarray(np.hstack(panels)).save(part, format="PNG")
 
 
-def _scored(pairs: Dataset, out: Path, progress: Progress) -> str:
+def _scored(pairs: PairDataset, out: Path, progress: Progress) -> str:
     """Score some patches of the patient that was not trained on; say how the brown compares."""
     folder = out / EVALUATION
     if not (folder / "evaluation.json").exists():

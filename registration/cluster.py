@@ -1,4 +1,4 @@
-"""Workers as processes: those of a dask cluster that exists, or a crew on this machine."""
+"""Workers as processes: those of a dask cluster that exists, or some started on this machine."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _result(future: Any, check: Callable[[], None]) -> Any:
         ) from error
 
 
-class Crew:
+class LocalWorkers:
     """Worker processes of this machine, each replaced when it dies.
 
     A worker that cannot even begin, time after time, is given up: :meth:`check` then says why.
@@ -206,12 +206,12 @@ def local_cluster(count: int) -> Iterator[Cluster]:
         ) as scheduler,
         Client(scheduler) as client,
         tempfile.TemporaryFile() as said,
-        Crew(scheduler.scheduler_address, count, said) as crew,
+        LocalWorkers(scheduler.scheduler_address, count, said) as pool,
     ):
         while len(client.scheduler_info(n_workers=-1)["workers"]) < count:
-            crew.check()
+            pool.check()
             time.sleep(POLL_S)
-        yield Cluster(client, crew.check)
+        yield Cluster(client, pool.check)
 
 
 @contextmanager

@@ -88,5 +88,5 @@ def workers(count: int | None = None, scheduler: str | None = None) -> Iterator[
         return
     from registration.cluster import connected, local_cluster  # dask takes 0.8 s to load
 
-    with local_cluster(wanted) if scheduler is None else connected(scheduler) as crew:
-        yield crew
+    with local_cluster(wanted) if scheduler is None else connected(scheduler) as pool:
+        yield pool

@@ -10,7 +10,7 @@ from registration.slides.slide import Slide
 
 
 @dataclass(frozen=True)
-class Pair:
+class SlidePair:
     """An H&E and an IHC slide; ``moving`` is warped into the frame of the other."""
 
     he: Slide

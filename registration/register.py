@@ -37,7 +37,7 @@ from registration.nonrigid.block import (
 from registration.nonrigid.coarse_pass import coarse_field
 from registration.nonrigid.elastix import warm_up
 from registration.nonrigid.grid import BlockGrid
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.pieces.drawn import DrawnPair
 from registration.pieces.join import (
     PieceResult,
@@ -110,7 +110,7 @@ class RunOptions:
 class _Job:
     """One run in progress."""
 
-    pair: Pair
+    pair: SlidePair
     folder: Path
     settings: RegistrationSettings
     options: RunOptions
@@ -135,7 +135,7 @@ class _Job:
 
 
 def register_pair(
-    pair: Pair,
+    pair: SlidePair,
     folder: Path,
     settings: RegistrationSettings | None = None,
     options: RunOptions | None = None,
@@ -162,7 +162,7 @@ def register_pair(
     return registration
 
 
-def run_key(pair: Pair, settings: RegistrationSettings, options: RunOptions) -> str:
+def run_key(pair: SlidePair, settings: RegistrationSettings, options: RunOptions) -> str:
     """Return the hash of all that a result depends on."""
     slides = [
         [record.hash, record.mpp] for record in (SlideRecord.of(pair.he), SlideRecord.of(pair.ihc))
@@ -263,7 +263,7 @@ def _piece(job: _Job, plan: PiecePlan, piece: PlannedPiece) -> PieceResult:
 
     own = replace(
         job,
-        pair=Pair(he, ihc, job.pair.moving),
+        pair=SlidePair(he, ihc, job.pair.moving),
         settings=settings_of_part(job.settings, fixed.size, job.pair.fixed_slide.size),
         progress=progress,
         prefix=f"piece_{piece.number}_",
@@ -333,7 +333,7 @@ def _nonrigid(
     return field_, [result.record for result in results]
 
 
-def _grid(pair: Pair, settings: PassSettings) -> BlockGrid:
+def _grid(pair: SlidePair, settings: PassSettings) -> BlockGrid:
     size, mpp = pair.fixed_slide.size, pair.fixed_slide.mpp
     return BlockGrid(size, settings.rows, settings.columns, round(settings.halo_um / mpp))
 

@@ -17,7 +17,7 @@ from registration.errors import SlideError
 from registration.execution import Progress, Workers
 from registration.geometry import Box, Image, Size
 from registration.nonrigid.paper import fill_gaps, leaves_block
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.slides.formats import ImageFormat
 from registration.slides.pyramid import (
     UNIT_TILES,
@@ -159,7 +159,12 @@ class WarpTask:
 
 
 def write_image(
-    pair: Pair, chain: Chain, path: Path, format_: ImageFormat, workers: Workers, progress: Progress
+    pair: SlidePair,
+    chain: Chain,
+    path: Path,
+    format_: ImageFormat,
+    workers: Workers,
+    progress: Progress,
 ) -> None:
     """Warp the whole moving slide into the fixed slide's frame and write it as a pyramid.
 

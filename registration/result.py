@@ -23,7 +23,7 @@ from registration.figures import Quality, Verdict
 from registration.files.storage import content_hash, write_json
 from registration.geometry import Size
 from registration.landmarks.landmarks import Landmarks, Moving, read_landmarks, write_landmarks
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.recipes import RegistrationSettings
 from registration.residual_map import ResidualMap
 from registration.slides.slide import Slide, open_slide
@@ -205,9 +205,9 @@ class Registration:
         """The residual shift place by place. Raises :class:`RunError` where the file is gone."""
         return ResidualMap.read(self.folder / RESIDUAL_NAME)
 
-    def open_pair(self) -> Pair:
+    def open_pair(self) -> SlidePair:
         """Open both slides. Raises :class:`registration.errors.SlideError` where one is gone."""
-        return Pair(self.he.open(self.folder), self.ihc.open(self.folder), self.moving)
+        return SlidePair(self.he.open(self.folder), self.ihc.open(self.folder), self.moving)
 
     @classmethod
     def load(cls, folder: Path | str) -> Self:

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from registration.geometry import Image
-from registration.pair import Pair
+from registration.pair import SlidePair
 
 Stain = Literal["H&E", "IHC"]
 
@@ -65,7 +65,7 @@ def stain_doubt(he: Stain | None, ihc: Stain | None) -> str | None:
     return None
 
 
-def pair_doubt(pair: Pair) -> str | None:
+def pair_doubt(pair: SlidePair) -> str | None:
     """Return what is wrong with the stains of a pair of slides, by their thumbnails."""
     thumbnails = (slide.thumbnail(LOOKED_AT_PX)[0] for slide in (pair.he, pair.ihc))
     return stain_doubt(*(stain_of(image) for image in thumbnails))

@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
 from napari_plugin.jobs import (
     DEFAULT_BLOCKS,
     Job,
-    Progress,
+    JobProgress,
     RunRequest,
     time_left,
     way_gone,
@@ -150,7 +150,7 @@ class RunPanel(QWidget):
 
     def _show_progress(self, stage: str, done: int, total: int) -> None:
         assert self._request is not None
-        gone = way_gone(Progress(stage, done, total), self._request.image)
+        gone = way_gone(JobProgress(stage, done, total), self._request.image)
         left = time_left(gone, time.monotonic() - self._begun)
         self.bar.setRange(0, BAR_STEPS)
         self.bar.setValue(max(self.bar.value(), round(gone * BAR_STEPS)))

@@ -19,7 +19,7 @@ from napari_plugin.views import XY
 from registration.errors import RunError, SlideError
 from registration.geometry import Box, Points, axis_positions, mesh
 from registration.nonrigid.grid import BlockGrid
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.quality.seams import border_jumps
 from registration.quality.verdict import LARGE_RESIDUAL_UM
 from registration.residual_map import ResidualMap
@@ -80,7 +80,7 @@ class PlaceMap:
 class Review:
     """An open run folder."""
 
-    def __init__(self, registration: Registration, pair: Pair) -> None:
+    def __init__(self, registration: Registration, pair: SlidePair) -> None:
         self.registration = registration
         self.pair = pair
         self.judgement = registration.review

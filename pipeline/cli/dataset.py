@@ -15,7 +15,7 @@ from registration.files.plain_json import json_text
 
 if TYPE_CHECKING:
     from pipeline.dataset.external import PairScore
-    from training.data.pairs import Dataset
+    from training.data.pairs import PairDataset
 
 EXAMPLES = (
     "bci-pipeline dataset dataset",
@@ -85,8 +85,8 @@ def dataset(
         from pipeline.dataset.external import score
         from registration.execution import workers as start_workers
 
-        with start_workers(workers) as crew, progress_on_stderr() as progress:
-            measured = score(pairs.pairs, pairs.mpp() or mpp, crew, progress)
+        with start_workers(workers) as pool, progress_on_stderr() as progress:
+            measured = score(pairs.pairs, pairs.mpp() or mpp, pool, progress)
         _write(scores, measured)
         facts["alignment"] = _alignment(measured)
         facts["scores"] = str(scores)
@@ -105,14 +105,14 @@ def dataset(
         sys.exit(1)
 
 
-def _add_audit(facts: dict[str, Any], pairs: Dataset, out: Path, workers: int | None) -> None:
+def _add_audit(facts: dict[str, Any], pairs: PairDataset, out: Path, workers: int | None) -> None:
     """Look for leaks, write what was found into ``out``, and add it to the facts."""
     from pipeline.dataset.audit import audit
     from pipeline.dataset.audit_pages import facts_of, problems_of, write_audit
     from registration.execution import workers as start_workers
 
-    with start_workers(workers) as crew, progress_on_stderr() as progress:
-        leaks = audit(pairs.pairs, crew, progress)
+    with start_workers(workers) as pool, progress_on_stderr() as progress:
+        leaks = audit(pairs.pairs, pool, progress)
     write_audit(out, pairs.pairs, leaks)
     facts["audit"] = {"pairs": len(pairs.pairs), **facts_of(leaks), "written to": str(out)}
     facts["problems"] = [*facts.get("problems", []), *problems_of(leaks)]

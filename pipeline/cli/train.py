@@ -22,7 +22,7 @@ from training.settings.config import TrainConfig
 from training.settings.sources import resolve
 
 if TYPE_CHECKING:
-    from training.data.pairs import Dataset
+    from training.data.pairs import PairDataset
     from training.run.loop import Measure, Outcome
     from training.run.plan import RunPlan
 
@@ -142,7 +142,7 @@ def outlook(plan: RunPlan) -> str:
     return f"{text}. Shorter: {', '.join(ways[:-1])} or {ways[-1]}"
 
 
-def _plan(plan: RunPlan, dataset: Dataset, notes: list[str]) -> dict[str, Any]:
+def _plan(plan: RunPlan, dataset: PairDataset, notes: list[str]) -> dict[str, Any]:
     """Return a plan as a person, or a program, reads it."""
     return {
         "outlook": outlook(plan),

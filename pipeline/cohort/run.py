@@ -173,8 +173,8 @@ def _run_stage(request: RunRequest, case: Case, stage: Stage, progress: Progress
     if cohort.state(case, "patch").word == "excluded":
         return
     settings = cohort.manifest.patch
-    with workers(request.count, request.scheduler) as crew:
-        cut_case(cohort.run(case), cohort.patches(case), settings, crew, progress)
+    with workers(request.count, request.scheduler) as pool:
+        cut_case(cohort.run(case), cohort.patches(case), settings, pool, progress)
 
 
 def _run_cases(
@@ -322,5 +322,5 @@ def _shared(request: RunRequest, needed: bool) -> Iterator[str | None]:
     if request.scheduler or not needed or (request.count or usable_cores()) == 1:
         yield request.scheduler
         return
-    with workers(request.count, None) as crew:
-        yield crew.address
+    with workers(request.count, None) as pool:
+        yield pool.address

@@ -25,7 +25,7 @@ from training.data.table import trust_of
 from training.errors import DataError
 
 if TYPE_CHECKING:
-    from training.data.pairs import Dataset, Pair
+    from training.data.pairs import PairDataset, PatchPair
     from training.run.history import Listener
 
 MEASURED = "alignment.json"
@@ -40,7 +40,7 @@ Row = tuple[float, float | None]
 """Shift in pixels, and how many per cent of mismatched pairs are less alike."""
 
 
-def unmeasured(dataset: Dataset) -> tuple[Pair, ...]:
+def unmeasured(dataset: PairDataset) -> tuple[PatchPair, ...]:
     """Return the training pairs whose alignment is to be measured.
 
     None where that of any is known, or where the images are smaller than what is compared.
@@ -51,7 +51,7 @@ def unmeasured(dataset: Dataset) -> tuple[Pair, ...]:
     return () if alignment_known(pairs) or small else pairs
 
 
-def outlook(dataset: Dataset) -> str:
+def outlook(dataset: PairDataset) -> str:
     """Return what will be measured, and about how long it takes; empty where nothing will be."""
     pairs = unmeasured(dataset)
     if not pairs:
@@ -65,7 +65,7 @@ def outlook(dataset: Dataset) -> str:
     )
 
 
-def with_alignment(dataset: Dataset, run: Path, listener: Listener) -> Dataset:
+def with_alignment(dataset: PairDataset, run: Path, listener: Listener) -> PairDataset:
     """Return ``dataset`` with the alignment of its training pairs, which is kept in ``run``.
 
     As it is, where the alignment is known already, or cannot be measured on such small images. Raises
@@ -86,7 +86,7 @@ def with_alignment(dataset: Dataset, run: Path, listener: Listener) -> Dataset:
     return replace(dataset, pairs=tuple(known.get(id(pair), pair) for pair in dataset.pairs))
 
 
-def _measured(pairs: Sequence[Pair], mpp: float, listener: Listener) -> list[Row]:
+def _measured(pairs: Sequence[PatchPair], mpp: float, listener: Listener) -> list[Row]:
     """Measure, and say how long it took."""
     listener.note(
         f"no table of patches: the alignment of {len(pairs)} pairs is measured first, so that shifted "
@@ -94,8 +94,8 @@ def _measured(pairs: Sequence[Pair], mpp: float, listener: Listener) -> list[Row
     )
     began = time.monotonic()
     count = None if len(pairs) > FEW else 1
-    with workers(count) as crew:
-        found = score(pairs, mpp, crew, listener.preparing)
+    with workers(count) as pool:
+        found = score(pairs, mpp, pool, listener.preparing)
     shifts = [one.shift_px for one in found]
     listener.note(
         f"alignment of {len(pairs)} pairs measured in {duration(time.monotonic() - began)}: "
@@ -113,7 +113,7 @@ def _kept(path: Path, key: str) -> list[Row] | None:
     return [(shift, rank) for shift, rank in stored["rows"]] if same else None
 
 
-def _key(pairs: Sequence[Pair], mpp: float) -> str:
+def _key(pairs: Sequence[PatchPair], mpp: float) -> str:
     """Return a hash of the files that are measured."""
     files = [image.path for pair in pairs for image in (pair.he, pair.ihc)]
     states = [(str(path.absolute()), path.stat()) for path in files]

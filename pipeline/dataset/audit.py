@@ -24,7 +24,7 @@ from registration.geometry import Image
 from registration.stain import Plane, extract_channel
 
 if TYPE_CHECKING:
-    from training.data.pairs import Pair
+    from training.data.pairs import PatchPair
 
 Kind = Literal["same slide", "duplicate", "overlapping", "touching"]
 
@@ -85,7 +85,7 @@ class Signature:
 class SignatureTask:
     """Some pairs."""
 
-    pairs: tuple[Pair, ...]
+    pairs: tuple[PatchPair, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class Leak:
     evidence: str
 
 
-def audit(pairs: Sequence[Pair], workers: Workers, progress: Progress) -> list[Leak]:
+def audit(pairs: Sequence[PatchPair], workers: Workers, progress: Progress) -> list[Leak]:
     """Return all leaks between the splits; none where there are no two splits.
 
     Raises :class:`training.errors.DataError` for damaged images.
@@ -136,7 +136,7 @@ def signature_of(he: Image, ihc: Image) -> Signature:
     return Signature(np.stack(small), np.array(edges, np.float32), places, bits)
 
 
-def slide_of(pair: Pair) -> str | None:
+def slide_of(pair: PatchPair) -> str | None:
     """Return the slide or patient that a pair is known, or named, to be of; ``None`` where unknown."""
     if pair.patient:
         return pair.patient
@@ -147,9 +147,9 @@ def slide_of(pair: Pair) -> str | None:
     return named["slide"] if named else None
 
 
-def _same_slides(pairs: Sequence[Pair]) -> Iterator[Leak]:
+def _same_slides(pairs: Sequence[PatchPair]) -> Iterator[Leak]:
     """Yield one leak per slide and further split that it is in."""
-    first: dict[str, Pair] = {}
+    first: dict[str, PatchPair] = {}
     told: set[tuple[str, str]] = set()
     for pair in pairs:
         slide = slide_of(pair)
@@ -162,7 +162,7 @@ def _same_slides(pairs: Sequence[Pair]) -> Iterator[Leak]:
 
 
 def _between(
-    pairs: Sequence[Pair], signed: Sequence[Signature], a: Sequence[int], b: Sequence[int]
+    pairs: Sequence[PatchPair], signed: Sequence[Signature], a: Sequence[int], b: Sequence[int]
 ) -> Iterator[Leak]:
     """Yield the leaks between two splits, each couple of pairs once."""
     told: set[tuple[int, int]] = set()
@@ -178,12 +178,12 @@ def _between(
             yield _leak("touching", pairs[i], pairs[j], evidence)
 
 
-def _leak(kind: Kind, first: Pair, second: Pair, evidence: str) -> Leak:
+def _leak(kind: Kind, first: PatchPair, second: PatchPair, evidence: str) -> Leak:
     return Leak(kind, first.name, str(first.split), second.name, str(second.split), evidence)
 
 
 def _duplicates(
-    pairs: Sequence[Pair], signed: Sequence[Signature], a: Sequence[int], b: Sequence[int]
+    pairs: Sequence[PatchPair], signed: Sequence[Signature], a: Sequence[int], b: Sequence[int]
 ) -> Iterator[tuple[int, int, str]]:
     """Yield couples that show the same pixels, turned or mirrored or not."""
     rows = _unit(np.array([signed[i].thumbnail.ravel() for i in a]))
@@ -197,7 +197,7 @@ def _duplicates(
 
 
 def _overlaps(
-    pairs: Sequence[Pair], signed: Sequence[Signature], a: Sequence[int], b: Sequence[int]
+    pairs: Sequence[PatchPair], signed: Sequence[Signature], a: Sequence[int], b: Sequence[int]
 ) -> Iterator[tuple[int, int, str]]:
     """Yield couples that share a part of their pixels."""
     owner = np.repeat(np.arange(len(b)), [len(signed[j].places) for j in b])
@@ -240,7 +240,7 @@ def _touching(
                 yield some[i], b[j], f"the second lies {WAYS[side]}; edges correlate by {value:.2f}"
 
 
-def _planes(pair: Pair) -> NDArray[np.float32]:
+def _planes(pair: PatchPair) -> NDArray[np.float32]:
     """Return a pair as it is looked at closely, ``(2, 256, 256)``."""
     return np.stack([_closer(extract_channel(image, "darkness")) for image in pair.read()])
 

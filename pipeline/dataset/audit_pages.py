@@ -17,7 +17,7 @@ from registration.files.storage import write_json
 from registration.geometry import Image
 
 if TYPE_CHECKING:
-    from training.data.pairs import Pair
+    from training.data.pairs import PatchPair
 
 PICTURE_PX = 320
 MOST_PICTURES = 50
@@ -25,7 +25,7 @@ NAMED_AT_MOST = 5
 FORMAT = "bci-pipeline audit"
 
 
-def write_audit(folder: Path, pairs: Sequence[Pair], leaks: Sequence[Leak]) -> None:
+def write_audit(folder: Path, pairs: Sequence[PatchPair], leaks: Sequence[Leak]) -> None:
     """Write ``audit.json`` and a picture of each couple that touches, the first fifty."""
     folder.mkdir(parents=True, exist_ok=True)
     by_name = {(pair.split, pair.name): pair for pair in pairs}
@@ -62,7 +62,7 @@ def problems_of(leaks: Sequence[Leak]) -> list[str]:
     return found
 
 
-def _picture(first: Pair, second: Pair, evidence: str) -> Image:
+def _picture(first: PatchPair, second: PatchPair, evidence: str) -> Image:
     """Return both pairs as they lie beside each other: H&E, then IHC."""
     ways = [way for way in WAYS if f"lies {way}" in evidence]
     before = ways[0] in ("on the left", "above")

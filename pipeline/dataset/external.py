@@ -22,7 +22,7 @@ from registration.execution import Progress, Workers
 from registration.stain import Plane
 
 if TYPE_CHECKING:
-    from training.data.pairs import Dataset, Pair
+    from training.data.pairs import PairDataset, PatchPair
 
 MOST_MISMATCHED = 12
 """Other pairs' images that each image is compared with."""
@@ -46,11 +46,11 @@ class PairScore:
 class ScoreTask:
     """Some pairs, each of which is compared with some of the others, too."""
 
-    pairs: tuple[Pair, ...]
+    pairs: tuple[PatchPair, ...]
     mpp: float
 
 
-def described(dataset: Dataset) -> dict[str, Any]:
+def described(dataset: PairDataset) -> dict[str, Any]:
     """Return what a dataset holds. Raises :class:`training.errors.DataError` for damaged images."""
     from training.data.images import image_size
 
@@ -67,7 +67,7 @@ def described(dataset: Dataset) -> dict[str, Any]:
 
 
 def score(
-    pairs: Sequence[Pair], mpp: float, workers: Workers, progress: Progress
+    pairs: Sequence[PatchPair], mpp: float, workers: Workers, progress: Progress
 ) -> list[PairScore]:
     """Return the alignment of every pair; ``mpp`` is that of the images.
 
@@ -117,7 +117,7 @@ def _plane(image: NDArray[np.uint8], downsample: float, mpp: float) -> Plane:
     return fine_structure(np.ascontiguousarray(resized), mpp)
 
 
-def _scored(pair: Pair, own: Alignment, rank: float | None, mpp: float) -> PairScore:
+def _scored(pair: PatchPair, own: Alignment, rank: float | None, mpp: float) -> PairScore:
     return PairScore(
         name=pair.name,
         split=pair.split,

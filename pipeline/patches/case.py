@@ -29,7 +29,7 @@ from registration.errors import RunError
 from registration.execution import Progress, Workers
 from registration.files.storage import content_hash, settings_hash, write_text
 from registration.geometry import Box, mesh, spaced
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.piece_map import Territories
 from registration.result import Registration
 
@@ -104,13 +104,13 @@ def cut_case(
     return patches
 
 
-def grid_of(pair: Pair, settings: PatchSettings) -> PatchGrid:
+def grid_of(pair: SlidePair, settings: PatchSettings) -> PatchGrid:
     """Return the grid of patches on the fixed slide."""
     slide = pair.fixed_slide
     return PatchGrid.on(slide.size, slide.mpp, settings.size, settings.step, settings.mpp)
 
 
-def check_unchanged(registration: Registration, pair: Pair) -> None:
+def check_unchanged(registration: Registration, pair: SlidePair) -> None:
     """Raise :class:`RunError` where a slide is no longer the one that was registered."""
     for record, slide in ((registration.he, pair.he), (registration.ihc, pair.ihc)):
         if content_hash(slide.path) != record.hash:

@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.patches.settings import ImageKind
 from registration.files.storage import written_whole
 from registration.geometry import Box, Image
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.result import Registration
 from registration.warp import warp_box
 
@@ -31,7 +31,7 @@ class RunSource:
     folder: Path
     key: str
 
-    def open(self) -> tuple[Registration, Pair]:
+    def open(self) -> tuple[Registration, SlidePair]:
         """Return the registration and its open slides, once per process."""
         return _opened(self)
 
@@ -66,7 +66,7 @@ def cut(task: CutTask) -> int:
 
 
 def cut_pair(
-    registration: Registration, pair: Pair, box: Box, downsample: float
+    registration: Registration, pair: SlidePair, box: Box, downsample: float
 ) -> tuple[Image, Image]:
     """Return the H&E and the IHC image of one patch, ``(size, size, 3)`` each."""
     fixed = pair.fixed_slide.read_scaled(box, downsample)
@@ -99,6 +99,6 @@ def encoded(image: Image, kind: ImageKind) -> bytes:
 
 
 @lru_cache(maxsize=2)
-def _opened(source: RunSource) -> tuple[Registration, Pair]:
+def _opened(source: RunSource) -> tuple[Registration, SlidePair]:
     registration = Registration.load(source.folder)
     return registration, registration.open_pair()

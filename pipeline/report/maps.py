@@ -19,7 +19,7 @@ from pipeline.report.drawing import (
 )
 from registration.files.pictures import jpeg_uri
 from registration.geometry import Box, Image, Points, axis_positions, from_level0, look_up, mesh
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.residual_map import ResidualMap
 from registration.result import Registration
 from registration.tissue import TissueMap
@@ -90,7 +90,7 @@ class Ground:
     downsample: float
 
     @classmethod
-    def of(cls, pair: Pair, tissue: TissueMap) -> Ground:
+    def of(cls, pair: SlidePair, tissue: TissueMap) -> Ground:
         """Read a small picture of the fixed slide."""
         thumbnail, downsample = pair.fixed_slide.thumbnail(MAP_PX)
         size = Box.of(pair.fixed_slide.size)

@@ -9,7 +9,7 @@ import numpy as np
 from registration.files.pictures import jpeg_uri
 from registration.geometry import from_level0
 from registration.pages.page import significant
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.pieces.planned import ANOTHER_LEVEL
 from registration.result import PieceRecord, Registration, Ring
 from registration.slides.slide import Slide
@@ -80,7 +80,7 @@ class PiecesSection:
     rows: tuple[PieceRow, ...]
 
 
-def pieces_section(registration: Registration, pair: Pair) -> PiecesSection | None:
+def pieces_section(registration: Registration, pair: SlidePair) -> PiecesSection | None:
     """Return the section; ``None`` where one chain serves the whole slide."""
     if not registration.pieces:
         return None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from registration.errors import RunError
 from registration.geometry import Box, Points
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.quality.residual import SEARCH_PX, match_downsample
 from registration.residual_map import ResidualMap
 from registration.result import Registration
@@ -46,7 +46,7 @@ class Place:
 
 
 def choose_places(
-    registration: Registration, pair: Pair, tissue: TissueMap
+    registration: Registration, pair: SlidePair, tissue: TissueMap
 ) -> list[tuple[str, Place]]:
     """Return the ``best``, a ``typical`` and the ``worst`` place; fewer where there is little tissue."""
     residual = residual_of(registration)
@@ -65,7 +65,7 @@ def residual_of(registration: Registration) -> ResidualMap | None:
         return None
 
 
-def field_box(pair: Pair, middle: XY, side_um: float) -> Box:
+def field_box(pair: SlidePair, middle: XY, side_um: float) -> Box:
     """Return the square of ``side_um`` around a point, moved to lie on the fixed slide.
 
     On a small slide all squares shrink alike, so that a field stays a part of it.
@@ -81,7 +81,7 @@ def field_box(pair: Pair, middle: XY, side_um: float) -> Box:
     return Box(x, y, side, side)
 
 
-def _ranked_by_match(residual: ResidualMap, pair: Pair) -> list[Place]:
+def _ranked_by_match(residual: ResidualMap, pair: SlidePair) -> list[Place]:
     """Rank fields by their mean residual shift, where a point that matches nothing counts as lost."""
     slide = pair.fixed_slide
     lost_um = SEARCH_PX * match_downsample(slide) * slide.mpp

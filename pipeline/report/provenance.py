@@ -10,7 +10,7 @@ from pathlib import Path
 from registration.errors import SlideError
 from registration.files.text import json_record
 from registration.pages.page import number
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.register import TIMINGS_NAME
 from registration.result import LANDMARKS_NAME, RECORD_NAME, Registration, SlideRecord, read_record
 from registration.slides.formats import SUFFIXES
@@ -54,7 +54,7 @@ class Provenance:
     key: str
 
 
-def provenance(registration: Registration, pair: Pair, case: str | None = None) -> Provenance:
+def provenance(registration: Registration, pair: SlidePair, case: str | None = None) -> Provenance:
     """Collect what the run folder says about itself; a ``case`` stands for names of files."""
     timings = _timings(registration)
     settings = registration.settings
@@ -108,7 +108,7 @@ def _says_mpp(record: SlideRecord) -> bool:
         return False
 
 
-def _input(registration: Registration, pair: Pair, stain: str) -> InputRow:
+def _input(registration: Registration, pair: SlidePair, stain: str) -> InputRow:
     record, slide = (registration.he, pair.he) if stain == "he" else (registration.ihc, pair.ihc)
     width, height = (side * record.mpp / 1000 for side in (record.width, record.height))
     return InputRow(

@@ -10,7 +10,7 @@ from pipeline.report.registration import finish_page
 from registration.errors import StartError
 from registration.files.pictures import jpeg_uri
 from registration.pages.page import Verdict, number, render
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.slides.slide import Slide
 from registration.stains import stain_of
 from registration.start.check import FEWEST_POINTS, LEAST_SHARE, LEAST_SPREAD, TIMES_CHANCE
@@ -44,7 +44,7 @@ class EvidenceRow:
 
 def write_refusal(
     folder: Path,
-    pair: Pair,
+    pair: SlidePair,
     error: StartError,
     next_commands: Sequence[str],
     case: str | None = None,

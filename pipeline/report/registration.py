@@ -26,7 +26,7 @@ from pipeline.report.uncertainty import uncertainty_figure, uncertainty_finding
 from pipeline.report.views import views
 from registration.files.storage import write_text
 from registration.pages.page import Mark, Verdict, render
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.quality.seams import VISIBLE_JUMP_PX
 from registration.result import Registration
 from registration.tissue import TissueMap
@@ -51,7 +51,7 @@ def _mark(case: str | None) -> str:
     return f"<!-- names are {'kept' if case is None else 'left out'} -->\n"
 
 
-def finish_page(page: str, folder: Path, pair: Pair, case: str | None) -> Path:
+def finish_page(page: str, folder: Path, pair: SlidePair, case: str | None) -> Path:
     """Write the report of a run folder; with a ``case`` it stands for the names of all files."""
     if case is not None:
         of_slides = names_of(pair.he.path, "HE") | names_of(pair.ihc.path, "IHC")
@@ -61,7 +61,7 @@ def finish_page(page: str, folder: Path, pair: Pair, case: str | None) -> Path:
     return path
 
 
-def write_report(registration: Registration, pair: Pair, case: str | None = None) -> Path:
+def write_report(registration: Registration, pair: SlidePair, case: str | None = None) -> Path:
     """Write ``report.html`` into the run folder and return its path.
 
     It names slides and folders unless a ``case`` is to stand for them. Reads small levels of both
@@ -73,7 +73,9 @@ def write_report(registration: Registration, pair: Pair, case: str | None = None
     return finish_page(page, registration.folder, pair, case)
 
 
-def page_values(registration: Registration, pair: Pair, case: str | None = None) -> dict[str, Any]:
+def page_values(
+    registration: Registration, pair: SlidePair, case: str | None = None
+) -> dict[str, Any]:
     """Return all that the template shows."""
     tissue = TissueMap.of(pair.fixed_slide)
     places = choose_places(registration, pair, tissue)
@@ -99,7 +101,7 @@ def verdict_of(registration: Registration) -> Verdict:
     return Verdict(MARKS[word], word, lines, ADVICE[word])
 
 
-def _maps(registration: Registration, pair: Pair, tissue: TissueMap) -> dict[str, Any]:
+def _maps(registration: Registration, pair: SlidePair, tissue: TissueMap) -> dict[str, Any]:
     """Return the figures drawn over the fixed slide."""
     ground = Ground.of(pair, tissue)
     field = SampledField.of(registration)

@@ -12,7 +12,7 @@ from registration.files.pictures import jpeg_uri
 from registration.geometry import Box, Image
 from registration.nonrigid.grid import BlockGrid
 from registration.pages.plots import Curve, Limit, curve_plot
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.quality.seams import BorderJumps, border_jumps
 from registration.result import Registration
 from registration.tissue import TissueMap
@@ -43,7 +43,7 @@ class SeamFigure:
 
 
 def seam_figure(
-    registration: Registration, pair: Pair, tissue: TissueMap, limit_px: float
+    registration: Registration, pair: SlidePair, tissue: TissueMap, limit_px: float
 ) -> SeamFigure | None:
     """Measure every border; ``None`` where there is a single block."""
     settings, size = registration.settings, registration.fixed.size
@@ -75,7 +75,7 @@ def _plot(borders: list[BorderJumps], mpp: float, limit_px: float) -> Markup | N
 
 
 def _strip(
-    registration: Registration, pair: Pair, tissue: TissueMap, borders: list[BorderJumps]
+    registration: Registration, pair: SlidePair, tissue: TissueMap, borders: list[BorderJumps]
 ) -> Strip | None:
     """Read both slides across the place with the largest jump in tissue."""
     worst: tuple[float, BorderJumps, float] | None = None

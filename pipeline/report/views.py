@@ -8,7 +8,7 @@ from functools import partial
 from pipeline.report.places import FIELD_UM, TITLES, Place, field_box
 from registration.files.pictures import jpeg_uri
 from registration.geometry import Box, level_box
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.piece_map import initial_of
 from registration.quality.quality import unregistered
 from registration.result import Registration
@@ -22,7 +22,7 @@ QUALITY = 78
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class FieldView:
     """One field, as data URIs."""
 
     key: str
@@ -38,7 +38,9 @@ class View:
     """Left, top, width, height in percent of the whole slide."""
 
 
-def views(registration: Registration, pair: Pair, places: list[tuple[str, Place]]) -> list[View]:
+def views(
+    registration: Registration, pair: SlidePair, places: list[tuple[str, Place]]
+) -> list[FieldView]:
     """Read the whole slide, and a field and a close-up of every place."""
     read = partial(_view, registration, pair)
     found = [read("whole", ("Whole slide", ""), Box.of(pair.fixed_slide.size))]
@@ -51,8 +53,8 @@ def views(registration: Registration, pair: Pair, places: list[tuple[str, Place]
 
 
 def _view(
-    registration: Registration, pair: Pair, key: str, words: tuple[str, str], box: Box
-) -> View:
+    registration: Registration, pair: SlidePair, key: str, words: tuple[str, str], box: Box
+) -> FieldView:
     """Read one field of both slides; ``words`` are its title and why it was chosen."""
     slide, moving, chain = pair.fixed_slide, pair.moving_slide, registration.chain
     whole = key == "whole"
@@ -67,7 +69,7 @@ def _view(
     corner = (box.x / slide.size.width, box.y / slide.size.height)
     share = (box.width / slide.size.width, box.height / slide.size.height)
     left, top, width, height = (100 * value for value in (*corner, *share))
-    return View(
+    return FieldView(
         key=key,
         title=words[0],
         extent=f"{width_mm:.1f} × {height_mm:.1f} mm" if whole else f"{width_mm:.2f} mm wide",

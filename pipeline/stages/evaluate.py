@@ -25,7 +25,7 @@ from registration.nuclei import can_show_nuclei, find_nuclei
 from registration.slides.slide import Slide, open_slide
 from registration.tissue import TissueMap
 from training.data.images import ImageFile, Pixels
-from training.data.pairs import Pair
+from training.data.pairs import PatchPair
 from training.evaluation.cases import draw_cases
 from training.evaluation.controls import control_candidates
 from training.evaluation.report import About, SlideMap, write_evaluation
@@ -92,12 +92,12 @@ class _Frame:
     boxes: tuple[Box, ...]
 
     @property
-    def pairs(self) -> tuple[Pair, ...]:
+    def pairs(self) -> tuple[PatchPair, ...]:
         """One pair per tile; there is no H&E image."""
         found = []
         for box in self.boxes:
             tile = self._tile(self.real, box)
-            found.append(Pair(f"{box.x}_{box.y}", tile, tile, mpp=self.mpp))
+            found.append(PatchPair(f"{box.x}_{box.y}", tile, tile, mpp=self.mpp))
         return tuple(found)
 
     def model(self) -> Candidate:

@@ -108,7 +108,7 @@ def run_patch(
     check_replaceable(plan, request.out, request.overwrite)
     work = request.out / WORK
     cut: list[DatasetCase] = []
-    with workers(count, scheduler) as crew:
+    with workers(count, scheduler) as pool:
         for case in planned:
             if case.excluded:
                 cut.append(case)
@@ -116,7 +116,7 @@ def run_patch(
             try:
                 run = request.cases[case.name]
                 named = prefixed(case.name, progress)
-                patches = cut_case(run, work / case.name, request.settings, crew, named)
+                patches = cut_case(run, work / case.name, request.settings, pool, named)
                 cut.append(replace(case, patches=patches))
             except (RegistrationError, PipelineError) as error:
                 failed[case.name] = str(error)

@@ -18,7 +18,7 @@ from registration.files.commands import typed
 from registration.files.outputs import check_folder
 from registration.files.words import split_files
 from registration.landmarks.landmarks import Landmarks, Moving, parse_landmark_argument
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.pieces.drawn import parse_drawn_argument
 from registration.recipes import fine_pass
 from registration.register import (
@@ -107,8 +107,8 @@ def run_request(
         else:
             folder = _room(request, key)
             try:
-                with workers(count, scheduler) as crew:
-                    registration = register_pair(pair, folder, settings, options, crew, progress)
+                with workers(count, scheduler) as pool:
+                    registration = register_pair(pair, folder, settings, options, pool, progress)
             except StartError as error:
                 remedy = f" {_remedy(request, pair, folder)}" if error.picking_helps else ""
                 shown, at = request, folder
@@ -175,7 +175,7 @@ def plan(request: RegisterRequest) -> dict[str, object]:
         }
 
 
-def _options(request: RegisterRequest, pair: Pair) -> RunOptions:
+def _options(request: RegisterRequest, pair: SlidePair) -> RunOptions:
     return RunOptions(
         landmarks=_pairs(request.landmarks, 4, pair),
         truth=_pairs(request.truth, 1, pair),
@@ -184,13 +184,13 @@ def _options(request: RegisterRequest, pair: Pair) -> RunOptions:
     )
 
 
-def _pairs(text: str | None, minimum: int, pair: Pair) -> Landmarks | None:
+def _pairs(text: str | None, minimum: int, pair: SlidePair) -> Landmarks | None:
     origins = pair.he.origin, pair.ihc.origin
     return None if text is None else parse_landmark_argument(text, minimum, origins)
 
 
 @contextmanager
-def _open(request: RegisterRequest) -> Iterator[Pair]:
+def _open(request: RegisterRequest) -> Iterator[SlidePair]:
     """Open both slides, and close them afterwards; what is wrong with both is said at once."""
     if request.he.resolve() == request.ihc.resolve():
         raise UsageError(f"the H&E and the IHC slide are the same file: {request.he}")
@@ -209,21 +209,21 @@ def _open(request: RegisterRequest) -> Iterator[Pair]:
         if problems:
             raise SlideError("\n".join(problems))
         he, ihc = slides
-        yield Pair(he, ihc, request.settings.moving)
+        yield SlidePair(he, ihc, request.settings.moving)
 
 
-def _warnings(pair: Pair) -> tuple[str, ...]:
+def _warnings(pair: SlidePair) -> tuple[str, ...]:
     """Return what is odd about the slides of a pair."""
     return (*pair.he.warnings, *pair.ihc.warnings, *pair.doubts)
 
 
-def _described(pair: Pair, stain: Moving) -> str:
+def _described(pair: SlidePair, stain: Moving) -> str:
     slide = pair.he if stain == "he" else pair.ihc
     size = slide.size
     return f"{slide.path} ({slide.vendor}, {size.width} x {size.height} px, {slide.mpp:.4g} µm/px)"
 
 
-def _remedy(request: RegisterRequest, pair: Pair, folder: Path) -> str:
+def _remedy(request: RegisterRequest, pair: SlidePair, folder: Path) -> str:
     """Return what a person can do where no alignment was found: two commands to paste."""
     mpps = f"{pair.he.mpp:g} and {pair.ihc.mpp:g} µm/px"
     given = request.mpp_he is not None or request.mpp_ihc is not None
@@ -256,7 +256,7 @@ def _check_out(request: RegisterRequest) -> None:
             )
 
 
-def _check_folder(request: RegisterRequest, pair: Pair, key: str) -> None:
+def _check_folder(request: RegisterRequest, pair: SlidePair, key: str) -> None:
     """Refuse an ``out`` that is neither new, nor empty, nor a run of the same inputs."""
     out, kept = request.out, _landmark_files(request)
     if not out.exists() or all(entry.resolve() in kept for entry in out.iterdir()):
@@ -271,7 +271,7 @@ def _check_folder(request: RegisterRequest, pair: Pair, key: str) -> None:
         )
 
 
-def _differences(request: RegisterRequest, pair: Pair) -> str:
+def _differences(request: RegisterRequest, pair: SlidePair) -> str:
     """Return what differs between the run in ``out`` and the one that is asked for."""
     try:
         there = Registration.load(request.out)

@@ -7,7 +7,7 @@ import numpy as np
 from registration.geometry import Box, to_level0
 from registration.matching import structure
 from registration.nonrigid.coarse import smooth_field
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.stain import Plane, extract_channel
 from registration.tissue import TissueMap
 from registration.transforms import DisplacementField, Projective
@@ -21,7 +21,7 @@ HEMATOXYLIN_SCALE = 14.0
 
 
 def coarse_field(
-    pair: Pair, start: Projective, tissue: TissueMap, downsample: float
+    pair: SlidePair, start: Projective, tissue: TissueMap, downsample: float
 ) -> DisplacementField:
     """Return the field, fixed to fixed level-0 pixels, that refines ``start`` at ``downsample``."""
     fixed = pair.fixed_slide

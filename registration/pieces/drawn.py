@@ -14,7 +14,7 @@ from registration.errors import LandmarkError
 from registration.files.words import split_files
 from registration.geometry import Size
 from registration.landmarks.geojson import PIXEL_CENTER, Origin, features, read_geojson
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.piece_map import Outlines
 from registration.stain import Mask
 from registration.tissue import TissueMap
@@ -55,7 +55,7 @@ class DrawnPair:
     ihc: DrawnPieces | None = None
 
 
-def parse_drawn_argument(text: str, pair: Pair) -> DrawnPair:
+def parse_drawn_argument(text: str, pair: SlidePair) -> DrawnPair:
     """Read what a user gives for ``--pieces``: one file, or ``HE.geojson,IHC.geojson``.
 
     One side may be empty; a single file belongs to the slide whose tissue it lies on. Raises

@@ -13,7 +13,7 @@ from registration.cell_evidence import CellEvidence
 from registration.figures import Folding, Gap, Quality, Residual, Seams, Torn, Verdict
 from registration.geometry import Box
 from registration.landmarks.landmarks import Landmarks, Moving
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.piece_map import MappedPiece, PieceMap, initial_of, outlines_of
 from registration.pieces.find import Pieces
 from registration.pieces.frames import astray, corner, on_slides
@@ -81,7 +81,7 @@ def result_on_slides(
     )
 
 
-def map_of(plan: PiecePlan, results: Sequence[PieceResult], pair: Pair) -> PieceMap:
+def map_of(plan: PiecePlan, results: Sequence[PieceResult], pair: SlidePair) -> PieceMap:
     """Return the chains of all pieces behind one look-up."""
     pieces = [
         MappedPiece(
@@ -107,7 +107,7 @@ def truth_of_piece(
 
 
 def scored(
-    results: Sequence[PieceResult], chain: PieceMap, pair: Pair, truth: Landmarks | None
+    results: Sequence[PieceResult], chain: PieceMap, pair: SlidePair, truth: Landmarks | None
 ) -> list[PieceResult]:
     """Add each piece's landmark errors."""
     found = []
@@ -123,7 +123,7 @@ def scored(
 
 
 def quality_of(
-    results: Sequence[PieceResult], chain: PieceMap, pair: Pair, truth: Landmarks | None
+    results: Sequence[PieceResult], chain: PieceMap, pair: SlidePair, truth: Landmarks | None
 ) -> Quality:
     """Return the figures of the whole slide: over all pieces, by their tissue, or the worst."""
     weights = np.array([result.planned.fixed.tissue_um2 for result in results])

@@ -19,7 +19,7 @@ from scipy.optimize import linear_sum_assignment
 from registration.pieces.part import PiecePart, SlidePart
 from registration.start.propose import CANDIDATES, ProposedAlignment, start_from
 from registration.start.search import ALL_TURNS, ANGLE_STEP_DEG, SCALES, Candidate, Turns, search
-from registration.start.views import View, piece_mpp, piece_view, principal_axes
+from registration.start.views import Overview, piece_mpp, piece_view, principal_axes
 
 Pair = tuple[int, int]
 """Places of a fixed and a moving piece in the lists that are matched."""
@@ -102,14 +102,14 @@ def comparable(one: PiecePart, other: PiecePart) -> bool:
     return high <= LARGEST_AREA_RATIO * low
 
 
-def piece_views(fixed: PiecePart, moving: PiecePart) -> tuple[View, View]:
+def piece_views(fixed: PiecePart, moving: PiecePart) -> tuple[Overview, Overview]:
     """Return both pieces at one scale that shows their tissue with enough pixels."""
     finest = fixed.slide.mpp
     mpp = max(piece_mpp(part.tissue_um2, max(finest, part.slide.mpp)) for part in (fixed, moving))
     return _view(fixed.slide, mpp), _view(moving.slide, mpp)
 
 
-def turns(fixed: View, moving: View) -> Turns:
+def turns(fixed: Overview, moving: Overview) -> Turns:
     """Return the rotations to try: all, or for long pieces those that lay them along each other."""
     if min(fixed.elongation, moving.elongation) < LONG_ELONGATION:
         return ALL_TURNS
@@ -125,11 +125,11 @@ def turns(fixed: View, moving: View) -> Turns:
 
 
 @lru_cache(maxsize=128)
-def _view(part: SlidePart, mpp: float) -> View:
+def _view(part: SlidePart, mpp: float) -> Overview:
     return piece_view(part, mpp)
 
 
-def _direction(view: View) -> float:
+def _direction(view: Overview) -> float:
     """Return the direction of a piece's long axis in degrees."""
     x, y = principal_axes(view.mask)[1][0]
     return float(np.degrees(np.arctan2(y, x)))

@@ -17,7 +17,7 @@ import numpy as np
 from registration.errors import LandmarkError, StartError
 from registration.geometry import Box, mesh
 from registration.landmarks.landmarks import Landmarks, Moving, check_inside
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.pieces.drawn import DrawnPair, DrawnPieces
 from registration.pieces.find import Pieces, find_pieces
 from registration.pieces.frames import between_parts, corner, landed, on_slides
@@ -42,7 +42,7 @@ SAME_START_SHARE = 0.005
 
 
 def choose_starts(
-    pair: Pair,
+    pair: SlidePair,
     landmarks: Landmarks | None,
     folder: Path,
     tissue: TissueMap,
@@ -108,7 +108,7 @@ def _picked(scene: _Scene, landmarks: Landmarks, folder: Path) -> InitialAlignme
 
 
 def _whole(
-    pair: Pair, landmarks: Landmarks | None, folder: Path
+    pair: SlidePair, landmarks: Landmarks | None, folder: Path
 ) -> tuple[InitialAlignment | None, StartError | LandmarkError | None]:
     """Return the start of the whole slide, or why there is none."""
     try:
@@ -121,7 +121,7 @@ def _whole(
 class _Scene:
     """Both slides of a pair and the pieces on them."""
 
-    pair: Pair
+    pair: SlidePair
     tissue: TissueMap
     drawn: DrawnPair | None = None
 
@@ -248,7 +248,7 @@ class _Scene:
         own = replace(
             own, he=own.he - corner(he.slide.box), ihc=own.ihc - corner(ihc.slide.box), pieces=None
         )
-        parts = Pair(he.slide, ihc.slide, self.pair.moving)
+        parts = SlidePair(he.slide, ihc.slide, self.pair.moving)
         return PlannedPiece(0, fixed, moving, picked_alignment(parts, own))
 
     def _joined(self, matches: Sequence[Match]) -> list[_Group]:

@@ -19,7 +19,7 @@ from registration.figures import ErrorSummary, Folding, Quality, Residual
 from registration.geometry import Box, Points, Size, mesh
 from registration.landmarks.landmarks import Landmarks
 from registration.nonrigid.grid import BlockGrid
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.quality.cells import CellTask, can_compare, cell_fields, evidence_of, look_at
 from registration.quality.residual import ResidualTask, measure_residual
 from registration.quality.seams import seams
@@ -94,7 +94,7 @@ def folding(field: Transform, size: Size) -> Folding:
 class Stages:
     """A registration whose quality is to be measured."""
 
-    pair: Pair
+    pair: SlidePair
     start: Projective
     chain: Chain
     grid: BlockGrid
@@ -172,7 +172,7 @@ def residual_summary(places: ResidualMap, mpp: float) -> Residual | None:
 
 
 def landmark_errors(
-    pair: Pair, start: Transform, chain: Transform, truth: Landmarks
+    pair: SlidePair, start: Transform, chain: Transform, truth: Landmarks
 ) -> dict[str, ErrorSummary]:
     """Score the transform before, after the projective step and after all."""
     fixed, moving = truth.oriented(pair.moving)

@@ -18,7 +18,7 @@ from registration.geometry import Points, look_up
 from registration.matching import match_points
 from registration.stain import Plane
 from registration.start.fit import FEWEST_MATCHES, robust_affine, trust
-from registration.start.views import View, principal_axes, shrunk_to
+from registration.start.views import Overview, principal_axes, shrunk_to
 from registration.transforms import Projective
 
 SIDE = 640
@@ -77,7 +77,7 @@ class _Agreement:
 NO_AGREEMENT = _Agreement(0.0, 0.0, float("inf"))
 
 
-def check(fixed: View, moving: View, transform: Projective, fixed_mpp: float) -> Evidence:
+def check(fixed: Overview, moving: Overview, transform: Projective, fixed_mpp: float) -> Evidence:
     """Measure how well an alignment (level 0 to level 0) holds, and decide."""
     fixed, moving = shrunk_to(SIDE, fixed, moving)
     warped = moving.in_frame_of(fixed, transform)
@@ -146,7 +146,7 @@ def _agreement(fixed: Plane, moving: Plane, points: Points) -> _Agreement:
     )
 
 
-def _turned_over(view: View) -> list[Plane]:
+def _turned_over(view: Overview) -> list[Plane]:
     """Return the nuclei turned over both ways and upside down, on the tissue's own place.
 
     A long, thin piece lies askew on its view: it is turned over about its own axes.

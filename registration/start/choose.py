@@ -13,7 +13,7 @@ import numpy as np
 from registration.errors import StartError
 from registration.landmarks.landmarks import Landmarks, check_inside, write_landmarks
 from registration.landmarks.projective import examine, fit_projective, leave_one_out
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.result import LANDMARKS_NAME, StartRecord
 from registration.slides.brightfield import not_brightfield, too_faint
 from registration.start.propose import propose_alignment, verify
@@ -31,7 +31,9 @@ class InitialAlignment:
     record: StartRecord
 
 
-def choose_alignment(pair: Pair, landmarks: Landmarks | None, folder: Path) -> InitialAlignment:
+def choose_alignment(
+    pair: SlidePair, landmarks: Landmarks | None, folder: Path
+) -> InitialAlignment:
     """Return the projective transform for ``pair``.
 
     Without landmarks they are proposed. Raises :class:`StartError` when the proposed alignment
@@ -43,7 +45,7 @@ def choose_alignment(pair: Pair, landmarks: Landmarks | None, folder: Path) -> I
     return picked_alignment(pair, landmarks)
 
 
-def picked_alignment(pair: Pair, landmarks: Landmarks) -> InitialAlignment:
+def picked_alignment(pair: SlidePair, landmarks: Landmarks) -> InitialAlignment:
     """Fit the picked pairs, name what is odd about them, and confirm the result.
 
     Raises :class:`LandmarkError` for pairs that determine no alignment.
@@ -71,12 +73,12 @@ def picked_alignment(pair: Pair, landmarks: Landmarks) -> InitialAlignment:
     return InitialAlignment(transform, landmarks, record)
 
 
-def faint(pair: Pair) -> tuple[str, ...]:
+def faint(pair: SlidePair) -> tuple[str, ...]:
     """Return which slides of a pair are too faint to find tissue on, one sentence each."""
     return tuple(reason for slide in (pair.he, pair.ihc) if (reason := too_faint(slide)))
 
 
-def _automatic(pair: Pair, folder: Path) -> InitialAlignment:
+def _automatic(pair: SlidePair, folder: Path) -> InitialAlignment:
     """Propose landmarks, keep them for a person to edit, and go on only if they are confirmed."""
     for slide in (pair.he, pair.ihc):
         if reason := not_brightfield(slide):

@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from registration.geometry import Points
 from registration.landmarks.projective import fit_affine
 from registration.matching import Matches, match_points
-from registration.start.views import View, shrunk_to
+from registration.start.views import Overview, shrunk_to
 from registration.transforms import Projective
 
 NEIGHBOURS = 8
@@ -55,7 +55,7 @@ class Fit:
     """Trusted matches in level-0 pixels, and their correlations."""
 
 
-def fit_step(fixed: View, moving: View, start: Projective, step: FitStep) -> Fit | None:
+def fit_step(fixed: Overview, moving: Overview, start: Projective, step: FitStep) -> Fit | None:
     """Refine an alignment (level 0 to level 0) at one resolution; ``None`` where matches fail."""
     fixed, moving = shrunk_to(step.side, fixed, moving)
     points = fixed.grid(step.spacing_px)

@@ -18,7 +18,7 @@ from registration.slides.slide import Slide
 from registration.start.check import Evidence, check
 from registration.start.fit import CLOSER, FINE, ROUGH, Fit, fit_step
 from registration.start.search import FAR_SCALES, SCALES, Candidate, search
-from registration.start.views import View, view_pair
+from registration.start.views import Overview, view_pair
 from registration.transforms import Projective
 
 CANDIDATES = 5
@@ -64,14 +64,14 @@ def verify(fixed: Slide, moving: Slide, transform: Projective) -> Evidence:
 
 
 def _best_start(
-    fixed: View, moving: View, scales: tuple[float, ...], fixed_mpp: float
+    fixed: Overview, moving: Overview, scales: tuple[float, ...], fixed_mpp: float
 ) -> ProposedAlignment:
     """Search, refine and check at the given scales."""
     return start_from(search(fixed, moving, CANDIDATES, scales), fixed, moving, fixed_mpp)
 
 
 def start_from(
-    candidates: Sequence[Candidate], fixed: View, moving: View, fixed_mpp: float
+    candidates: Sequence[Candidate], fixed: Overview, moving: Overview, fixed_mpp: float
 ) -> ProposedAlignment:
     """Refine rough alignments, best first, and check the best of the refined ones."""
     fits = [_refined(fixed, moving, candidate) for candidate in candidates]
@@ -94,13 +94,13 @@ def start_from(
     )
 
 
-def _refined(fixed: View, moving: View, candidate: Candidate) -> Fit | None:
+def _refined(fixed: Overview, moving: Overview, candidate: Candidate) -> Fit | None:
     """Return the affine alignment near a rough one, if local matches lead to one."""
     fit = fit_step(fixed, moving, candidate.transform, ROUGH)
     return fit and fit_step(fixed, moving, fit.transform, CLOSER)
 
 
-def _landmarks(fixed: View, moving: View, transform: Projective) -> tuple[Points, Points]:
+def _landmarks(fixed: Overview, moving: Overview, transform: Projective) -> tuple[Points, Points]:
     """Return well-matched points far from each other; the transform's own where none match."""
     fit = fit_step(fixed, moving, transform, FINE)
     if fit is None or len(fit.fixed) < LANDMARKS:

@@ -17,7 +17,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from registration.stain import Plane
-from registration.start.views import View, shrunk_to
+from registration.start.views import Overview, shrunk_to
 from registration.transforms import Projective
 
 SEARCH_SIDE = 160
@@ -55,8 +55,8 @@ ALL_TURNS: Turns = {False: _ALL_ANGLES, True: _ALL_ANGLES}
 
 
 def search(
-    fixed: View,
-    moving: View,
+    fixed: Overview,
+    moving: Overview,
     keep: int,
     scales: tuple[float, ...] = SCALES,
     turns: Turns = ALL_TURNS,
@@ -90,7 +90,7 @@ def _alike(one: Candidate, other: Candidate) -> bool:
     return one.mirrored == other.mirrored and turn < SAME_ANGLE_DEG
 
 
-def _band(view: View) -> Plane:
+def _band(view: Overview) -> Plane:
     """Return the view's band of frequencies with its local contrast evened out."""
     plane = view.plane
     band = cv2.GaussianBlur(plane, (0, 0), BAND_PX[0]) - cv2.GaussianBlur(plane, (0, 0), BAND_PX[1])

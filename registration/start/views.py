@@ -28,7 +28,7 @@ MASK_MPP_RANGE = (2.0, 16.0)
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class Overview:
     """One slide at low resolution."""
 
     plane: Plane
@@ -47,7 +47,7 @@ class View:
         """Length of the longer side in pixels."""
         return int(max(self.plane.shape))
 
-    def shrunk(self, factor: float) -> View:
+    def shrunk(self, factor: float) -> Overview:
         """Return the view at a lower resolution."""
         if factor == 1:
             return self
@@ -55,7 +55,7 @@ class View:
         size = (max(1, round(width / factor)), max(1, round(height / factor)))
         sx, sy = width / size[0], height / size[1]
         scale = np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1.0]])
-        return View(
+        return Overview(
             cv2.resize(self.plane, size, interpolation=cv2.INTER_AREA),
             cv2.resize(self.nuclei, size, interpolation=cv2.INTER_AREA),
             cv2.resize(self.mask.astype(np.uint8), size, interpolation=cv2.INTER_AREA) > 0,
@@ -72,7 +72,7 @@ class View:
         near = cv2.blur(self.mask.astype(np.float32), (spacing, spacing))
         return np.asarray(points[look_up(near, points) > 0.25])
 
-    def coverage_in(self, like: View, transform: Projective) -> Mask:
+    def coverage_in(self, like: Overview, transform: Projective) -> Mask:
         """Return which pixels of ``like`` this view reaches under a level-0 transform."""
         height, width = like.plane.shape
         points = mesh(np.arange(width, dtype=np.float64), np.arange(height, dtype=np.float64))
@@ -80,7 +80,7 @@ class View:
         inside = Box(0, 0, self.plane.shape[1], self.plane.shape[0]).contains(pull(points))
         return inside.reshape(height, width)
 
-    def in_frame_of(self, like: View, transform: Projective) -> View:
+    def in_frame_of(self, like: Overview, transform: Projective) -> Overview:
         """Return this view resampled to the pixels of ``like``.
 
         ``transform`` maps level-0 pixels of ``like``'s slide to those of this one.
@@ -102,10 +102,10 @@ class View:
                 (self.mask.astype(np.uint8), 0),
             )
         )
-        return View(plane, nuclei, mask > 0, self.to_level0.after(pull), like.elongation)
+        return Overview(plane, nuclei, mask > 0, self.to_level0.after(pull), like.elongation)
 
 
-def shrunk_to(side: int, fixed: View, moving: View) -> tuple[View, View]:
+def shrunk_to(side: int, fixed: Overview, moving: Overview) -> tuple[Overview, Overview]:
     """Return both views at one lower scale, the larger with about ``side`` pixels, not enlarged.
 
     A long, thin piece gets more: as many pixels of tissue as a broad section has.
@@ -114,7 +114,7 @@ def shrunk_to(side: int, fixed: View, moving: View) -> tuple[View, View]:
     return fixed.shrunk(factor), moving.shrunk(factor)
 
 
-def view_pair(fixed: Slide, moving: Slide) -> tuple[View, View]:
+def view_pair(fixed: Slide, moving: Slide) -> tuple[Overview, Overview]:
     """Read both slides at one scale (µm per pixel), each cut to the part that holds its tissue."""
     boxes = [_tissue_box(slide) for slide in (fixed, moving)]
     sides = [
@@ -125,7 +125,7 @@ def view_pair(fixed: Slide, moving: Slide) -> tuple[View, View]:
     return _read(fixed, boxes[0], mpp), _read(moving, boxes[1], mpp)
 
 
-def piece_view(slide: Slide, mpp: float) -> View:
+def piece_view(slide: Slide, mpp: float) -> Overview:
     """Read a slide that shows one piece of tissue, whatever its shape, at ``mpp`` µm per pixel."""
     view = _read(slide, Box.of(slide.size), mpp)
     return replace(view, elongation=max(1.0, view.side / math.sqrt(2 * view.mask.sum())))
@@ -171,11 +171,11 @@ def _tissue_box(slide: Slide) -> Box:
     return Box(x, y, width, height).expanded(margin).clipped(slide.size)
 
 
-def _read(slide: Slide, box: Box, mpp: float) -> View:
+def _read(slide: Slide, box: Box, mpp: float) -> Overview:
     """Read a level-0 box of a slide at ``mpp``."""
     downsample = max(1.0, mpp / slide.mpp)
     level = level_box(box, downsample)
     image = slide.read_scaled(level, downsample)
     mask = tissue_mask(image, float(np.clip(mpp, *MASK_MPP_RANGE)))
     to_level0 = Projective.of_level(downsample).after(Projective.translation(level.x, level.y))
-    return View(structure(image), nuclei(image), mask if mask.any() else ~mask, to_level0)
+    return Overview(structure(image), nuclei(image), mask if mask.any() else ~mask, to_level0)

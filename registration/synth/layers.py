@@ -10,7 +10,7 @@ from registration.synth.cells import ADIPOCYTE, BENIGN, ERYTHROCYTE, FAT_RADIUS_
 from registration.synth.noise import Float32, Texture
 from registration.synth.section import PlacedCells
 from registration.synth.sprites import draw_borders, draw_nuclei
-from registration.synth.view import View
+from registration.synth.view import TileView
 
 EDGE_UM = 0.9
 CELL_REACH_UM = 13.0
@@ -61,7 +61,7 @@ class Textures:
         self.own = np.float32(OWN_TEXTURE_SHIFT * (1 + number))
 
 
-def evaluate(view: View, textures: Textures) -> Layers:
+def evaluate(view: TileView, textures: Textures) -> Layers:
     """Return all layers of a tile."""
     cut, scene = view.cut, view.cut.scene
     cells = cut.cells_near(view.box.expanded(round(1.2 * FAT_REACH_UM / cut.mpp)))
@@ -102,7 +102,7 @@ def step(distance_um: Float32) -> Float32:
     return np.asarray(np.clip(distance_um / EDGE_UM + 0.5, 0, 1), np.float32)
 
 
-def _collagen(view: View, textures: Textures) -> tuple[Float32, Float32]:
+def _collagen(view: TileView, textures: Textures) -> tuple[Float32, Float32]:
     """Return wavy collagen, coarse and fine: noise stretched along its direction.
 
     The fine fibres are partly the section's own, since a fibre leaves a section of 4 µm soon.
@@ -117,14 +117,14 @@ def _collagen(view: View, textures: Textures) -> tuple[Float32, Float32]:
     return bundles, np.asarray(0.8 * shared + 0.6 * own, np.float32)
 
 
-def _fat(view: View, cells: PlacedCells) -> tuple[Float32, Float32]:
+def _fat(view: TileView, cells: PlacedCells) -> tuple[Float32, Float32]:
     """Return where adipocytes are empty, and where they lie at all."""
     nearest, second = draw_borders(cells, view.box, FAT_REACH_UM, view.cut.mpp)
     body = np.minimum((second - nearest) * 0.5, FAT_RADIUS_UM - nearest)
     return step(body - 0.75), step(FAT_RADIUS_UM + 2 - nearest)
 
 
-def _membrane(view: View, cells: PlacedCells, epithelium: Float32, patchy: Float32) -> Float32:
+def _membrane(view: TileView, cells: PlacedCells, epithelium: Float32, patchy: Float32) -> Float32:
     """Return how much of each pixel is the border of an epithelial cell, 0 to 1."""
     nearest, second = draw_borders(cells, view.box, CELL_REACH_UM, view.cut.mpp)
     width = 1.15 + 0.25 * patchy
@@ -133,7 +133,7 @@ def _membrane(view: View, cells: PlacedCells, epithelium: Float32, patchy: Float
     return np.asarray(np.maximum(between * (nearest < CELL_REACH_UM), rim), np.float32)
 
 
-def _nuclei(view: View, cells: PlacedCells) -> tuple[Float32, Float32]:
+def _nuclei(view: TileView, cells: PlacedCells) -> tuple[Float32, Float32]:
     """Return haematoxylin and DAB of the nuclei this section shows, cut at its own height."""
     number = view.cut.number
     seen = cells.cells.in_he if number == 0 else cells.cells.in_ihc
@@ -148,5 +148,5 @@ def _nuclei(view: View, cells: PlacedCells) -> tuple[Float32, Float32]:
     return draw_nuclei(shown, view.box, swell), draw_nuclei(stained, view.box, swell[positive])
 
 
-def _erythrocytes(view: View, cells: PlacedCells) -> Float32:
+def _erythrocytes(view: TileView, cells: PlacedCells) -> Float32:
     return draw_nuclei(cells, view.box, np.ones(len(cells.cells), np.float32))

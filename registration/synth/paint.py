@@ -29,7 +29,7 @@ from registration.synth.layers import Layers, Textures, evaluate
 from registration.synth.noise import Float32
 from registration.synth.section import Cut
 from registration.synth.settings import Section, SynthSettings
-from registration.synth.view import View
+from registration.synth.view import TileView
 
 TILE_PX = 512
 HALO_PX = 8
@@ -90,7 +90,7 @@ class Painter(SlidePainter):
         cut = self.cut
         damage = [item for item in self.damage if item.touches(box)]
         halo = REACH_PX if damage else HALO_PX
-        view = View(cut, box.expanded(halo))
+        view = TileView(cut, box.expanded(halo))
         depths = [view.inside(item.shape) for item in damage]
         light = optics.transmitted(cut.section, self._dyes(view, damage, depths))
         light = optics.focused(light, cut.mpp)
@@ -98,7 +98,7 @@ class Painter(SlidePainter):
             light = spoil_light(light, item, depth, cut.mpp)
         return light[halo:-halo, halo:-halo]
 
-    def _dyes(self, view: View, damage: Sequence[Damage], depths: Sequence[Float32]) -> Dyes:
+    def _dyes(self, view: TileView, damage: Sequence[Damage], depths: Sequence[Float32]) -> Dyes:
         """Return the amounts of both dyes, tissue torn, lost or folded included."""
         if float(view.nodes_of(self.cut.scene.tissue).max()) < -GLASS_UM:
             bare = np.zeros(view.box.size.shape, np.float32)

@@ -15,7 +15,7 @@ from registration.synth.section import Cut
 NODE_PX = 8
 
 
-class View:
+class TileView:
     """A tile's nodes in the scene, and interpolation from nodes to pixels."""
 
     def __init__(self, cut: Cut, box: Box) -> None:

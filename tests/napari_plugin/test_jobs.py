@@ -13,7 +13,7 @@ import pytest
 from napari_plugin.jobs import (
     STAGES,
     Job,
-    Progress,
+    JobProgress,
     RunRequest,
     read_progress,
     time_left,
@@ -53,7 +53,7 @@ PATIENCE_S = 300
 """A limit for what hangs, not a measure: a busy machine may take long to start a process."""
 
 
-def first_news(job: Job) -> Progress:
+def first_news(job: Job) -> JobProgress:
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         if news := job.news():
@@ -72,13 +72,13 @@ def wait_for_end(job: Job) -> None:
 @pytest.mark.parametrize(
     ("line", "progress"),
     [
-        ("coarse pass: 3/16\n", Progress("coarse pass", 3, 16)),
-        (dated("blocks: 3/16, 2 min 10 s left\n"), Progress("blocks", 3, 16)),
+        ("coarse pass: 3/16\n", JobProgress("coarse pass", 3, 16)),
+        (dated("blocks: 3/16, 2 min 10 s left\n"), JobProgress("blocks", 3, 16)),
         ("error: slide not found: a/b.ndpi", None),
         ("it took 3/4 of an hour", None),
     ],
 )
-def test_progress_lines(line: str, progress: Progress | None) -> None:
+def test_progress_lines(line: str, progress: JobProgress | None) -> None:
     assert read_progress(line) == progress
 
 
@@ -86,7 +86,7 @@ def test_progress_messages_and_output_are_told_apart() -> None:
     job = Job([sys.executable, "-c", TALKS])
     wait_for_end(job)
 
-    assert job.news() == [Progress("pass 1", 3, 16), Progress("pass 1", 16, 16)]
+    assert job.news() == [JobProgress("pass 1", 3, 16), JobProgress("pass 1", 16, 16)]
     assert job.said == ["something else: here"]
     assert job.output == "the result\n"
     assert (job.exit_code, job.was_cancelled) == (0, False)
@@ -119,7 +119,7 @@ def test_a_process_that_does_not_listen_is_ended_with_its_workers() -> None:
 
 def test_the_way_is_one_over_all_stages() -> None:
     seen = [
-        way_gone(Progress(stage, done, 4), with_image=image)
+        way_gone(JobProgress(stage, done, 4), with_image=image)
         for image in (False, True)
         for stage in STAGES
         for done in (0, 4)

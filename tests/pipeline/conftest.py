@@ -14,7 +14,7 @@ from registration.files.storage import write_npz
 from registration.geometry import Box, Image, Size
 from registration.landmarks.landmarks import Landmarks
 from registration.nonrigid.grid import BlockGrid
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.quality.quality import Stages, measure
 from registration.recipes import RegistrationSettings
 from registration.result import (
@@ -40,7 +40,7 @@ class HandMade:
     """A run folder written without registering anything."""
 
     registration: Registration
-    pair: Pair
+    pair: SlidePair
     truth: Landmarks
 
 
@@ -53,7 +53,7 @@ def hand_made(tmp_path_factory: pytest.TempPathFactory) -> HandMade:
     with open_slide(folder / "he.png", MPP_HE) as he:
         warped = warp_box(he, _chain(), Box.of(IHC)).image
     _write(folder / "ihc.png", _recoloured(warped))
-    pair = Pair(open_slide(folder / "he.png", MPP_HE), open_slide(folder / "ihc.png", MPP_IHC))
+    pair = SlidePair(open_slide(folder / "he.png", MPP_HE), open_slide(folder / "ihc.png", MPP_IHC))
     return _registered(pair, folder / "run")
 
 
@@ -67,7 +67,7 @@ def _chain() -> Chain:
     return Chain((field, Projective.affine([[cos, -sin, 60.0], [sin, cos, -40.0]])))
 
 
-def _registered(pair: Pair, folder: Path) -> HandMade:
+def _registered(pair: SlidePair, folder: Path) -> HandMade:
     """Write the run folder of the known chain."""
     chain = _chain()
     rng = np.random.default_rng(9)

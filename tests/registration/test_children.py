@@ -34,8 +34,8 @@ def hold(path):
     open(path, "w").write(str(os.getpid()))
     ctypes.PyDLL(None).sleep(300)  # as elastix does: no other thread of Python's runs meanwhile
 
-with workers(2) as crew:
-    list(crew.map(hold, sys.argv[1:3]))
+with workers(2) as pool:
+    list(pool.map(hold, sys.argv[1:3]))
 """
 
 WITHOUT_GUARD = """
@@ -43,8 +43,8 @@ import os, sys
 from registration.children import spawning
 from registration.execution import workers
 
-with workers(2) as crew:
-    print(list(crew.map(abs, [-1, -2, 3])))
+with workers(2) as pool:
+    print(list(pool.map(abs, [-1, -2, 3])))
 
 main, before = sys.modules["__main__"], dict(os.environ)
 with spawning() as context:

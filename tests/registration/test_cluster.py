@@ -41,11 +41,11 @@ def timeout(_: int) -> None:
 
 
 def test_a_worker_that_dies_is_replaced_and_its_unit_done(tmp_path: Path) -> None:
-    with workers(2) as crew:
-        assert crew.count == 2
-        found = list(crew.map(die_once, [tmp_path / "mark"] * 3))
+    with workers(2) as pool:
+        assert pool.count == 2
+        found = list(pool.map(die_once, [tmp_path / "mark"] * 3))
         end = time.monotonic() + 60
-        while crew.count < 2:
+        while pool.count < 2:
             assert time.monotonic() < end
             time.sleep(0.05)
 
@@ -53,13 +53,13 @@ def test_a_worker_that_dies_is_replaced_and_its_unit_done(tmp_path: Path) -> Non
 
 
 def test_a_unit_that_kills_every_worker_is_given_up() -> None:
-    with workers(2) as crew, pytest.raises(RegistrationError, match="too little memory"):
-        list(crew.map(die, [1]))
+    with workers(2) as pool, pytest.raises(RegistrationError, match="too little memory"):
+        list(pool.map(die, [1]))
 
 
 def test_a_units_own_timeout_is_its_own() -> None:
-    with workers(2) as crew, pytest.raises(TimeoutError, match="of the unit itself"):
-        list(crew.map(timeout, [1]))
+    with workers(2) as pool, pytest.raises(TimeoutError, match="of the unit itself"):
+        list(pool.map(timeout, [1]))
 
 
 def test_workers_that_cannot_start_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,8 +118,8 @@ def test_a_scheduler_that_is_killed_ends_the_work_clearly(tmp_path: Path) -> Non
         assert time.monotonic() < end
         time.sleep(0.05)
 
-    with workers(None, str(file)) as crew:
-        units = crew.map(slow, range(50))  # nobody works there: all of them wait
+    with workers(None, str(file)) as pool:
+        units = pool.map(slow, range(50))  # nobody works there: all of them wait
         threading.Timer(1.0, scheduler.kill).start()
         with pytest.raises(RegistrationError, match="scheduler of the workers is gone"):
             next(units)
@@ -144,8 +144,8 @@ def test_a_minute_without_the_scheduler_or_a_worker_costs_a_minute(
         while not file.exists():
             assert time.monotonic() < end
             time.sleep(0.05)
-        with workers(None, str(file)) as crew:
-            units = crew.map(slow, range(5))
+        with workers(None, str(file)) as pool:
+            units = pool.map(slow, range(5))
             assert next(units) == 0
             processes[stopped].send_signal(signal.SIGSTOP)
             threading.Timer(60.0, lambda: processes[stopped].send_signal(signal.SIGCONT)).start()

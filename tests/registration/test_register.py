@@ -14,7 +14,7 @@ from registration import register as run_module
 from registration.errors import RunError
 from registration.execution import InProcess, workers
 from registration.landmarks.landmarks import Landmarks, read_landmarks
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.quality.quality import target_errors
 from registration.recipes import RegistrationSettings
 from registration.register import RunOptions, register_pair, run_key
@@ -35,8 +35,8 @@ def case(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(scope="module")
-def pair(case) -> Pair:
-    return Pair(open_slide(case.he), open_slide(case.ihc))
+def pair(case) -> SlidePair:
+    return SlidePair(open_slide(case.he), open_slide(case.ihc))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def options(case) -> RunOptions:
 
 @pytest.fixture(scope="module")
 def registered(
-    pair: Pair, options: RunOptions, tmp_path_factory: pytest.TempPathFactory
+    pair: SlidePair, options: RunOptions, tmp_path_factory: pytest.TempPathFactory
 ) -> Registration:
     return register_pair(pair, tmp_path_factory.mktemp("run"), SETTINGS, options)
 
@@ -88,7 +88,7 @@ def test_what_is_loaded_is_what_was_written(registered: Registration, options: R
 
 
 def test_the_registered_slide_opens_with_its_resolution(
-    registered: Registration, pair: Pair
+    registered: Registration, pair: SlidePair
 ) -> None:
     with open_slide(registered.folder / registered.image) as slide:
         assert slide.size == pair.ihc.size
@@ -97,10 +97,10 @@ def test_the_registered_slide_opens_with_its_resolution(
 
 @pytest.mark.slow
 def test_another_number_of_workers_gives_identical_output(
-    registered: Registration, pair: Pair, options: RunOptions, tmp_path: Path
+    registered: Registration, pair: SlidePair, options: RunOptions, tmp_path: Path
 ) -> None:
-    with workers(2) as crew:
-        again = register_pair(pair, tmp_path, SETTINGS, options, crew)
+    with workers(2) as pool:
+        again = register_pair(pair, tmp_path, SETTINGS, options, pool)
 
     assert again.chain.steps[0].coefficients.tobytes() == (
         registered.chain.steps[0].coefficients.tobytes()
@@ -110,7 +110,7 @@ def test_another_number_of_workers_gives_identical_output(
 
 
 def test_a_finished_run_is_taken_as_it_is(
-    registered: Registration, pair: Pair, options: RunOptions, monkeypatch: pytest.MonkeyPatch
+    registered: Registration, pair: SlidePair, options: RunOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_module, "_register", lambda job: pytest.fail("registered again"))
 
@@ -122,7 +122,7 @@ def test_a_finished_run_is_taken_as_it_is(
 @pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_stopped(
     registered: Registration,
-    pair: Pair,
+    pair: SlidePair,
     options: RunOptions,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -157,7 +157,7 @@ def test_a_killed_run_goes_on_where_it_stopped(
     assert not list(tmp_path.glob(".work-*"))
 
 
-def test_every_setting_changes_the_key(pair: Pair, options: RunOptions) -> None:
+def test_every_setting_changes_the_key(pair: SlidePair, options: RunOptions) -> None:
     fewer = replace(options, landmarks=options.landmarks.take(np.arange(5)))
     keys = {
         run_key(pair, SETTINGS, options),
@@ -188,7 +188,7 @@ def test_foreign_and_missing_folders_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_paper_recipe_writes_a_transform_file_per_block(
-    pair: Pair, options: RunOptions, tmp_path: Path
+    pair: SlidePair, options: RunOptions, tmp_path: Path
 ) -> None:
     settings = replace(SETTINGS, recipe="paper")
 
@@ -212,7 +212,7 @@ def test_two_sections_that_changed_places_do_not_end_the_run(tmp_path: Path) -> 
     for name, (left, right) in {"he": (0, 1), "ihc": (1, 0)}.items():
         slide = np.hstack([glass, pieces[left], glass, pieces[right], glass])
         cv2.imwrite(str(tmp_path / f"{name}.png"), slide[..., ::-1])
-    pair = Pair(*(open_slide(tmp_path / f"{name}.png", mpp=2.0) for name in ("he", "ihc")))
+    pair = SlidePair(*(open_slide(tmp_path / f"{name}.png", mpp=2.0) for name in ("he", "ihc")))
     on_ihc = np.array([[130.0, 110.0], [390.0, 90.0], [370.0, 310.0], [120.0, 330.0]])
     picked = Landmarks.of(on_ihc + np.array([480.0, 0.0]), on_ihc)
     assert pair.fixed_slide.size.width == 1020

@@ -15,7 +15,7 @@ from registration.bspline import BSpline
 from registration.errors import SlideError
 from registration.execution import InProcess, no_progress
 from registration.geometry import Box, Size
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.registered_slide import RegisteredSlide, write_image
 from registration.slides.slide import Slide, open_slide
 from registration.transforms import Chain, DisplacementField, Projective, SplicedField
@@ -24,7 +24,7 @@ FIXED, MOVING = Size(2300, 1700), Size(2000, 1500)
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+def pair(tmp_path_factory: pytest.TempPathFactory) -> SlidePair:
     """Blobs of many sizes; what is fixed lends its size alone."""
     folder = tmp_path_factory.mktemp("slides")
     rng = np.random.default_rng(2)
@@ -35,7 +35,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
         cv2.circle(image, at, int(rng.integers(3, 60)), colour, -1, cv2.LINE_AA)
     cv2.imwrite(str(folder / "he.png"), cv2.GaussianBlur(image, (0, 0), 1.0))
     cv2.imwrite(str(folder / "ihc.png"), np.full((*FIXED.shape, 3), 200, np.uint8))
-    return Pair(open_slide(folder / "he.png", 0.4), open_slide(folder / "ihc.png", 0.5))
+    return SlidePair(open_slide(folder / "he.png", 0.4), open_slide(folder / "ihc.png", 0.5))
 
 
 def smooth() -> Chain:
@@ -55,7 +55,7 @@ def spliced() -> Chain:
 
 
 @pytest.fixture(scope="module", params=[smooth, spliced])
-def both(request, pair: Pair, tmp_path_factory: pytest.TempPathFactory):
+def both(request, pair: SlidePair, tmp_path_factory: pytest.TempPathFactory):
     """The slide to read from, and the folder of the one that was written."""
     chain = request.param()
     path = tmp_path_factory.mktemp("run") / "registered.ome.zarr"
@@ -166,7 +166,7 @@ def test_refuses_a_level_that_there_is_not(both) -> None:
         slide.read_region((0, 0), 0, (-1, 10))
 
 
-def test_is_closed_at_the_end_of_a_block(pair: Pair) -> None:
+def test_is_closed_at_the_end_of_a_block(pair: SlidePair) -> None:
     class Watched(Slide):
         closed = False
 

@@ -17,7 +17,7 @@ from registration.errors import SettingsError
 from training.data.batches import Batches, Sampling
 from training.data.cache import in_memory
 from training.data.images import read_image
-from training.data.pairs import Dataset, of_stain, open_dataset
+from training.data.pairs import PairDataset, of_stain, open_dataset
 from training.errors import CheckpointError, DataError
 from training.evaluation.run import EvaluationRequest
 from training.evaluation.stains import by_stain
@@ -39,20 +39,20 @@ SmallConfig = Callable[..., TrainConfig]
 
 
 @pytest.fixture(scope="module")
-def dataset(write_stains: Write, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+def dataset(write_stains: Write, tmp_path_factory: pytest.TempPathFactory) -> PairDataset:
     return open_dataset(write_stains(tmp_path_factory.mktemp("data") / "multi"))
 
 
 @pytest.fixture(scope="module")
 def run(
-    dataset: Dataset, small_config: SmallConfig, tmp_path_factory: pytest.TempPathFactory
+    dataset: PairDataset, small_config: SmallConfig, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "all"
     train(small_config(stain="all", lr=1e-2), dataset, folder)
     return folder
 
 
-def test_a_folder_per_stain_is_a_dataset_of_all(dataset: Dataset) -> None:
+def test_a_folder_per_stain_is_a_dataset_of_all(dataset: PairDataset) -> None:
     assert dataset.stains == ("HER2", "KI67")
     assert len(dataset.pairs) == 12
     assert {pair.stain for pair in dataset.select("test")} == {"HER2", "KI67"}
@@ -96,7 +96,7 @@ def test_the_table_tells_stains_of_one_h_and_e_image_apart(
     assert shifts == {"HER2": 0, "KI67": 1}
 
 
-def test_stains_are_chosen_by_name_or_all(dataset: Dataset) -> None:
+def test_stains_are_chosen_by_name_or_all(dataset: PairDataset) -> None:
     assert of_stain(dataset, "ki67")[1] == "KI67"
     assert of_stain(dataset, "all")[1] == "HER2,KI67"
     only, name = of_stain(dataset, "her2")
@@ -165,7 +165,7 @@ def test_every_batch_holds_each_stain_as_often_as_it_is_there() -> None:
 
 
 def test_one_generator_makes_the_stain_that_it_is_told(
-    run: Path, dataset: Dataset, tmp_path: Path
+    run: Path, dataset: PairDataset, tmp_path: Path
 ) -> None:
     assert stains_of(run) == ("HER2", "KI67")
     made = {}
@@ -193,7 +193,7 @@ def test_a_stain_that_the_model_does_not_make_is_refused(
 
 
 def test_a_killed_run_of_several_stains_ends_as_if_it_had_not_been(
-    run: Path, dataset: Dataset, small_config: SmallConfig, tmp_path: Path
+    run: Path, dataset: PairDataset, small_config: SmallConfig, tmp_path: Path
 ) -> None:
     config = small_config(stain="all", lr=1e-2)
 
@@ -221,7 +221,7 @@ def test_a_killed_run_of_several_stains_ends_as_if_it_had_not_been(
 
 
 def test_one_stain_of_several_is_trained_alone(
-    dataset: Dataset, small_config: SmallConfig, tmp_path: Path
+    dataset: PairDataset, small_config: SmallConfig, tmp_path: Path
 ) -> None:
     train(small_config(stain="KI67", epochs=(1, 0)), dataset, tmp_path / "run")
 
@@ -250,14 +250,14 @@ def test_runs_from_before_stains_load_and_go_on(
 
 @pytest.mark.parametrize("model", ["pix2pix-unet", "pix2pixhd", "cyclegan"])
 def test_models_that_cannot_be_told_say_so(
-    model: str, dataset: Dataset, small_config: SmallConfig, tmp_path: Path
+    model: str, dataset: PairDataset, small_config: SmallConfig, tmp_path: Path
 ) -> None:
     with pytest.raises(SettingsError, match=f"pyramid-pix2pix or pix2pix, not {model}"):
         train(small_config(model=model, stain="all"), dataset, tmp_path / "run")
 
 
 def test_each_stain_is_scored_in_a_folder_of_its_own(
-    run: Path, dataset: Dataset, tmp_path: Path
+    run: Path, dataset: PairDataset, tmp_path: Path
 ) -> None:
     def requests(**changes: Any) -> list[EvaluationRequest]:
         given = {"dataset": dataset, "out": tmp_path, "model": run} | changes
@@ -274,7 +274,7 @@ def test_each_stain_is_scored_in_a_folder_of_its_own(
 
 
 def test_a_model_that_names_no_stain_is_not_scored_on_any(
-    dataset: Dataset, write_pairs: Write, small_config: SmallConfig, tmp_path: Path
+    dataset: PairDataset, write_pairs: Write, small_config: SmallConfig, tmp_path: Path
 ) -> None:
     train(
         small_config(epochs=(1, 0)), open_dataset(write_pairs(tmp_path / "data")), tmp_path / "run"
@@ -288,7 +288,7 @@ def test_a_model_that_names_no_stain_is_not_scored_on_any(
 
 
 def test_pairs_of_one_name_in_two_stains_are_told_apart_on_resuming(
-    run: Path, dataset: Dataset, small_config: SmallConfig, tmp_path: Path
+    run: Path, dataset: PairDataset, small_config: SmallConfig, tmp_path: Path
 ) -> None:
     shutil.copytree(run, tmp_path / "run")
     root = shutil.copytree(dataset.root, tmp_path / "data")

@@ -25,7 +25,7 @@ from registration.files.text import json_record
 from registration.files.words import size
 from training.data.ahead import in_order
 from training.data.images import Pixels
-from training.data.pairs import Dataset, Pair
+from training.data.pairs import PairDataset, PatchPair
 from training.errors import DataError
 
 FOLDER = ".bci-pipeline-cache"
@@ -77,7 +77,7 @@ def default_parent(root: Path) -> Path:
     return Path(base) / "bci-pipeline" / "pixels"
 
 
-def check_parent(parent: Path, dataset: Dataset) -> None:
+def check_parent(parent: Path, dataset: PairDataset) -> None:
     """Raise :class:`DataError` for a folder of caches among the images."""
     images = [folder for folder in dataset.folders if folder != dataset.root]
     within = lies_in(parent, dataset.root) and not lies_in(dataset.root, parent)
@@ -86,7 +86,7 @@ def check_parent(parent: Path, dataset: Dataset) -> None:
         raise DataError(f"--cache {parent} lies among the images; name another folder")
 
 
-def open_cache(pairs: Sequence[Pair], parent: Path, tick: Tick | None = None) -> PixelCache:
+def open_cache(pairs: Sequence[PatchPair], parent: Path, tick: Tick | None = None) -> PixelCache:
     """Return the cache of ``pairs`` under ``parent``, decoding them first where it is not there.
 
     It is found again for the same pairs in the same order, whatever they are used for.
@@ -129,7 +129,7 @@ def _with_layout(
     return PixelCache(tuple(names), sizes, np.concatenate([[0], ends[:-1]]), pixels)
 
 
-def _build(pairs: Sequence[Pair], folder: Path, tick: Tick | None) -> None:
+def _build(pairs: Sequence[PatchPair], folder: Path, tick: Tick | None) -> None:
     """Decode all pairs into a temporary folder beside ``folder``, then rename it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     (folder.parent / ".gitignore").write_text("*\n", encoding="utf-8")
@@ -157,7 +157,7 @@ def _remove_older(folder: Path) -> None:
             shutil.rmtree(older, ignore_errors=True)
 
 
-def _decode(pairs: Sequence[Pair], path: Path, tick: Tick | None) -> list[list[int]]:
+def _decode(pairs: Sequence[PatchPair], path: Path, tick: Tick | None) -> list[list[int]]:
     """Append all pairs to one file, several decoded at a time; return their shapes."""
     workers = min(os.cpu_count() or 1, MOST_WORKERS)
     shapes: list[list[int]] = []
@@ -183,7 +183,7 @@ def _check_disk(path: Path, needed: float) -> None:
         )
 
 
-def _key(pairs: Sequence[Pair]) -> str:
+def _key(pairs: Sequence[PatchPair]) -> str:
     """Return a name whose second half changes when any file does, its first with other files."""
     files, states = hashlib.sha256(), hashlib.sha256()
     for pair in pairs:

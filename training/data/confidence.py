@@ -12,14 +12,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.pairs import Pair
+from training.data.pairs import PatchPair
 
 GRADE_TRUST = {"gold": 1.0, "silver": 0.5, "bronze": 0.25}
 """What a pair's grade multiplies its trust by where grades weigh; a pair without one keeps it."""
 
 
 def scale_confidence(
-    pairs: Sequence[Pair], scales: int, tolerance_px: float, graded: bool = False
+    pairs: Sequence[PatchPair], scales: int, tolerance_px: float, graded: bool = False
 ) -> NDArray[np.float32] | None:
     """Return weights ``(N, scales)``, scale 0 being the plain L1 loss.
 
@@ -42,6 +42,6 @@ def scale_confidence(
     return scaled
 
 
-def alignment_known(pairs: Sequence[Pair]) -> bool:
+def alignment_known(pairs: Sequence[PatchPair]) -> bool:
     """Return whether anything is known of the alignment of any pair."""
     return any(pair.shift_px is not None or pair.trust != 1.0 for pair in pairs)

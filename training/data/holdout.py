@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 
-from training.data.pairs import Dataset, Pair
+from training.data.pairs import PairDataset, PatchPair
 from training.errors import DataError
 
 
@@ -13,8 +13,8 @@ from training.errors import DataError
 class Holdout:
     """Pairs to train on, pairs to validate on, and how they were told apart."""
 
-    train: tuple[Pair, ...]
-    validation: tuple[Pair, ...]
+    train: tuple[PatchPair, ...]
+    validation: tuple[PatchPair, ...]
     note: str
 
 
@@ -22,7 +22,7 @@ GRADES = ("bronze", "silver", "gold")
 """From the least trusted alignment to the most trusted."""
 
 
-def graded(dataset: Dataset, least: str) -> Dataset:
+def graded(dataset: PairDataset, least: str) -> PairDataset:
     """Return a dataset whose training pairs have at least a grade; other splits stay whole.
 
     With ``bronze`` nothing is left out, also what has no grade. Raises :class:`DataError` where no
@@ -41,7 +41,7 @@ def graded(dataset: Dataset, least: str) -> Dataset:
     return replace(left, notes=(*dataset.notes, f"{lost} training pairs below {least} left out"))
 
 
-def hold_out(dataset: Dataset, fraction: float, seed: int, most: int = 64) -> Holdout:
+def hold_out(dataset: PairDataset, fraction: float, seed: int, most: int = 64) -> Holdout:
     """Divide the training pairs of ``dataset``.
 
     A split named ``val`` is used as it is. Otherwise whole patients are drawn, the same ones for
@@ -72,7 +72,7 @@ def hold_out(dataset: Dataset, fraction: float, seed: int, most: int = 64) -> Ho
     return _by_patient(train, fraction, most, seed)
 
 
-def _by_patient(train: tuple[Pair, ...], fraction: float, most: int, seed: int) -> Holdout:
+def _by_patient(train: tuple[PatchPair, ...], fraction: float, most: int, seed: int) -> Holdout:
     """Hold out whole patients."""
     patients = sorted({str(pair.patient) for pair in train}, key=lambda name: _draw(name, seed))
     held: set[str] = set()
@@ -90,12 +90,14 @@ def _by_patient(train: tuple[Pair, ...], fraction: float, most: int, seed: int) 
     )
 
 
-def _scored(pairs: tuple[Pair, ...], most: int) -> str:
+def _scored(pairs: tuple[PatchPair, ...], most: int) -> str:
     """Say how many of the held-out pairs are scored, where it is not all."""
     return f", {most} of them scored, evenly spread" if len(pairs) > most else ""
 
 
-def _by_image(train: tuple[Pair, ...], wanted: int, seed: int, *, one_patient: bool) -> Holdout:
+def _by_image(
+    train: tuple[PatchPair, ...], wanted: int, seed: int, *, one_patient: bool
+) -> Holdout:
     """Hold out images, for want of patients."""
     order = sorted(train, key=lambda pair: _draw(pair.name, seed))
     count = min(len(train) - 1, max(1, wanted))

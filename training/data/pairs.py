@@ -28,7 +28,7 @@ BCI_NAME = re.compile(r"_(?P<split>train|val|test)_(?P<her2>0|[123]\+)$")
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class PatchPair:
     """One H&E image and its IHC partner, and what is known of them."""
 
     name: str
@@ -65,14 +65,14 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Dataset:
+class PairDataset:
     """The pairs of one dataset, in the order of their names."""
 
     root: Path
     source: str
     """The folder or folders, as text."""
     layout: str
-    pairs: tuple[Pair, ...]
+    pairs: tuple[PatchPair, ...]
     notes: tuple[str, ...] = ()
     """What was left out, and why."""
 
@@ -89,7 +89,7 @@ class Dataset:
         images = {image.path.parent for pair in self.pairs for image in (pair.he, pair.ihc)}
         return (*sorted(images), *(() if self.layout == TWO_FOLDERS else (self.root,)))
 
-    def select(self, split: str) -> tuple[Pair, ...]:
+    def select(self, split: str) -> tuple[PatchPair, ...]:
         """Return the pairs of one split; all of them where the dataset has no splits."""
         if all(pair.split is None for pair in self.pairs):
             return self.pairs
@@ -108,7 +108,7 @@ class Dataset:
 
 def open_dataset(
     root: Path | None = None, *, he: Path | None = None, ihc: Path | None = None
-) -> Dataset:
+) -> PairDataset:
     """Find the pairs below ``root``, or those of two folders.
 
     Raises :class:`DataError` when a folder is missing or holds no pair, saying what was looked for.
@@ -128,7 +128,7 @@ def open_dataset(
         ("side by side", _side_by_side),
     ):
         found = find(root)
-        if found.pairs or found.lonely:
+        if found.pairs or found.unpaired:
             return _described(str(root), layout, found, root)
     raise DataError(
         f"no image pairs in {root}: expected HE/ and IHC/ (with train/ and test/ inside or not), "
@@ -140,8 +140,8 @@ def open_dataset(
 
 @dataclass(frozen=True)
 class _Found:
-    pairs: list[Pair]
-    lonely: list[Path]
+    pairs: list[PatchPair]
+    unpaired: list[Path]
 
 
 def _domain_first(root: Path) -> _Found:
@@ -193,7 +193,7 @@ def _dataset_per_stain(root: Path) -> _Found:
 def _stained(found: _Found, folder: Path) -> _Found:
     """Return the pairs of a stain's folder; an H&E image elsewhere may do without this stain."""
     pairs = [replace(pair, stain=folder.name) for pair in found.pairs]
-    return _Found(pairs, [path for path in found.lonely if path.is_relative_to(folder)])
+    return _Found(pairs, [path for path in found.unpaired if path.is_relative_to(folder)])
 
 
 def _folders(root: Path) -> list[Path]:
@@ -216,12 +216,12 @@ def _side_by_side(root: Path) -> _Found:
 
 
 def _match(he: Path, ihc: Path, split: str | None) -> _Found:
-    """Pair the images of two folders by name; a folder that is missing leaves all others lonely."""
+    """Pair the images of two folders by name; a folder that is missing leaves all others unpaired."""
     left, right = _images(he), _images(ihc)
     names = sorted(left.keys() & right.keys())
     pairs = [_pair(ImageFile(left[name]), ImageFile(right[name]), split) for name in names]
-    lonely = sorted(left.keys() ^ right.keys())
-    return _Found(pairs, [left.get(name) or right[name] for name in lonely])
+    unpaired = sorted(left.keys() ^ right.keys())
+    return _Found(pairs, [left.get(name) or right[name] for name in unpaired])
 
 
 def _images(folder: Path) -> dict[str, Path]:
@@ -241,29 +241,29 @@ def _images(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _pair(he: ImageFile, ihc: ImageFile, split: str | None) -> Pair:
+def _pair(he: ImageFile, ihc: ImageFile, split: str | None) -> PatchPair:
     """Return a pair, with what its name says of split and HER2 level."""
     named = BCI_NAME.search(he.path.stem)
     her2 = named["her2"] if named else None
-    return Pair(he.path.stem, he, ihc, split or (named["split"] if named else None), her2=her2)
+    return PatchPair(he.path.stem, he, ihc, split or (named["split"] if named else None), her2=her2)
 
 
 def _joined(parts: Iterable[_Found]) -> _Found:
     """Return the pairs of several folders as one list."""
-    pairs: list[Pair] = []
-    lonely: list[Path] = []
+    pairs: list[PatchPair] = []
+    unpaired: list[Path] = []
     for part in parts:
         pairs += part.pairs
-        lonely += part.lonely
-    return _Found(pairs, lonely)
+        unpaired += part.unpaired
+    return _Found(pairs, unpaired)
 
 
-def _described(source: str, layout: str, found: _Found, root: Path) -> Dataset:
+def _described(source: str, layout: str, found: _Found, root: Path) -> PairDataset:
     """Add what a table in ``root`` knows to the pairs; raise when none is left."""
     notes = []
-    if found.lonely:
+    if found.unpaired:
         notes.append(
-            f"{len(found.lonely)} images without a partner, left out: {_some(found.lonely)}"
+            f"{len(found.unpaired)} images without a partner, left out: {_some(found.unpaired)}"
         )
     pairs = sorted(found.pairs, key=lambda p: (p.split or "", p.name, p.stain or ""))
     table = read_pair_table(root)
@@ -275,10 +275,10 @@ def _described(source: str, layout: str, found: _Found, root: Path) -> Dataset:
             notes.append(f"{len(dropped)} pairs that the table rejects, left out: {_some(dropped)}")
     if not pairs:
         raise DataError(f"no image pairs in {source}. {' '.join(notes)}".rstrip())
-    return Dataset(root, source, layout, tuple(pairs), tuple(notes))
+    return PairDataset(root, source, layout, tuple(pairs), tuple(notes))
 
 
-def _with_row(pair: Pair, row: TableRow | None) -> Pair:
+def _with_row(pair: PatchPair, row: TableRow | None) -> PatchPair:
     """Return ``pair`` with what its row in the table adds."""
     if row is None:
         return pair
@@ -296,7 +296,7 @@ def _with_row(pair: Pair, row: TableRow | None) -> Pair:
     )
 
 
-def of_stain(dataset: Dataset, wanted: str) -> tuple[Dataset, str]:
+def of_stain(dataset: PairDataset, wanted: str) -> tuple[PairDataset, str]:
     """Return the pairs of one stain or of several, and their names joined by commas.
 
     ``wanted`` is a name, several joined by commas, ``all``, or empty where there is one stain. Raises

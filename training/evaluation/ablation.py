@@ -12,7 +12,7 @@ from registration.files.outputs import check_folder
 from registration.files.storage import write_json, write_text
 from registration.files.tables import table_text
 from training.data.images import to_batch
-from training.data.pairs import Dataset, Pair
+from training.data.pairs import PairDataset, PatchPair
 from training.devices import device_named
 from training.errors import DataError, DivergedError, TrainingError
 from training.evaluation.paper import PAPER_ROWS, PaperRow
@@ -66,7 +66,7 @@ class Result:
 
 
 def plan_ablation(
-    dataset: Dataset, out: Path, table: Table, settings: Mapping[str, Any]
+    dataset: PairDataset, out: Path, table: Table, settings: Mapping[str, Any]
 ) -> dict[str, RunPlan | str]:
     """Return what each model of a table would take, or why it cannot be trained, by its name.
 
@@ -84,7 +84,7 @@ def plan_ablation(
 
 
 def run_ablation(
-    dataset: Dataset,
+    dataset: PairDataset,
     out: Path,
     table: Table,
     settings: Mapping[str, Any],
@@ -124,7 +124,7 @@ def run_ablation(
     return results
 
 
-def _tested(dataset: Dataset) -> tuple[Pair, ...]:
+def _tested(dataset: PairDataset) -> tuple[PatchPair, ...]:
     """Return the pairs of the test split."""
     tested = tuple(pair for pair in dataset.pairs if pair.split == "test")
     if not tested:
@@ -144,7 +144,7 @@ def _missing(failed: Mapping[str, Exception]) -> list[dict[str, str]]:
     return [{"name": name, "error": str(error)} for name, error in failed.items()]
 
 
-def _score(entry: Entry, run: Path, pairs: Sequence[Pair], device: str) -> Result:
+def _score(entry: Entry, run: Path, pairs: Sequence[PatchPair], device: str) -> Result:
     """Score a trained generator as the published evaluation does."""
     where = device_named(device)
     trained = load_generator(run / LAST, where)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from registration.files.pictures import jpeg_uri
 from training.data.images import Pixels, to_batch
-from training.data.pairs import Pair
+from training.data.pairs import PatchPair
 from training.evaluation.measures import Metric
 from training.evaluation.scoring import Evaluation, Scoring
 from training.evaluation.summary import MODEL
@@ -30,7 +30,7 @@ class Case:
 
     kind: str
     number: int
-    pair: Pair
+    pair: PatchPair
     he: str
     real: str
     generated: str

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.images import Pixels
-from training.data.pairs import Pair
+from training.data.pairs import PatchPair
 from training.evaluation.scoring import Candidate
 from training.evaluation.summary import REAL
 
@@ -38,7 +38,7 @@ class MeanImage:
     members: frozenset[str]
     note: str
 
-    def beside(self, pair: Pair, real: Pixels) -> Pixels:
+    def beside(self, pair: PatchPair, real: Pixels) -> Pixels:
         """Return the mean of all images but ``real``, uint8 of its shape."""
         total, count = self.total, self.count
         if pair.name in self.members and count > 1:
@@ -48,8 +48,8 @@ class MeanImage:
 
 
 def control_candidates(
-    train: Sequence[Pair],
-    evaluated: Sequence[Pair],
+    train: Sequence[PatchPair],
+    evaluated: Sequence[PatchPair],
     view: Callable[[Pixels], Pixels] = lambda pixels: pixels,
 ) -> tuple[Candidate, ...]:
     """Return the controls: blurred copies of the real image, the mean image, the H&E itself.
@@ -112,8 +112,8 @@ def blurred(image: Pixels, sigma_px: float) -> Pixels:
 
 
 def mean_image(
-    train: Sequence[Pair],
-    evaluated: Sequence[Pair],
+    train: Sequence[PatchPair],
+    evaluated: Sequence[PatchPair],
     view: Callable[[Pixels], Pixels] = lambda pixels: pixels,
 ) -> MeanImage:
     """Return the pixel-wise mean of the real training images, at most 200 spread over them.

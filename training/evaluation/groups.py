@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from registration.files.her2 import HER2_LEVELS
-from training.data.pairs import Pair
+from training.data.pairs import PatchPair
 from training.evaluation.scoring import Evaluation
 from training.metrics.pathology import PathologyCounts
 
@@ -65,7 +65,7 @@ def group_rows(evaluation: Evaluation) -> Iterator[GroupRow]:
                 yield GroupRow(kind, name, her2, key, len(members), counts, medians)
 
 
-def _groups(pairs: tuple[Pair, ...], kind: Kind) -> dict[str, list[int]]:
+def _groups(pairs: tuple[PatchPair, ...], kind: Kind) -> dict[str, list[int]]:
     """Return the numbers of the images of each slide or patient that is known."""
     groups: dict[str, list[int]] = {}
     for number, pair in enumerate(pairs):

@@ -12,7 +12,7 @@ import torch
 
 from registration.files.outputs import check_folder
 from training.data.images import Pixels, write_png
-from training.data.pairs import Dataset, Pair
+from training.data.pairs import PairDataset, PatchPair
 from training.devices import device_named
 from training.errors import DataError
 from training.evaluation.cases import draw_cases
@@ -34,7 +34,7 @@ PACKAGES = ("bci-pipeline", "torch", "numpy", "scikit-image", "pillow")
 class EvaluationRequest:
     """What to evaluate: exactly one of ``model`` and ``generated``, and how."""
 
-    dataset: Dataset
+    dataset: PairDataset
     out: Path
     model: Path | None = None
     generated: Path | None = None
@@ -79,7 +79,7 @@ def plan_evaluation(request: EvaluationRequest) -> dict[str, object]:
     }
 
 
-def _prepared(request: EvaluationRequest) -> tuple[tuple[Pair, ...], Scoring, Candidate]:
+def _prepared(request: EvaluationRequest) -> tuple[tuple[PatchPair, ...], Scoring, Candidate]:
     """Return the pairs to score, how, and the model."""
     given = request.generated
     check_folder(
@@ -105,7 +105,7 @@ def _prepared(request: EvaluationRequest) -> tuple[tuple[Pair, ...], Scoring, Ca
     return pairs, scoring, _model(request, pairs)
 
 
-def pairs_of_split(dataset: Dataset, split: str) -> tuple[Pair, ...]:
+def pairs_of_split(dataset: PairDataset, split: str) -> tuple[PatchPair, ...]:
     """Return the pairs of a split; all of them where the dataset has no splits.
 
     Raises :class:`DataError` for a split that the dataset does not have.
@@ -120,7 +120,7 @@ def pairs_of_split(dataset: Dataset, split: str) -> tuple[Pair, ...]:
     return pairs
 
 
-def _chosen_pairs(request: EvaluationRequest) -> tuple[Pair, ...]:
+def _chosen_pairs(request: EvaluationRequest) -> tuple[PatchPair, ...]:
     """Return the pairs of the split, thinned evenly to ``request.settings.images`` of them."""
     pairs = pairs_of_split(request.dataset, request.settings.split)
     if request.settings.images is None or request.settings.images >= len(pairs):
@@ -130,7 +130,7 @@ def _chosen_pairs(request: EvaluationRequest) -> tuple[Pair, ...]:
     )
 
 
-def _model(request: EvaluationRequest, pairs: tuple[Pair, ...]) -> Candidate:
+def _model(request: EvaluationRequest, pairs: tuple[PatchPair, ...]) -> Candidate:
     """Return the candidate to score; it saves its images where that was asked for."""
     if request.generated is not None:
         return folder_candidate(request.generated, pairs)
@@ -150,7 +150,7 @@ def _model(request: EvaluationRequest, pairs: tuple[Pair, ...]) -> Candidate:
 def _saving(candidate: Candidate, folder: Path) -> Candidate:
     """Return a candidate that also writes each image it makes."""
 
-    def make(pair: Pair, he: Pixels, real: Pixels) -> Pixels:
+    def make(pair: PatchPair, he: Pixels, real: Pixels) -> Pixels:
         fake = candidate.make(pair, he, real)
         write_png(folder / f"{pair.name}.png", fake)
         return fake
@@ -158,12 +158,12 @@ def _saving(candidate: Candidate, folder: Path) -> Candidate:
     return replace(candidate, make=make)
 
 
-def _training_pairs(dataset: Dataset) -> tuple[Pair, ...]:
+def _training_pairs(dataset: PairDataset) -> tuple[PatchPair, ...]:
     """Return the pairs of the training split, none where the dataset has no splits."""
     return tuple(pair for pair in dataset.pairs if pair.split == "train")
 
 
-def _about(request: EvaluationRequest, model: Candidate, pairs: tuple[Pair, ...]) -> About:
+def _about(request: EvaluationRequest, model: Candidate, pairs: tuple[PatchPair, ...]) -> About:
     """Return what the report says about itself."""
     whole = len(request.dataset.select(request.settings.split))
     notes = list(request.dataset.notes)

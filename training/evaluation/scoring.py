@@ -20,7 +20,7 @@ from torch import Tensor
 from registration.files.her2 import HER2_LEVELS
 from training.data.ahead import in_order
 from training.data.images import Pixels, to_batch
-from training.data.pairs import Pair
+from training.data.pairs import PatchPair
 from training.errors import DataError
 from training.evaluation.measures import METRICS, OFFICIAL_METRICS, SET_METRICS, Group, Metric
 from training.evaluation.score_record import ScoreRecord, Scores
@@ -70,7 +70,7 @@ class Candidate:
     key: str
     label: str
     note: str
-    make: Callable[[Pair, Pixels, Pixels], Pixels]
+    make: Callable[[PatchPair, Pixels, Pixels], Pixels]
     without: tuple[Group, ...] = ()
     """Metrics that say nothing of it, and are not measured."""
 
@@ -88,7 +88,7 @@ class Scoring:
     mpp: float = ASSUMED_MPP
     view: Callable[[Pixels], Pixels] = field(default=lambda pixels: pixels)
 
-    def metrics(self, pairs: Sequence[Pair]) -> tuple[Metric, ...]:
+    def metrics(self, pairs: Sequence[PatchPair]) -> tuple[Metric, ...]:
         """Return the metrics that this scoring yields of some pairs, in the order of the report."""
         absent = set()
         if self.protocol == "official":
@@ -116,7 +116,7 @@ class Evaluation:
     control and metric: the model minus the control, image by image.
     """
 
-    pairs: tuple[Pair, ...]
+    pairs: tuple[PatchPair, ...]
     candidates: tuple[Candidate, ...]
     metrics: tuple[Metric, ...]
     values: Values
@@ -137,7 +137,7 @@ class Evaluation:
 
 
 def evaluate(
-    pairs: Sequence[Pair],
+    pairs: Sequence[PatchPair],
     candidates: Sequence[Candidate],
     scoring: Scoring,
     on_image: Callable[[int], None] = lambda done: None,
@@ -230,7 +230,7 @@ def _scorers() -> Iterator[ThreadPoolExecutor]:
 
 
 def _made(
-    pairs: Sequence[Pair], candidates: Sequence[Candidate], scoring: Scoring
+    pairs: Sequence[PatchPair], candidates: Sequence[Candidate], scoring: Scoring
 ) -> Iterator[_Made]:
     """Yield every pair in order; the next ones are read, made and scored meanwhile.
 
@@ -323,7 +323,7 @@ def _tensor(pixels: Pixels, scoring: Scoring) -> Tensor:
     return to_batch(pixels).to(scoring.device)
 
 
-def _check_size(real: Pixels, pair: Pair, scoring: Scoring) -> None:
+def _check_size(real: Pixels, pair: PatchPair, scoring: Scoring) -> None:
     """Raise :class:`DataError` where an image is too small to be scored."""
     reach = scoring.shift_px if scoring.protocol == "full" else 0
     least = SSIM_WINDOW + 2 * reach
@@ -334,7 +334,7 @@ def _check_size(real: Pixels, pair: Pair, scoring: Scoring) -> None:
         )
 
 
-def _same_size(fake: Pixels, real: Pixels, pair: Pair, candidate: Candidate) -> Pixels:
+def _same_size(fake: Pixels, real: Pixels, pair: PatchPair, candidate: Candidate) -> Pixels:
     """Return ``fake``, or say why it cannot be compared with ``real``."""
     if fake.shape != real.shape:
         raise DataError(

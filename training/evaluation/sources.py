@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from training.data.images import SUFFIXES, Pixels, from_batch, read_image, to_batch
-from training.data.pairs import Pair
+from training.data.pairs import PatchPair
 from training.errors import DataError
 from training.evaluation.scoring import Candidate
 from training.evaluation.summary import MODEL
@@ -43,7 +43,7 @@ def generated_files(folder: Path) -> dict[str, Path]:
     return found
 
 
-def folder_candidate(folder: Path, pairs: Sequence[Pair]) -> Candidate:
+def folder_candidate(folder: Path, pairs: Sequence[PatchPair]) -> Candidate:
     """Return the generated images of a folder as the candidate to score.
 
     Raises :class:`DataError` as :func:`generated_files` does, and when a pair has no image.
@@ -62,8 +62,8 @@ def folder_candidate(folder: Path, pairs: Sequence[Pair]) -> Candidate:
 
 
 def generated_source(
-    pairs: Sequence[Pair], generated: Path, device: str
-) -> tuple[tuple[Pair, ...], Callable[[Pair, Pixels], Pixels]]:
+    pairs: Sequence[PatchPair], generated: Path, device: str
+) -> tuple[tuple[PatchPair, ...], Callable[[PatchPair, Pixels], Pixels]]:
     """Return the pairs that have a generated image, and what gives it for a pair and its H&E.
 
     ``generated`` is a folder of images, or a run folder or checkpoint to make them with. Raises
@@ -111,7 +111,7 @@ def model_candidate(trained: TrainedGenerator, *, as_released: bool = False) -> 
     if not as_released:
         settled: list[TrainedGenerator] = []
 
-        def make(_: Pair, he: Pixels, __: Pixels) -> Pixels:
+        def make(_: PatchPair, he: Pixels, __: Pixels) -> Pixels:
             image = to_batch(he).to(device)
             if not settled:
                 settled.append(trained.checked(image))
@@ -120,7 +120,7 @@ def model_candidate(trained: TrainedGenerator, *, as_released: bool = False) -> 
         return Candidate(MODEL, "model", trained.describe(), make)
     trained.network.train()
 
-    def make_released(pair: Pair, he: Pixels, _: Pixels) -> Pixels:
+    def make_released(pair: PatchPair, he: Pixels, _: Pixels) -> Pixels:
         torch.manual_seed(zlib.crc32(pair.name.encode()))
         with torch.inference_mode():
             scaled = to_batch(he).to(device).float().div_(255).sub_(0.5).div_(0.5)

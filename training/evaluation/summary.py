@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from registration.files.her2 import HER2_LEVELS
-from training.data.pairs import Pair
+from training.data.pairs import PatchPair
 from training.evaluation.measures import Metric
 from training.metrics.agreement import kappa_interval
 from training.metrics.features import fid, kid
@@ -31,14 +31,14 @@ Values = dict[str, dict[str, NDArray[np.float64]]]
 """``values[candidate][metric]``, ``(images,)``."""
 
 
-def her2_levels(pairs: Sequence[Pair]) -> tuple[str, ...]:
+def her2_levels(pairs: Sequence[PatchPair]) -> tuple[str, ...]:
     """Return the HER2 levels of the pairs, 0 to 3+ first; empty where none is known."""
     found = {pair.her2 for pair in pairs if pair.her2 is not None}
     return (*(level for level in HER2_LEVELS if level in found), *sorted(found - {*HER2_LEVELS}))
 
 
 def agreement_intervals(
-    pairs: Sequence[Pair], counts: dict[str, tuple[PathologyCounts, ...]]
+    pairs: Sequence[PatchPair], counts: dict[str, tuple[PathologyCounts, ...]]
 ) -> dict[tuple[str, str, str], Interval]:
     """Return the agreement of every candidate's levels with the labels, of images and of patients."""
     known = [n for n, pair in enumerate(pairs) if pair.her2 in HER2_LEVELS]
@@ -63,7 +63,7 @@ def agreement_intervals(
 
 
 def undefined_intervals(
-    pairs: Sequence[Pair], candidates: Sequence[str], metrics: Sequence[Metric]
+    pairs: Sequence[PatchPair], candidates: Sequence[str], metrics: Sequence[Metric]
 ) -> dict[tuple[str, str, str], Interval]:
     """Return an interval without a value for whatever is not measured of some candidate or level."""
     nothing = Interval(np.nan, np.nan, np.nan, images=0, units=0)
@@ -75,7 +75,9 @@ def undefined_intervals(
     }
 
 
-def mean_intervals(pairs: Sequence[Pair], values: Values) -> dict[tuple[str, str, str], Interval]:
+def mean_intervals(
+    pairs: Sequence[PatchPair], values: Values
+) -> dict[tuple[str, str, str], Interval]:
     """Return the mean of every metric of every candidate, overall and per HER2 level."""
     patients = [pair.patient for pair in pairs]
     found = {}
@@ -88,7 +90,7 @@ def mean_intervals(pairs: Sequence[Pair], values: Values) -> dict[tuple[str, str
     return found
 
 
-def differences(pairs: Sequence[Pair], values: Values) -> dict[tuple[str, str], Interval]:
+def differences(pairs: Sequence[PatchPair], values: Values) -> dict[tuple[str, str], Interval]:
     """Return the model minus each control, paired by image; empty without a model."""
     patients = [pair.patient for pair in pairs]
     return {
@@ -106,7 +108,7 @@ def _minus(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64
 
 
 def set_intervals(
-    pairs: Sequence[Pair], features: dict[str, Tensor]
+    pairs: Sequence[PatchPair], features: dict[str, Tensor]
 ) -> dict[tuple[str, str, str], Interval]:
     """Return FID and KID of every candidate, overall and per HER2 level.
 
@@ -129,7 +131,7 @@ def set_intervals(
     return found
 
 
-def _members(pairs: Sequence[Pair]) -> dict[str, list[int]]:
+def _members(pairs: Sequence[PatchPair]) -> dict[str, list[int]]:
     """Return the numbers of the pairs of each level, all of them first."""
     levels = {ALL_LEVELS: list(range(len(pairs)))}
     for level in her2_levels(pairs):

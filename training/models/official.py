@@ -20,7 +20,7 @@ from training.models.stored import restored, write_torch
 State = dict[str, Tensor]
 
 BLOCK = re.compile(r"^model\.(\d+)\.conv_block\.(\d+)\.weight$")
-STRANGERS = (
+OTHER_LAYOUTS = (
     (("model.model.0.weight", "gating"), "the released attention U-Net (attention_unet_32)"),
     (("Att5.", "Up5."), "an attention U-Net of a third party"),
     (("scale0_layer0.",), "a discriminator of pix2pixHD"),
@@ -60,7 +60,7 @@ def save_official(network: nn.Module, path: Path) -> None:
 
 def recognise(state: Mapping[str, Tensor], path: Path) -> GeneratorSpec:
     """Return the generator that a state dict belongs to; raises :class:`CheckpointError`."""
-    for marks, name in STRANGERS:
+    for marks, name in OTHER_LAYOUTS:
         if all(any(mark in key for key in state) for mark in marks):
             raise CheckpointError(f"{path} holds {name}, not a generator that can be built here")
     if "model1_1.1.weight" in state:

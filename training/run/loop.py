@@ -19,7 +19,7 @@ from registration.files.outputs import check_folder
 from registration.files.storage import write_json
 from training.data.batches import Batch
 from training.data.cache import check_parent
-from training.data.pairs import Dataset
+from training.data.pairs import PairDataset
 from training.devices import describe, make_fabric
 from training.errors import DivergedError
 from training.inference.checkpoints import BEST, CHECKPOINT, LAST, TrainedGenerator, save_generator
@@ -53,7 +53,7 @@ from training.run.stop import stop_on_signals
 from training.run.validation import quality, validate
 from training.settings.config import TrainConfig
 
-Measure = Callable[[Dataset, Path, Listener], Dataset]
+Measure = Callable[[PairDataset, Path, Listener], PairDataset]
 """Returns a dataset with the alignment of its pairs; may keep what it measured in the run folder."""
 
 
@@ -75,7 +75,7 @@ class Outcome:
 )
 def train(
     config: TrainConfig,
-    dataset: Dataset,
+    dataset: PairDataset,
     out: Path,
     *,
     resume: bool = False,

@@ -8,7 +8,7 @@ import torch
 from lightning_fabric import Fabric
 
 from training.data.images import image_size
-from training.data.pairs import Dataset, Pair, of_stain
+from training.data.pairs import PairDataset, PatchPair, of_stain
 from training.devices import PRECISIONS, Note
 from training.memory import demand
 from training.models.pix2pix import generator_spec
@@ -21,7 +21,7 @@ MOST_GRAPHS = 4
 """Of more different image sizes than this none is compiled."""
 
 
-def fitted(config: TrainConfig, dataset: Dataset, note: Note) -> tuple[TrainConfig, int]:
+def fitted(config: TrainConfig, dataset: PairDataset, note: Note) -> tuple[TrainConfig, int]:
     """Return the settings fitted to a dataset's images, and the side of what a step sees.
 
     The crop that a model has by itself gives way to smaller images.
@@ -42,7 +42,7 @@ def fitted(config: TrainConfig, dataset: Dataset, note: Note) -> tuple[TrainConf
     return config.model_copy(update={"crop": crop}), crop
 
 
-def with_stain(dataset: Dataset, config: TrainConfig) -> tuple[Dataset, TrainConfig]:
+def with_stain(dataset: PairDataset, config: TrainConfig) -> tuple[PairDataset, TrainConfig]:
     """Return the pairs of the stains that are trained, and the settings with their names.
 
     Raises :class:`training.errors.DataError` for stains that the dataset does not have, and
@@ -89,7 +89,7 @@ def compiling_pays(fabric: Fabric, sizes: int, note: Note) -> bool:
     return not why
 
 
-def _sizes(pairs: Sequence[Pair]) -> list[tuple[int, int]]:
+def _sizes(pairs: Sequence[PatchPair]) -> list[tuple[int, int]]:
     """Return width and height of each pair's images, from their headers."""
     found = []
     for pair in pairs:

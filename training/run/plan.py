@@ -20,7 +20,7 @@ from registration.files.outputs import check_folder
 from training.data.batches import check_sizes
 from training.data.holdout import graded, hold_out
 from training.data.images import image_size
-from training.data.pairs import Dataset, Pair
+from training.data.pairs import PairDataset, PatchPair
 from training.devices import device_named, usable_precision
 from training.errors import ConfigError
 from training.memory import demand, meta_networks
@@ -69,7 +69,7 @@ class RunPlan:
         return (self.train + self.held_out) * 6 * self.width * self.height
 
 
-def plan_run(config: TrainConfig, dataset: Dataset, out: Path, *, resume: bool) -> RunPlan:
+def plan_run(config: TrainConfig, dataset: PairDataset, out: Path, *, resume: bool) -> RunPlan:
     """Return what a run would do, without decoding an image or drawing a network.
 
     Raises what :func:`training.run.loop.train` would refuse.
@@ -161,7 +161,7 @@ def _pass(network: nn.Module, shape: tuple[int, ...]) -> int:
     return int(counter.get_total_flops())
 
 
-def _shape(pair: Pair) -> tuple[int, int]:
+def _shape(pair: PatchPair) -> tuple[int, int]:
     """Return height and width of a pair's images, from the header."""
     width, height = image_size(pair.he.path)
     return height, (width if pair.he.half is None else width // 2)

@@ -18,7 +18,7 @@ from training.data.cache import PixelCache, default_parent, open_cache
 from training.data.confidence import scale_confidence
 from training.data.holdout import Holdout, graded, hold_out
 from training.data.images import to_network
-from training.data.pairs import Dataset, Pair
+from training.data.pairs import PairDataset, PatchPair
 from training.models.pix2pix import generator_spec
 from training.run.history import Listener
 from training.settings.config import TrainConfig
@@ -57,7 +57,7 @@ class Prepared:
 
 def prepare(
     config: TrainConfig,
-    dataset: Dataset,
+    dataset: PairDataset,
     fabric: Fabric,
     listener: Listener,
     cache_parent: Path | None = None,
@@ -124,13 +124,13 @@ def sampling_of(config: TrainConfig) -> Sampling:
     )
 
 
-def trainable_pairs(dataset: Dataset) -> tuple[Pair, ...]:
+def trainable_pairs(dataset: PairDataset) -> tuple[PatchPair, ...]:
     """Return all pairs that some run may train or validate on, whatever its seed and fraction."""
     has_splits = any(pair.split is not None for pair in dataset.pairs)
     return (*dataset.select("train"), *(dataset.select("val") if has_splits else ()))
 
 
-def stain_places(pairs: Sequence[Pair], stains: Sequence[str]) -> NDArray[np.int64] | None:
+def stain_places(pairs: Sequence[PatchPair], stains: Sequence[str]) -> NDArray[np.int64] | None:
     """Return of each pair the place of its stain in ``stains``; ``None`` where there is one stain."""
     return np.array([stains.index(str(pair.stain)) for pair in pairs]) if stains else None
 
@@ -210,7 +210,7 @@ def _on_model(config: TrainConfig) -> tuple[str, ...]:
 
 
 def _weights(
-    config: TrainConfig, train: tuple[Pair, ...]
+    config: TrainConfig, train: tuple[PatchPair, ...]
 ) -> tuple[NDArray[np.float32] | None, tuple[str, ...]]:
     """Return the weight of every training pair at every scale, where wanted and known, and a note."""
     if not weighs_pairs(config):

@@ -25,7 +25,7 @@ from registration.files.storage import write_json, write_text, written_whole
 from registration.files.tables import table_text
 from registration.pages.page import render
 from training.data.images import Pixels, write_png
-from training.data.pairs import Pair
+from training.data.pairs import PatchPair
 from training.errors import DataError
 from training.evaluation.cases import data_uri
 from training.evaluation.summary import her2_levels
@@ -56,8 +56,8 @@ class StudyImage:
 
 
 def create_study(
-    pairs: Sequence[Pair],
-    make: Callable[[Pair, Pixels], Pixels],
+    pairs: Sequence[PatchPair],
+    make: Callable[[PatchPair, Pixels], Pixels],
     out: Path,
     count: int = 40,
     seed: int | None = None,
@@ -92,7 +92,7 @@ def create_study(
     return key
 
 
-def check_study(pairs: Sequence[Pair], out: Path, count: int) -> None:
+def check_study(pairs: Sequence[PatchPair], out: Path, count: int) -> None:
     """Raise :class:`DataError` where ``out`` holds a study, or there are fewer pairs than wanted."""
     if (out / "key.csv").exists():
         raise DataError(f"{out} holds a study already. Choose another folder with --out.")
@@ -103,13 +103,13 @@ def check_study(pairs: Sequence[Pair], out: Path, count: int) -> None:
         )
 
 
-def draw_pairs(pairs: Sequence[Pair], count: int, rng: np.random.Generator) -> list[Pair]:
+def draw_pairs(pairs: Sequence[PatchPair], count: int, rng: np.random.Generator) -> list[PatchPair]:
     """Return ``count`` pairs, drawn in turn from each HER2 level as long as it lasts."""
-    piles: dict[str | None, list[Pair]] = defaultdict(list)
+    piles: dict[str | None, list[PatchPair]] = defaultdict(list)
     for number in rng.permutation(len(pairs)):
         piles[pairs[number].her2].append(pairs[number])
     order = [*her2_levels(pairs), *([None] if None in piles else [])]
-    chosen: list[Pair] = []
+    chosen: list[PatchPair] = []
     while len(chosen) < count:
         for level in order:
             if piles[level] and len(chosen) < count:
@@ -122,7 +122,7 @@ def blank_sheet(study: str, key: Sequence[StudyImage]) -> str:
     return table_text([SHEET_COLUMNS, *((study, "", entry.image, "") for entry in key)])
 
 
-def _blinded(pairs: Sequence[Pair], rng: np.random.Generator) -> tuple[StudyImage, ...]:
+def _blinded(pairs: Sequence[PatchPair], rng: np.random.Generator) -> tuple[StudyImage, ...]:
     """Return both images of every pair in random order, numbered; partners do not meet."""
     both = [(pair, kind) for pair in pairs for kind in (REAL, GENERATED)]
     for _ in range(_SHUFFLES):
@@ -136,7 +136,7 @@ def _blinded(pairs: Sequence[Pair], rng: np.random.Generator) -> tuple[StudyImag
     )
 
 
-def _picture(pair: Pair, kind: str, make: Callable[[Pair, Pixels], Pixels]) -> Pixels:
+def _picture(pair: PatchPair, kind: str, make: Callable[[PatchPair, Pixels], Pixels]) -> Pixels:
     """Return the real or the generated image of a pair."""
     he, real = pair.read()
     if kind == REAL:

@@ -37,7 +37,7 @@ def six(exact: Landmarks, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def stranger(tmp_path_factory: pytest.TempPathFactory) -> SynthCase:
+def mismatched(tmp_path_factory: pytest.TempPathFactory) -> SynthCase:
     """Slides of another specimen."""
     settings = SynthSettings(size=Size(1280, 1024), seed=77, her2="0")
     return write_case(tmp_path_factory.mktemp("stranger"), settings, name="p2")
@@ -242,11 +242,11 @@ def test_a_region_to_leave_out_is_drawn_kept_and_given_to_register(
 
 
 def test_a_guess_is_never_accepted_by_enter_and_unconfirmed_pairs_say_so(
-    desk: Hand, pair: SynthCase, stranger: SynthCase, six: Path
+    desk: Hand, pair: SynthCase, mismatched: SynthCase, six: Path
 ) -> None:
     file = six.with_name("others.csv")
     write_landmarks(file, read_landmarks(six))  # which names no slides
-    desk.open_pair(pair.he, stranger.ihc, file)
+    desk.open_pair(pair.he, mismatched.ihc, file)
     table, panel = desk.widget.panel.pairs.table, desk.widget.panel
     tissue = [tuple(point) for point in read_landmarks(pair.truth).he[::7].tolist()]
 

@@ -14,7 +14,7 @@ from pipeline.cli.app import app
 from pipeline.dataset.audit import Leak, audit, slide_of
 from registration.execution import InProcess, no_progress
 from registration.geometry import Image
-from training.data.pairs import Pair, open_dataset
+from training.data.pairs import PatchPair, open_dataset
 
 SIDE = 192
 NAMES = ("HE", "IHC")
@@ -154,7 +154,7 @@ def test_touching_pairs_are_found_and_shown(tmp_path: Path, x: int, y: int, way:
 def test_names_that_carry_a_slide_are_read() -> None:
     def of(name: str, patient: str | None = None) -> str | None:
         image = open_dataset  # any value: names alone are looked at
-        return slide_of(Pair(name, image, image, patient=patient))  # type: ignore[arg-type]
+        return slide_of(PatchPair(name, image, image, patient=patient))  # type: ignore[arg-type]
 
     assert of("15M2102762_15_26") == "15M2102762"
     assert of("slide7_x1024_y2048") == "slide7"

@@ -55,9 +55,9 @@ def test_a_shift_that_varies_gives_its_median() -> None:
 
 def test_a_true_pair_beats_every_mismatched_one_even_when_faint() -> None:
     fixed, moving = pair(1.0, 2.0, noise=3.0)
-    strangers = [tissue(seed, SIDE) for seed in range(10, 30)]
+    mismatched = [tissue(seed, SIDE) for seed in range(10, 30)]
 
-    null = [align(other, moving, MPP).similarity for other in strangers]
+    null = [align(other, moving, MPP).similarity for other in mismatched]
 
     assert null_percentiles([align(fixed, moving, MPP).similarity], [null]) == [100]
     assert null_percentiles([float(np.median(null))], [null])[0] == pytest.approx(50, abs=15)

@@ -72,12 +72,12 @@ def cluster(tmp_path: Path) -> Iterator[tuple[Path, list[subprocess.Popen[bytes]
     wait_for(file.exists, "the scheduler")
     worker = ("-m", "dask", "worker", *local, "--nthreads", "1", "--no-nanny")
     where = ("--scheduler-file", str(file), "--local-directory", str(tmp_path))
-    crew = [started((*worker, *where), tmp_path / f"worker{k}.log") for k in range(2)]
+    pool = [started((*worker, *where), tmp_path / f"worker{k}.log") for k in range(2)]
     for number in range(2):
         log = tmp_path / f"worker{number}.log"
         wait_for(lambda log=log: b"Registered to" in log.read_bytes(), "a worker")
-    yield file, crew
-    for process in (*crew, scheduler):
+    yield file, pool
+    for process in (*pool, scheduler):
         process.terminate()
         process.wait(60)
 
@@ -85,19 +85,19 @@ def cluster(tmp_path: Path) -> Iterator[tuple[Path, list[subprocess.Popen[bytes]
 def test_a_worker_killed_in_the_middle_costs_nothing(
     cluster, run: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
-    file, crew = cluster
+    file, pool = cluster
     out, log = tmp_path / "dataset", tmp_path / "patch.log"
     work = out / ".work" / run.name
     words = ("patch", str(run), "--out", str(out), *OPTIONS, "--scheduler", str(file))
     patching = started(("-c", PROGRAM, *words), log)
 
     wait_for(lambda: b"alignment" in log.read_bytes(), "the alignment stage")
-    crew[0].kill()
+    pool[0].kill()
 
     assert patching.poll() is None
     assert not (work / "measured.json").exists()
     assert patching.wait(PATIENCE_S) == 0, log.read_text()
-    assert crew[1].poll() is None
+    assert pool[1].poll() is None
     rows = read_table(out)
     assert len({row.pair_id for row in rows}) == len(rows) > 100
     assert inspect_dataset(out)["problems"] == []

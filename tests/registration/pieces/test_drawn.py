@@ -12,7 +12,7 @@ import pytest
 
 from registration.errors import LandmarkError
 from registration.landmarks.landmarks import Landmarks
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.pieces.drawn import parse_drawn_argument, read_drawn
 from registration.pieces.find import LEFT_OUT, find_pieces
 from registration.pieces.plan import choose_starts
@@ -98,7 +98,7 @@ def test_outlines_that_overlap_do_not_undo_each_other(tmp_path: Path) -> None:
 
 
 def test_what_is_left_out_stays_out_of_a_slide_that_starts_from_landmarks(
-    tmp_path: Path, pair: Pair
+    tmp_path: Path, pair: SlidePair
 ) -> None:
     drawn = parse_drawn_argument(
         "," + str(written(tmp_path / "pen.geojson", feature("exclude", 600, 150, 100))), pair
@@ -116,7 +116,7 @@ def test_what_is_left_out_stays_out_of_a_slide_that_starts_from_landmarks(
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> Pair:
+def pair(tmp_path: Path) -> SlidePair:
     """Tissue on the left of the H&E and on the right of the IHC."""
     rng = np.random.default_rng(1)
     slides = []
@@ -126,10 +126,12 @@ def pair(tmp_path: Path) -> Pair:
         image[150:450, x - 150 : x + 150] = noise * np.array([1, 0.7, 0.9])
         cv2.imwrite(str(tmp_path / f"{name}.png"), image[..., ::-1])
         slides.append(open_slide(tmp_path / f"{name}.png", 2.0))
-    return Pair(*slides)
+    return SlidePair(*slides)
 
 
-def test_a_file_belongs_to_the_slide_whose_tissue_it_lies_on(tmp_path: Path, pair: Pair) -> None:
+def test_a_file_belongs_to_the_slide_whose_tissue_it_lies_on(
+    tmp_path: Path, pair: SlidePair
+) -> None:
     left = written(tmp_path / "left.geojson", feature("piece 1", 110, 160, 280))
     right = written(tmp_path / "right.geojson", feature("piece 1", 610, 160, 280))
 
@@ -141,7 +143,7 @@ def test_a_file_belongs_to_the_slide_whose_tissue_it_lies_on(tmp_path: Path, pai
     assert parse_drawn_argument(f",{left}", pair).he is None
 
 
-def test_a_file_that_fits_both_slides_is_asked_about(tmp_path: Path, pair: Pair) -> None:
+def test_a_file_that_fits_both_slides_is_asked_about(tmp_path: Path, pair: SlidePair) -> None:
     wide = written(tmp_path / "wide.geojson", feature("exclude", 0, 0, 1000))
 
     with pytest.raises(LandmarkError, match="may be of either slide"):

@@ -9,7 +9,7 @@ import pytest
 
 from registration.errors import SettingsError
 from registration.landmarks.landmarks import read_landmarks
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.piece_map import PieceMap, piece_numbers
 from registration.recipes import RegistrationSettings
 from registration.register import RunOptions, register_pair
@@ -38,7 +38,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> SynthCase:
 @pytest.mark.slow
 def test_each_core_finds_its_own_and_control_tissue_none(case: SynthCase, tmp_path: Path) -> None:
     truth = read_landmarks(case.truth, minimum=1)
-    pair = Pair(open_slide(case.he), open_slide(case.ihc))
+    pair = SlidePair(open_slide(case.he), open_slide(case.ihc))
     settings = RegistrationSettings(rows=1, columns=1)
 
     register_pair(pair, tmp_path / "run", settings, RunOptions(truth=truth, image=None))
@@ -58,7 +58,7 @@ def test_each_core_finds_its_own_and_control_tissue_none(case: SynthCase, tmp_pa
 def test_the_paper_s_recipe_refuses_pieces_that_one_alignment_does_not_serve(
     case: SynthCase, tmp_path: Path
 ) -> None:
-    pair = Pair(open_slide(case.he), open_slide(case.ihc))
+    pair = SlidePair(open_slide(case.he), open_slide(case.ihc))
     options = RunOptions(read_landmarks(case.landmarks), image=None)
 
     with pytest.raises(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from registration.geometry import Box
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.quality.residual import ResidualTask, match_downsample, measure_residual
 from registration.residual_map import ResidualMap
 from registration.slides.slide import open_slide
@@ -21,9 +21,9 @@ def case(tmp_path_factory: pytest.TempPathFactory):
     return write_case(tmp_path_factory.mktemp("residual"), settings)
 
 
-def spoiled(case, dx: float, dy: float) -> tuple[Pair, ResidualMap]:
+def spoiled(case, dx: float, dy: float) -> tuple[SlidePair, ResidualMap]:
     """Measure the exact map of a case with a shift put before it."""
-    pair = Pair(open_slide(case.he), open_slide(case.ihc))
+    pair = SlidePair(open_slide(case.he), open_slide(case.ihc))
     exact = load_truth(case.folder)
     chain = Chain((Projective.translation(dx, dy), *exact.steps))
     tissue = TissueMap.of(pair.ihc)

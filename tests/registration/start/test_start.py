@@ -13,7 +13,7 @@ import pytest
 from registration.errors import LandmarkError, StartError
 from registration.geometry import Points
 from registration.landmarks.landmarks import read_landmarks
-from registration.pair import Pair
+from registration.pair import SlidePair
 from registration.slides.slide import Slide, open_slide
 from registration.start.choose import choose_alignment, faint
 from registration.start.propose import ProposedAlignment, propose_alignment, verify
@@ -166,9 +166,9 @@ def test_a_faint_slide_is_said_to_be_faint(turned: Case, mirrored: Case, tmp_pat
         cv2.imwrite(str(path), np.uint8(glass + (pixels[..., ::-1] - glass) * contrast))
     bleached = open_slide(tmp_path / "contrast_0.05.png", mpp=ihc.mpp)
 
-    assert not faint(Pair(he, open_slide(tmp_path / "contrast_1.0.png", mpp=ihc.mpp)))
+    assert not faint(SlidePair(he, open_slide(tmp_path / "contrast_1.0.png", mpp=ihc.mpp)))
     with pytest.raises(StartError, match=r"contrast_0\.05\.png is too faint: .* more contrast"):
-        choose_alignment(Pair(he, bleached), None, tmp_path)
+        choose_alignment(SlidePair(he, bleached), None, tmp_path)
 
 
 @pytest.mark.parametrize(("moving", "slide"), [("he", "IHC"), ("ihc", "H&E")])
@@ -180,7 +180,7 @@ def test_picks_on_one_line_are_named_with_file_line_and_slide(
     rows = [f"{k},{x},{x},{x},{x},true" for k, x in zip("abcd", line, strict=True)]
     path = tmp_path / "picks.csv"
     path.write_text("\n".join(["id,he_x,he_y,ihc_x,ihc_y,enabled", "", *rows]))
-    pair = Pair(he, ihc, moving)  # type: ignore[arg-type]
+    pair = SlidePair(he, ihc, moving)  # type: ignore[arg-type]
 
     with pytest.raises(LandmarkError) as told:
         choose_alignment(pair, read_landmarks(path), tmp_path)
@@ -198,7 +198,7 @@ def test_slides_with_dark_ground_are_refused_at_once(real_data: Path, tmp_path: 
         open_slide(path) as ihc,
         pytest.raises(StartError, match=r"fluorescence\.ndpi is not brightfield"),
     ):
-        choose_alignment(Pair(he, ihc), None, tmp_path)
+        choose_alignment(SlidePair(he, ihc), None, tmp_path)
     assert not list(tmp_path.iterdir())
 
 

@@ -24,7 +24,7 @@ from registration.synth.paint import Painter
 from registration.synth.section import Cut, cut_sections
 from registration.synth.settings import DAMAGE_KINDS, DamageKind, SynthSettings
 from registration.synth.sprites import draw_nuclei
-from registration.synth.view import View
+from registration.synth.view import TileView
 from registration.transforms import Chain
 
 SETTINGS = SynthSettings(size=Size(1088, 896), seed=4, her2="1+", rotation_deg=25, mirrored=True)
@@ -67,7 +67,7 @@ def test_every_pixel_reads_the_scene_where_the_truth_says() -> None:
     pixels = mesh(axis_positions(box.x, box.width), axis_positions(box.y, box.height))
 
     for cut, on_he in ((he, pixels), (ihc, truth(pixels))):
-        view = View(cut, box)
+        view = TileView(cut, box)
         x, y = view.texels(1.0)
         seen = np.stack([x.ravel(), y.ravel()], axis=1)
         error = (seen - (on_he + 0.5) * SETTINGS.mpp_he) % TEXTURE_SIDE

@@ -23,7 +23,7 @@ from training.data.cache import (
     open_cache,
 )
 from training.data.images import ImageFile, from_network
-from training.data.pairs import Pair, open_dataset
+from training.data.pairs import PatchPair, open_dataset
 from training.errors import DataError
 
 
@@ -37,7 +37,7 @@ def cache_of(count: int, height: int = 40, width: int = 56) -> PixelCache:
     return in_memory([f"p{i}" for i in range(count)], [(he, 255 - he) for he in images])
 
 
-def dataset_on_disk(root: Path) -> tuple[Pair, ...]:
+def dataset_on_disk(root: Path) -> tuple[PatchPair, ...]:
     for i in range(3):
         for number, domain in enumerate(("HE", "IHC")):
             folder = root / domain / "train"
@@ -292,7 +292,7 @@ def test_whole_images_of_several_sizes_need_a_crop() -> None:
 def test_pair_without_file_is_reported(tmp_path: Path) -> None:
     missing = ImageFile(tmp_path / "gone.png")
     with pytest.raises(DataError, match=r"image not found: .*gone\.png"):
-        Pair("p", missing, missing).read()
+        PatchPair("p", missing, missing).read()
 
 
 def test_no_cache_lies_among_the_images(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from training.data.holdout import graded, hold_out
 from training.data.images import ImageFile
-from training.data.pairs import Dataset, Pair, open_dataset
+from training.data.pairs import PairDataset, PatchPair, open_dataset
 from training.data.table import trust_of
 from training.errors import DataError
 
@@ -123,10 +123,10 @@ def test_images_of_different_size_and_broken_files_are_named(tmp_path: Path) -> 
     with pytest.raises(
         DataError, match=r"pair p: .*he\.png is 24 x 16 px, .*ihc\.png is 24 x 18 px"
     ):
-        Pair("p", left, right).read()
+        PatchPair("p", left, right).read()
     (tmp_path / "he.png").write_bytes(b"\x89PNG but no more")
     with pytest.raises(DataError, match=r"he\.png is a PNG file, damaged or cut short"):
-        Pair("p", left, right).read()
+        PatchPair("p", left, right).read()
 
 
 def table(path: Path, rows: list[dict[str, object]], kind: str) -> None:
@@ -214,10 +214,10 @@ def test_images_of_one_name_in_two_folders_have_their_own_rows(tmp_path: Path) -
         open_dataset(tmp_path)
 
 
-def made_up(patients: list[str | None], split: str = "train") -> Dataset:
+def made_up(patients: list[str | None], split: str = "train") -> PairDataset:
     file = ImageFile(Path("x.png"))
-    pairs = [Pair(f"{i:03d}", file, file, split, patient=p) for i, p in enumerate(patients)]
-    return Dataset(Path(), "here", "none", tuple(pairs))
+    pairs = [PatchPair(f"{i:03d}", file, file, split, patient=p) for i, p in enumerate(patients)]
+    return PairDataset(Path(), "here", "none", tuple(pairs))
 
 
 def test_validation_holds_out_whole_patients() -> None:
@@ -249,7 +249,7 @@ def test_without_patients_images_are_held_out_with_a_warning(
 
 def test_never_validates_on_the_test_set() -> None:
     train, test = made_up(["a", "b", "c"]), made_up(["d"] * 5, "test")
-    both = Dataset(Path(), "here", "none", train.pairs + test.pairs)
+    both = PairDataset(Path(), "here", "none", train.pairs + test.pairs)
 
     parts = hold_out(both, 0.5, seed=0)
 
@@ -276,11 +276,11 @@ def test_nothing_is_held_out_that_is_not_scored(fraction: float, most: int) -> N
 def test_training_takes_pairs_of_at_least_a_grade_and_tests_stay_whole() -> None:
     image = ImageFile(Path("x.png"))
     pairs = [
-        Pair(f"{split}{grade}", image, image, split=split, grade=grade)
+        PatchPair(f"{split}{grade}", image, image, split=split, grade=grade)
         for split in ("train", "test")
         for grade in ("gold", "silver", "bronze", None)
     ]
-    dataset = Dataset(Path(), "drawn", "HE/ and IHC/", tuple(pairs))
+    dataset = PairDataset(Path(), "drawn", "HE/ and IHC/", tuple(pairs))
 
     silver = graded(dataset, "silver")
 

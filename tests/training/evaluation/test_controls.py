@@ -9,16 +9,16 @@ import pytest
 from scipy import ndimage
 
 from training.data.images import ImageFile, write_png
-from training.data.pairs import Pair
+from training.data.pairs import PatchPair
 from training.evaluation.controls import blurred, control_candidates, mean_image
 
 
-def write_pair(folder: Path, name: str, shape: tuple[int, int], seed: int) -> Pair:
+def write_pair(folder: Path, name: str, shape: tuple[int, int], seed: int) -> PatchPair:
     rng = np.random.default_rng(seed)
     paths = [folder / stain / f"{name}.png" for stain in ("he", "ihc")]
     for path in paths:
         write_png(path, rng.integers(0, 256, (*shape, 3), dtype=np.uint8))
-    return Pair(name, ImageFile(paths[0]), ImageFile(paths[1]))
+    return PatchPair(name, ImageFile(paths[0]), ImageFile(paths[1]))
 
 
 def test_blur_equals_scipy() -> None:

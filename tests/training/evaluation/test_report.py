@@ -13,7 +13,7 @@ import pytest
 from benchmarks.browser import Browser, check_page
 from registration.files.plain_json import json_text
 from training.data.images import ImageFile, Pixels, write_png
-from training.data.pairs import Pair
+from training.data.pairs import PatchPair
 from training.evaluation.cases import dab_difference, draw_cases, pick_cases
 from training.evaluation.measures import METRICS
 from training.evaluation.report import (
@@ -33,7 +33,7 @@ from training.metrics.intervals import Interval
 ABOUT = About("pyramid <b>model</b>", "toy", "test split", "full", ("a note",), {"seed": 1})
 
 
-def darker(pair: Pair, he: Pixels, real: Pixels) -> Pixels:
+def darker(pair: PatchPair, he: Pixels, real: Pixels) -> Pixels:
     return np.clip(real.astype(int) - 4 * (int(pair.name) + 1), 0, 255).astype(np.uint8)
 
 
@@ -50,7 +50,7 @@ def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
             write_png(path, rng.integers(90, 230, (30, 44, 3), dtype=np.uint8))
             files.append(ImageFile(path))
         her2 = None if number == 11 else ("0", "3+")[number % 2]
-        pairs.append(Pair(str(number), *files, split="test", her2=her2))
+        pairs.append(PatchPair(str(number), *files, split="test", her2=her2))
     candidates = (
         Candidate(MODEL, "model", "the model", darker),
         Candidate("mean", "mean image", "grey", lambda _, __, real: np.full_like(real, 160)),

@@ -12,7 +12,7 @@ from scipy import ndimage
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from training.data.images import Pixels, from_batch, to_batch, write_png
-from training.data.pairs import Dataset, Pair, open_dataset
+from training.data.pairs import PairDataset, PatchPair, open_dataset
 from training.errors import DataError
 from training.evaluation.controls import control_candidates
 from training.evaluation.groups import group_rows
@@ -40,13 +40,13 @@ def smooth(seed: int, shape: tuple[int, int] = (56, 72)) -> Pixels:
     return np.clip(170 + 40 * field / field.std(), 0, 255).astype(np.uint8)
 
 
-def generated(pair: Pair, he: Pixels, real: Pixels) -> Pixels:
+def generated(pair: PatchPair, he: Pixels, real: Pixels) -> Pixels:
     """A fair imitation: the real image, darker by an amount that depends on its name."""
     return np.clip(real.astype(int) - 10 - int(pair.name[:5]), 0, 255).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> PairDataset:
     """Six pairs in BCI's layout, three patients in a table."""
     root = tmp_path_factory.mktemp("data")
     lines = ["file,patient"]
@@ -70,7 +70,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def evaluated(dataset: Dataset, **scoring: object) -> Evaluation:
+def evaluated(dataset: PairDataset, **scoring: object) -> Evaluation:
     candidate = Candidate(MODEL, "imitation", "", generated)
     controls = control_candidates((), dataset.pairs)
     return evaluate(
@@ -80,7 +80,7 @@ def evaluated(dataset: Dataset, **scoring: object) -> Evaluation:
     )
 
 
-def test_the_official_protocol_is_the_mean_of_scikit_images_scores(dataset: Dataset) -> None:
+def test_the_official_protocol_is_the_mean_of_scikit_images_scores(dataset: PairDataset) -> None:
     evaluation = evaluated(dataset, protocol="official")
 
     images = [(pair.ihc.read(), generated(pair, *pair.read())) for pair in dataset.pairs]
@@ -91,7 +91,7 @@ def test_the_official_protocol_is_the_mean_of_scikit_images_scores(dataset: Data
     assert evaluation.intervals[MODEL, "all", "ssim"].mean == pytest.approx(ssim, abs=1e-6)
 
 
-def test_levels_patients_and_differences_are_those_of_the_images(dataset: Dataset) -> None:
+def test_levels_patients_and_differences_are_those_of_the_images(dataset: PairDataset) -> None:
     evaluation = evaluated(dataset)
 
     assert evaluation.levels == ("all", "0", "1+", "2+", "3+")
@@ -108,7 +108,7 @@ def test_levels_patients_and_differences_are_those_of_the_images(dataset: Datase
     assert evaluation.intervals[MODEL, "all", "dab_bias"].mean > 0
 
 
-def test_a_perfect_model_is_infinitely_good_and_never_nan(dataset: Dataset) -> None:
+def test_a_perfect_model_is_infinitely_good_and_never_nan(dataset: PairDataset) -> None:
     perfect = Candidate(MODEL, "perfect", "", lambda _, __, real: real)
 
     evaluation = evaluate(
@@ -120,7 +120,7 @@ def test_a_perfect_model_is_infinitely_good_and_never_nan(dataset: Dataset) -> N
     assert evaluation.intervals[MODEL, "all", "dab_error"].mean == 0
 
 
-def browned(pair: Pair, he: Pixels, real: Pixels) -> Pixels:
+def browned(pair: PatchPair, he: Pixels, real: Pixels) -> Pixels:
     """The real image with a brown corner, larger from pair to pair."""
     fake = real.copy()
     fake[: 8 * (1 + int(pair.name[:5])), :20] = (120, 70, 40)
@@ -135,7 +135,7 @@ def grid_of_nuclei(image: Pixels, mpp: float) -> FoundNuclei:
     return FoundNuclei(points, np.ones(len(points), bool))
 
 
-def test_pathology_is_that_of_each_image_and_of_slides_and_patients(dataset: Dataset) -> None:
+def test_pathology_is_that_of_each_image_and_of_slides_and_patients(dataset: PairDataset) -> None:
     candidate = Candidate(MODEL, "browned", "", browned)
     scoring = Scoring(shift_px=1, nuclei=grid_of_nuclei, mpp=0.5)
 
@@ -158,7 +158,7 @@ def test_pathology_is_that_of_each_image_and_of_slides_and_patients(dataset: Dat
     assert patients["p1"].images == 2
 
 
-def test_set_metrics_come_from_the_given_features(dataset: Dataset) -> None:
+def test_set_metrics_come_from_the_given_features(dataset: PairDataset) -> None:
     evaluation = evaluated(dataset, features=lambda x: x.double().flatten(2).mean(dim=2) / 255)
 
     fid, kid = (evaluation.intervals[MODEL, "all", key] for key in ("fid", "kid"))
@@ -173,7 +173,7 @@ def test_set_metrics_come_from_the_given_features(dataset: Dataset) -> None:
 
 
 def test_a_folder_of_generated_images_scores_like_the_images_themselves(
-    dataset: Dataset, tmp_path: Path
+    dataset: PairDataset, tmp_path: Path
 ) -> None:
     for pair in dataset.pairs:
         write_png(tmp_path / f"{pair.name}_fake_B.png", generated(pair, *pair.read()))
@@ -187,7 +187,7 @@ def test_a_folder_of_generated_images_scores_like_the_images_themselves(
     assert np.array_equal(from_folder.values[MODEL]["ssim"], expected)
 
 
-def test_missing_and_doubled_images_are_named(dataset: Dataset, tmp_path: Path) -> None:
+def test_missing_and_doubled_images_are_named(dataset: PairDataset, tmp_path: Path) -> None:
     for pair in dataset.pairs[1:]:
         write_png(tmp_path / f"{pair.name}.png", pair.ihc.read())
 
@@ -200,19 +200,19 @@ def test_missing_and_doubled_images_are_named(dataset: Dataset, tmp_path: Path) 
         folder_candidate(tmp_path, dataset.pairs)
 
 
-def test_images_of_another_size_are_refused_by_name(dataset: Dataset) -> None:
+def test_images_of_another_size_are_refused_by_name(dataset: PairDataset) -> None:
     smaller = Candidate(MODEL, "model", "", lambda _, he, __: he[:-4])
 
     with pytest.raises(DataError, match=r"00000_test_0: model gives 72 x 52 px.* has 72 x 56 px"):
         evaluate(dataset.pairs, [smaller], Scoring())
 
 
-def test_images_too_small_for_the_shifts_are_refused(dataset: Dataset) -> None:
+def test_images_too_small_for_the_shifts_are_refused(dataset: PairDataset) -> None:
     with pytest.raises(DataError, match=r"72 x 56 px.* up to 30 px needs at least 67 x 67"):
         evaluate(dataset.pairs, [Candidate(MODEL, "m", "", generated)], Scoring(shift_px=30))
 
 
-def test_a_model_is_applied_as_it_is(dataset: Dataset, model: Path) -> None:
+def test_a_model_is_applied_as_it_is(dataset: PairDataset, model: Path) -> None:
     pair = dataset.pairs[0]
     he, real = pair.read()
     pairs, make = generated_source(dataset.pairs, model, "cpu")
@@ -249,7 +249,9 @@ def test_the_released_view_is_scaled_and_cut_to_the_middle() -> None:
     assert np.abs(found - expected).max() <= 1
 
 
-def test_run_as_released_differs_from_the_model_but_repeats(dataset: Dataset, model: Path) -> None:
+def test_run_as_released_differs_from_the_model_but_repeats(
+    dataset: PairDataset, model: Path
+) -> None:
     from training.inference.checkpoints import load_generator
 
     pair = dataset.pairs[0]
@@ -264,7 +266,7 @@ def test_run_as_released_differs_from_the_model_but_repeats(dataset: Dataset, mo
 
 
 def test_a_run_scores_evenly_spread_pairs_and_can_keep_the_images(
-    dataset: Dataset, model: Path, tmp_path: Path
+    dataset: PairDataset, model: Path, tmp_path: Path
 ) -> None:
     request = EvaluationRequest(
         dataset=dataset,
@@ -282,7 +284,7 @@ def test_a_run_scores_evenly_spread_pairs_and_can_keep_the_images(
     assert about.model == "pyramid-pix2pix, recipe robust, epoch 3"
 
 
-def test_an_unknown_split_is_named(dataset: Dataset, tmp_path: Path) -> None:
+def test_an_unknown_split_is_named(dataset: PairDataset, tmp_path: Path) -> None:
     request = EvaluationRequest(
         dataset=dataset,
         out=tmp_path / "out",

@@ -15,7 +15,7 @@ from benchmarks.browser import Browser, check_page
 from registration.files.storage import write_json, write_text, written_whole
 from training.data.confidence import scale_confidence
 from training.data.images import ImageFile
-from training.data.pairs import Pair
+from training.data.pairs import PatchPair
 from training.run.history import Meter, Table, broken_losses, read_numbers
 from training.run.report import headlines, write_report
 from training.run.samples import write_sheet
@@ -146,9 +146,9 @@ def test_headlines_name_what_goes_wrong() -> None:
     assert (False, "fine") in lines
 
 
-def pair(shift: float | None, trust: float = 1.0) -> Pair:
+def pair(shift: float | None, trust: float = 1.0) -> PatchPair:
     file = ImageFile(Path("x.png"))
-    return Pair("p", file, file, shift_px=shift, trust=trust)
+    return PatchPair("p", file, file, shift_px=shift, trust=trust)
 
 
 def test_confidence_falls_with_the_shift_and_less_at_coarse_scales() -> None:

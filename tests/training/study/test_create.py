@@ -17,19 +17,19 @@ from PIL import Image
 
 from benchmarks.browser import Browser, check_page
 from training.data.images import ImageFile, Pixels, read_image, write_png
-from training.data.pairs import Pair
+from training.data.pairs import PatchPair
 from training.errors import DataError
 from training.study.create import create_study, draw_pairs
 
 LEVELS = ["0"] * 2 + ["1+"] * 9 + ["3+"] * 9
 
 
-def make(pair: Pair, he: Pixels) -> Pixels:
+def make(pair: PatchPair, he: Pixels) -> Pixels:
     return 255 - he
 
 
 @pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[Pair]:
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[PatchPair]:
     """Twenty pairs whose images are all different."""
     folder = tmp_path_factory.mktemp("pairs")
     found = []
@@ -40,11 +40,13 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[Pair]:
             path = folder / stain / f"case{number}.png"
             write_png(path, rng.integers(0, 256, (9, 14, 3), dtype=np.uint8))
             files.append(ImageFile(path))
-        found.append(Pair(f"case{number}", *files, her2=level, patient=f"patient-{number}"))
+        found.append(PatchPair(f"case{number}", *files, her2=level, patient=f"patient-{number}"))
     return found
 
 
-def test_readers_get_every_image_of_the_key_and_no_hint(pairs: list[Pair], tmp_path: Path) -> None:
+def test_readers_get_every_image_of_the_key_and_no_hint(
+    pairs: list[PatchPair], tmp_path: Path
+) -> None:
     create_study(pairs, make, tmp_path, count=6, seed=1)
 
     with (tmp_path / "key.csv").open(encoding="utf-8") as file:
@@ -67,14 +69,14 @@ def test_readers_get_every_image_of_the_key_and_no_hint(pairs: list[Pair], tmp_p
     assert {tuple(entry) for entry in json.loads(embedded[1])} == {("id", "src")}
 
 
-def smooth(pair: Pair, he: Pixels) -> Pixels:
+def smooth(pair: PatchPair, he: Pixels) -> Pixels:
     """A generator whose images compress far better than real ones, and that takes its time."""
     time.sleep(0.02)
     return np.full_like(he, 128)
 
 
 def test_neither_sizes_nor_times_tell_real_from_generated(
-    pairs: list[Pair], tmp_path: Path
+    pairs: list[PatchPair], tmp_path: Path
 ) -> None:
     create_study(pairs, smooth, tmp_path, count=6, seed=1)
 
@@ -111,7 +113,7 @@ SEEN = """(async () => {
 
 @pytest.mark.parametrize("size", [(390, 844), (390, 600), (1400, 900)])
 def test_every_level_is_in_reach_on_a_phone_and_on_a_desk(
-    pairs: list[Pair], tmp_path: Path, browser: Browser, size: tuple[int, int]
+    pairs: list[PatchPair], tmp_path: Path, browser: Browser, size: tuple[int, int]
 ) -> None:
     create_study(pairs, make, tmp_path, count=6, seed=1)
     page = tmp_path / "readers" / "study.html"
@@ -130,7 +132,9 @@ def test_every_level_is_in_reach_on_a_phone_and_on_a_desk(
     assert not browser.complaints
 
 
-def test_images_are_shuffled_and_partners_do_not_meet(pairs: list[Pair], tmp_path: Path) -> None:
+def test_images_are_shuffled_and_partners_do_not_meet(
+    pairs: list[PatchPair], tmp_path: Path
+) -> None:
     key = create_study(pairs, make, tmp_path, count=15, seed=2)
 
     order = [entry.pair for entry in key]
@@ -141,7 +145,7 @@ def test_images_are_shuffled_and_partners_do_not_meet(pairs: list[Pair], tmp_pat
 
 
 def test_a_seed_repeats_a_draw_and_without_one_each_differs(
-    pairs: list[Pair], tmp_path: Path
+    pairs: list[PatchPair], tmp_path: Path
 ) -> None:
     same = [create_study(pairs, make, tmp_path / f"s{k}", count=5, seed=7) for k in range(2)]
     free = [create_study(pairs, make, tmp_path / f"f{k}", count=5) for k in range(2)]
@@ -150,21 +154,21 @@ def test_a_seed_repeats_a_draw_and_without_one_each_differs(
     assert free[0] != free[1]
 
 
-def test_levels_are_as_even_as_the_dataset_allows(pairs: list[Pair]) -> None:
+def test_levels_are_as_even_as_the_dataset_allows(pairs: list[PatchPair]) -> None:
     chosen = draw_pairs(pairs, 10, np.random.default_rng(3))
 
     assert Counter(pair.her2 for pair in chosen) == {"0": 2, "1+": 4, "3+": 4}
     assert len({pair.name for pair in chosen}) == 10
 
 
-def test_pairs_without_a_level_can_be_studied_too(pairs: list[Pair]) -> None:
-    plain = [Pair(pair.name, pair.he, pair.ihc) for pair in pairs]
+def test_pairs_without_a_level_can_be_studied_too(pairs: list[PatchPair]) -> None:
+    plain = [PatchPair(pair.name, pair.he, pair.ihc) for pair in pairs]
 
     assert len(draw_pairs(plain, 20, np.random.default_rng(4))) == 20
 
 
 def test_too_few_pairs_an_existing_study_and_another_size_are_refused(
-    pairs: list[Pair], tmp_path: Path
+    pairs: list[PatchPair], tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match=r"there are 20\. Lower --n"):
         create_study(pairs, make, tmp_path, count=21)
