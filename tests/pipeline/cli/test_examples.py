@@ -115,7 +115,11 @@ def write_score_sheets(folder: Path) -> None:
     with (folder / "study" / "readers" / "sheet.csv").open(newline="") as file:
         header, *rows = list(csv.reader(file))
     for reader in ("ada", "grace"):
-        filled = [[cell or "1+" for cell in row] for row in rows]
+        blank = {"reader": reader}
+        filled = [
+            [cell or blank.get(name, "1+") for name, cell in zip(header, row, strict=True)]
+            for row in rows
+        ]
         with (folder / f"{reader}.csv").open("w", newline="") as file:
             csv.writer(file).writerows([header, *filled])
 
