@@ -73,13 +73,18 @@ def wait_for_end(job: Job) -> None:
     ("line", "progress"),
     [
         ("coarse pass: 3/16\n", JobProgress("coarse pass", 3, 16)),
-        (dated("blocks: 3/16, 2 min 10 s left\n"), JobProgress("blocks", 3, 16)),
         ("error: slide not found: a/b.ndpi", None),
         ("it took 3/4 of an hour", None),
     ],
 )
 def test_progress_lines(line: str, progress: JobProgress | None) -> None:
     assert read_progress(line) == progress
+
+
+def test_progress_lines_are_read_as_the_program_dates_them() -> None:
+    line = dated("blocks: 3/16, 2 min 10 s left\n")
+
+    assert read_progress(line) == JobProgress("blocks", 3, 16)
 
 
 def test_progress_messages_and_output_are_told_apart() -> None:
