@@ -29,7 +29,8 @@ from training.inference.checkpoints import TrainedGenerator, load_generator, rea
 from training.inference.folder import translate_folder
 from training.inference.tiling import generate_tile, largest_tiling, prepare_tile, tiling_of
 from training.metrics.shift import shift_scores
-from training.models.generators import GENERATORS, ReflectionPad, build_generator, initialise
+from training.models.generators import GENERATORS, build_generator, initialise
+from training.models.layers import ReflectionPad
 from training.models.pix2pix import build_model
 from training.models.trainable import loss_scaler
 from training.probes import gpu_findings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from training.models.generators import Norm, norm_layer
+from training.models.layers import Norm, norm_layer
 
 LAYERS = 3
 WIDEST = 8

@@ -17,10 +17,9 @@ from training.models.generators import (
     build_generator,
     frozen_statistics,
     initialise,
-    norm_layer,
     recompute_activations,
-    reflected,
 )
+from training.models.layers import norm_layer, reflected
 
 
 def millions(network: nn.Module) -> float:
