@@ -29,7 +29,10 @@ TOLD = ("timings.json", "events.*", "cohort.html", "log.txt", "*.log")
 """Files that hold nothing but times, or have them in every record."""
 TIMES = {
     "report.html": (rb"Registered on [-\d]+", rb"<h3>Time.*?</dl>"),
-    "train.html": (rb"[\d.e+-]+ images per second, [\d.]+% of the time",),
+    "train.html": (
+        rb"[\d.e+-]+ images per second, [\d.]+% of the time",
+        rb'<svg class="plot"[^>]*aria-label="images per second over step".*?</svg>',
+    ),
     "history.csv": (rb",[^,\n]*,[^,\n]*$",),
 }
 """What tells of times and durations in a file, by its name."""
