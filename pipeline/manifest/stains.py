@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.manifest.yaml_positions import Located, Position
 from registration.settings import Place
 
-SLIDE = "slide"
+SLIDE, HER2 = "slide", "HER2"
 OWN_KEYS = {SLIDE: "ihc", "mpp": "mpp_ihc", "her2": "her2", "landmarks": "landmarks"}
 OWN_KEYS |= {"truth": "truth", "pieces": "pieces", "flip": "flip"}
 """What may be said of one stain, and what it is called in a case of that stain alone."""
@@ -40,8 +40,12 @@ def _stains(case: Any) -> dict[str, Any]:
 
 
 def _one(case: dict[str, Any], stain: str, own: Any) -> dict[str, Any]:
-    """Return the case of one stain: what all share, and what is said of this one."""
-    one = {key: value for key, value in case.items() if key != "ihc"}
+    """Return the case of one stain: what all share, and what is said of this one.
+
+    A HER2 level said of the whole case is that of its HER2 slide alone.
+    """
+    others = {"ihc"} if HER2 in stain.upper() else {"ihc", "her2"}
+    one = {key: value for key, value in case.items() if key not in others}
     if isinstance(case.get("id"), str):
         one["id"] = f"{case['id']}_{stain}"
     parts = own if isinstance(own, dict) else {SLIDE: own}

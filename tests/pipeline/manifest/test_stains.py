@@ -53,6 +53,14 @@ def test_each_stain_is_a_case_on_the_frame_of_the_he_slide(base: Path) -> None:
     assert stains == ["HER2", "ER", "HER2"]
 
 
+def test_the_her2_level_of_a_case_is_that_of_its_her2_slide(base: Path) -> None:
+    text = MANIFEST.replace(", her2: 2+", "").replace("    split: test", "    her2: 2+")
+
+    her2, er, _ = Cohort.load(written(base, text)).manifest.cases
+
+    assert (her2.her2, er.her2) == ("2+", None)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
