@@ -123,9 +123,10 @@ def test_every_setting_can_be_put_in(folder: Path) -> None:
 
     lines = draft.out.read_text().splitlines()
     begin = lines.index("# patch:")
-    whole = [line.removeprefix("# ") for line in lines[begin : begin + 3]]
+    whole = [line.removeprefix("# ") for line in lines[begin : begin + 4]]
 
-    assert yaml.safe_load("\n".join(whole)) == {"patch": {"size": 1024, "stride": None}}
+    patch = {"keep_names": False, "size": 1024, "stride": None}
+    assert yaml.safe_load("\n".join(whole)) == {"patch": patch}
     assert manifest.patch.size == 1024
 
 
