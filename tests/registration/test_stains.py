@@ -50,6 +50,7 @@ def test_grey_images_and_bare_glass_are_neither() -> None:
     assert stain_of(np.full((64, 80, 3), 240, np.uint8)) is None
 
 
+@pytest.mark.slow
 def test_real_images_of_three_sources(real_data: Path) -> None:
     for stain, name in (("H&E", "HE"), ("IHC", "IHC")):
         paths = sorted(real_data.glob(f"patches/*/{name}/test/*"))

@@ -33,6 +33,7 @@ def really_kept(network: nn.Module, shape: tuple[int, ...]) -> int:
 
 
 @pytest.mark.parametrize("kind", ["cyclegan", "unet_256"])
+@pytest.mark.slow
 def test_accounting_gives_what_is_really_kept(kind: str) -> None:
     spec = GENERATORS[kind]
     shape = (2, 3, 256, 256)

@@ -29,6 +29,7 @@ HEAVY = "torchmetrics matplotlib scipy skimage cv2 pyarrow tensorboard yaml type
     ("module", "code"),
     [("training.run.loop", 0), ("training.data.pairs", 0), ("training.evaluation.run", 1)],
 )
+@pytest.mark.slow
 def test_what_training_can_do_without(module: str, code: int) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, module, HEAVY], check=False, capture_output=True, text=True

@@ -43,6 +43,7 @@ def mismatched(tmp_path_factory: pytest.TempPathFactory) -> SynthCase:
     return write_case(tmp_path_factory.mktemp("stranger"), settings, name="p2")
 
 
+@pytest.mark.slow
 def test_the_pairs_of_another_slide_are_refused_in_the_form(
     desk: Hand, pair: SynthCase, exact: Landmarks, tmp_path: Path
 ) -> None:
@@ -272,6 +273,7 @@ def test_a_guess_is_never_accepted_by_enter_and_unconfirmed_pairs_say_so(
     assert "not confirmed" in panel.message.text()
 
 
+@pytest.mark.slow
 def test_pieces_are_paired_cut_and_marked_by_clicks_and_undone(
     desk: Hand, pair: SynthCase, six: Path
 ) -> None:
@@ -306,6 +308,7 @@ def test_pieces_are_paired_cut_and_marked_by_clicks_and_undone(
     assert len(desk.picks.pairs) == 6
 
 
+@pytest.mark.slow
 def test_a_brush_paints_what_is_left_out(desk: Hand, pair: SynthCase, six: Path) -> None:
     desk.open_pair(pair.he, pair.ihc, six)
     path = [(300.0, 300.0), (700.0, 420.0)]
@@ -327,6 +330,7 @@ def test_a_brush_paints_what_is_left_out(desk: Hand, pair: SynthCase, six: Path)
     desk.key("Escape")
 
 
+@pytest.mark.slow
 def test_a_swipe_fills_the_window_and_its_edge_is_dragged_in_the_image(
     desk: Hand, pair: SynthCase, six: Path
 ) -> None:
@@ -364,6 +368,7 @@ def test_a_swipe_fills_the_window_and_its_edge_is_dragged_in_the_image(
     assert [layer.name for layer in desk.viewer.layers if layer.visible][0::2] == ["H&E", "IHC"]
 
 
+@pytest.mark.slow
 def test_panning_never_loses_the_slides(desk: Hand, pair: SynthCase, six: Path) -> None:
     from napari_plugin.picker.canvas import GROUND
 

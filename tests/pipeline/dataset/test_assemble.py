@@ -105,6 +105,7 @@ def test_the_csv_says_the_same_as_the_parquet(dataset: Path) -> None:
         assert (float(line["shift_um"]) if line["shift_um"] else None) == row.shift_um
 
 
+@pytest.mark.slow
 def test_our_own_trainer_reads_every_layout(patches: CasePatches, tmp_path: Path) -> None:
     for layout in ("bci", "hf"):
         folder = tmp_path / layout
@@ -160,6 +161,7 @@ def test_several_stains_in_every_layout(patches: CasePatches, layout: str, tmp_p
         assert folders["HER2"] < folders["KI67"] == folders["HE"]
 
 
+@pytest.mark.slow
 def test_multi_of_one_stain_without_a_name_is_bci(patches: CasePatches, tmp_path: Path) -> None:
     for layout in ("multi", "bci"):
         assemble(plan(patches, settings=laid_out(layout)), tmp_path / layout)
@@ -258,6 +260,7 @@ def test_a_folder_of_something_else_is_never_emptied(patches: CasePatches, tmp_p
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
+@pytest.mark.slow
 def test_an_older_dataset_is_replaced_whole(patches: CasePatches, tmp_path: Path) -> None:
     assemble(plan(patches), tmp_path / "d")
     layout: Layout = "hf"
@@ -289,6 +292,7 @@ def test_files_of_a_person_are_named_and_never_removed(
     assert verify(folder).is_intact
 
 
+@pytest.mark.slow
 def test_notes_are_kept_and_break_no_check(patches: CasePatches, tmp_path: Path) -> None:
     folder = tmp_path / "d"
     assemble(plan(patches), folder)
@@ -307,6 +311,7 @@ def test_notes_are_kept_and_break_no_check(patches: CasePatches, tmp_path: Path)
     assert inspect_dataset(folder)["problems"] == []
 
 
+@pytest.mark.slow
 def test_a_card_that_was_changed_above_the_notes_is_kept_too(
     patches: CasePatches, tmp_path: Path
 ) -> None:
@@ -333,6 +338,7 @@ def test_a_dataset_made_otherwise_is_replaced_only_when_asked(
     check_replaceable(stricter, folder, overwrite=True)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_while_it_replaced_a_dataset_goes_on(
     patches: CasePatches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,6 +80,7 @@ def check_tables(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [" ".join(NAMES), COMPUTES])
+@pytest.mark.slow
 def test_a_dataset_and_a_report(
     name: str, hand_made: Any, browser: Browser, tmp_path: Path
 ) -> None:

@@ -132,6 +132,7 @@ def test_workers_that_measured_other_patches_of_the_case_do_not_mix_them_up(
     assert again.candidates == cut.candidates
 
 
+@pytest.mark.slow
 def test_side_by_side_and_lossless_webp_hold_the_same_pixels(
     run: Path, cut: CasePatches, tmp_path: Path
 ) -> None:

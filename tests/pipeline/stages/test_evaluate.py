@@ -76,6 +76,7 @@ def test_tiles_are_scored_like_images(images: tuple[Path, Image, Image], tmp_pat
     assert not (tmp_path / RECORD_NAME).exists()
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(
     images: tuple[Path, Image, Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

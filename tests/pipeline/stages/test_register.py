@@ -194,6 +194,7 @@ def test_a_start_that_cannot_be_confirmed_ends_with_1_and_the_next_command(
     assert str(escape(shlex.join(again))) in page
 
 
+@pytest.mark.slow
 def test_what_a_person_edited_after_a_failed_start_is_used_and_not_lost(
     case: SynthCase, tmp_path: Path
 ) -> None:

@@ -58,6 +58,7 @@ def test_table_3_scores_each_model_as_scikit_image_does(tmp_path: Path, data: Pa
     assert len((tmp_path / "out" / "table_3.csv").read_text().splitlines()) == 4
 
 
+@pytest.mark.slow
 def test_finished_models_are_not_trained_again(tmp_path: Path, data: Path) -> None:
     class Counts(Silent):
         steps = 0

@@ -112,6 +112,7 @@ def test_a_run_leaves_everything_behind(
     assert best.scores == outcome.best
 
 
+@pytest.mark.slow
 def test_best_generator_is_the_best_validated_one(
     tmp_path: Path, write_pairs: WritePairs, small_config: SmallConfig
 ) -> None:
@@ -299,6 +300,7 @@ def test_compiled_graphs_are_those_of_the_first_epoch(
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # by the compiler itself
+@pytest.mark.slow
 def test_recomputed_activations_are_the_same_compiled_or_not(
     small_config: SmallConfig, shallow_networks: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
