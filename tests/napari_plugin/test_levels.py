@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_plugin.levels import CACHE_BYTES, Tiles, pyramid
-from napari_plugin.overlay import Look, Overlay, warped_tiles
+from napari_plugin.overlay import EDGE_COLOR, Look, Overlay, warped_tiles
 from registration.geometry import Box, Image, Size
 from registration.slides.slide import open_slide
 from registration.synth import SynthCase
@@ -128,8 +128,9 @@ def test_swipe_shows_the_moved_slide_up_to_its_edge_at_every_zoom() -> None:
     fine = over(look, Box(190, 0, 20, 2))
     coarse = over(look, Box(0, 0, 100, 2), 4.0)
 
-    assert fine[0].tolist() == [100] * 11 + [200] * 9  # columns up to and with 200
-    assert coarse[0].tolist() == [100] * 50 + [200] * 50
+    line = [int(EDGE_COLOR[0])]  # the edge itself, to be dragged: at x = 200
+    assert fine[0].tolist() == [100] * 10 + line + [200] * 9
+    assert coarse[0].tolist() == [100] * 49 + 2 * line + [200] * 49
 
 
 def test_checkerboard_is_the_same_in_every_tile() -> None:

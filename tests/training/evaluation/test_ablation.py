@@ -83,7 +83,13 @@ def test_a_row_that_fails_does_not_end_the_table(tmp_path: Path, data: Path) -> 
     results = run_ablation(open_dataset(data), tmp_path / "out", "3", settings, lambda _: Notes())
 
     assert [r.entry.folder for r in results] == ["pyramid-s2"]
-    assert sum("is missing from the table: scale_weights: 2 weights" in text for text in heard) == 2
+    assert (
+        sum(
+            "is missing from the table: command line: scale_weights: 2 weights" in text
+            for text in heard
+        )
+        == 2
+    )
     stored = json.loads((tmp_path / "out" / "table_3.json").read_text())
     assert [row["name"] for row in stored] == ["pyramid-s2", "pyramid-s1", "pyramid-s3"]
     assert "2 weights for 1 scales" in stored[1]["error"]
