@@ -104,6 +104,7 @@ def write_scn() -> Callable[..., Path]:
     return _write_scn
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in a hook of this name
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Where tests run side by side (``-n 2``), keep together what shares slides or the one display."""
     if not config.pluginmanager.hasplugin("xdist"):
