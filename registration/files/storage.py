@@ -76,7 +76,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = temporary(path)
     try:
-        with _named(path):
+        with naming(path):
             yield part
             _flush(part)
             part.replace(path)
@@ -85,7 +85,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def naming(path: Path) -> Iterator[None]:
     """Add ``path`` to what the system says without naming a file, such as of a full disk."""
     try:
         yield
@@ -103,7 +103,7 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     try:
-        with _named(path):
+        with naming(path):
             yield part
         for file in part.rglob("*"):
             if file.is_file():

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registration.files.outputs import lies_in
-from registration.files.storage import temporary, write_json
+from registration.files.storage import temporary, write_json, write_text
 from registration.files.text import json_record
 from registration.files.words import size
 from training.data.ahead import in_order
@@ -132,7 +132,7 @@ def _with_layout(
 def _build(pairs: Sequence[PatchPair], folder: Path, tick: Tick | None) -> None:
     """Decode all pairs into a temporary folder beside ``folder``, then rename it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    (folder.parent / ".gitignore").write_text("*\n", encoding="utf-8")
+    write_text(folder.parent / ".gitignore", "*\n")
     _remove_older(folder)
     part = temporary(folder)
     shutil.rmtree(part, ignore_errors=True)

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from registration.files.storage import naming, write_text
 from training.metrics.pathology import PathologyCounts
 
 
@@ -28,13 +29,12 @@ class ScoreRecord:
         if lines[:1] == [key]:
             for line in lines[1:]:
                 self._take(line)
-        path.parent.mkdir(parents=True, exist_ok=True)
         whole = [key, *(_line(name, scores) for name, scores in self.known.items())]
-        path.write_text("\n".join(whole) + "\n", encoding="utf-8")
+        write_text(path, "\n".join(whole) + "\n")
 
     def add(self, name: str, scores: dict[str, Scores]) -> None:
         """Keep the scores of every candidate on one image."""
-        with self.path.open("a", encoding="utf-8") as file:
+        with naming(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(_line(name, scores) + "\n")
 
     def remove(self) -> None:

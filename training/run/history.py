@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from registration.files.storage import write_text
+from registration.files.storage import naming, write_text
 
 HISTORY, VALIDATION = "history.csv", "validation.csv"
 
@@ -149,7 +149,7 @@ class Table:
     def append(self, row: Mapping[str, Any]) -> None:
         """Add a row; the first one names the columns."""
         fresh = not self._path.exists()
-        with self._path.open("a", encoding="utf-8", newline="") as file:
+        with naming(self._path), self._path.open("a", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, list(row))
             if fresh:
                 writer.writeheader()
@@ -196,7 +196,9 @@ class Scribe:
         if writing:
             self._history.cut(step)
             self._validation.cut(step)
-            self._board = _board(folder / "tensorboard", step) if tensorboard else None
+            self._events = folder / "tensorboard"
+            with naming(self._events):
+                self._board = _board(self._events, step) if tensorboard else None
 
     def stepped(self, record: StepRecord) -> None:
         """Write down some more steps."""
@@ -218,12 +220,14 @@ class Scribe:
     def close(self) -> None:
         """Finish the TensorBoard file."""
         if self._board is not None:
-            self._board.close()
+            with naming(self._events):
+                self._board.close()
 
     def _plot(self, group: str, values: Mapping[str, float], step: int) -> None:
         if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(f"{group}/{name}", value, step)
+            with naming(self._events):
+                for name, value in values.items():
+                    self._board.add_scalar(f"{group}/{name}", value, step)
 
 
 def _board(folder: Path, step: int) -> Any:
