@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -287,13 +288,25 @@ class Hand:
         return (xy[0] + 0.5) / downsample - left, (xy[1] + 0.5) / downsample - top
 
 
+@contextmanager
+def plugins_registered_once() -> Iterator[None]:
+    """Keep napari from registering its plugins again, after its own fixture forgot that it had."""
+    from napari._app_model import get_app_model
+
+    with pytest.MonkeyPatch.context() as patch:
+        if "bci-pipeline.read" in get_app_model().commands:
+            patch.setattr("napari.plugins._initialize_plugins", lambda: None)
+        yield
+
+
 @pytest.fixture(scope="module")
 def desk() -> Iterator[Hand]:
     """One real window for the tests of a module, its picker opened through napari's own menu."""
     from napari import Viewer
     from qtpy.QtWidgets import QApplication
 
-    viewer = Viewer()
+    with plugins_registered_once():
+        viewer = Viewer()
     viewer.window.resize(1400, 800)
     made = Hand(viewer, open_from_menu(viewer, "Landmark picker"))
     made.settle()

@@ -114,7 +114,7 @@ def test_a_scheduler_that_is_killed_ends_the_work_clearly(tmp_path: Path) -> Non
         stderr=subprocess.DEVNULL,
     )
     end = time.monotonic() + 60
-    while not file.exists():
+    while not (file.exists() and file.stat().st_size):
         assert time.monotonic() < end
         time.sleep(0.05)
 
@@ -141,7 +141,7 @@ def test_a_minute_without_the_scheduler_or_a_worker_costs_a_minute(
     processes["worker"] = subprocess.Popen(words, **ours)  # type: ignore[call-overload]
     try:
         end = time.monotonic() + 60
-        while not file.exists():
+        while not (file.exists() and file.stat().st_size):
             assert time.monotonic() < end
             time.sleep(0.05)
         with workers(None, str(file)) as pool:

@@ -36,6 +36,8 @@ TIMES = {
     "history.csv": (rb",[^,\n]*,[^,\n]*$",),
 }
 """What tells of times and durations in a file, by its name."""
+CACHE_STATE = re.compile(r"(\.bci-pipeline-cache/[0-9a-f]{16})-[0-9a-f]{16}")
+"""The name of a pixel cache, whose second half tells when its images were written."""
 CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link")
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 LIMIT_S = 240.0
@@ -76,10 +78,12 @@ def finished(words: tuple[object, ...], here: Path, before: Callable[[], None]) 
 def contents(folder: Path) -> dict[str, bytes]:
     """Return all files below a folder by name, without what tells of times."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    files = [path for path in files if not any(path.match(pattern) for pattern in TOLD)]
+    names = [CACHE_STATE.sub(r"\1", str(path.relative_to(folder))) for path in files]
+    assert len(set(names)) == len(names), "one pixel cache, of the files as they are"
     return {
-        str(path.relative_to(folder)): _undated(path.name, path.read_bytes())
-        for path in files
-        if not any(path.match(pattern) for pattern in TOLD)
+        name: _undated(path.name, path.read_bytes())
+        for name, path in zip(names, files, strict=True)
     }
 
 
