@@ -217,6 +217,7 @@ class Hand:
         from qtpy.QtTest import QTest
 
         QTest.mouseMove(self.canvas, QPoint(*pixel))
+        self.wait()  # napari moves a corner that is being drawn along, if not at once
         QTest.mouseClick(self.canvas, Qt.MouseButton.LeftButton, pos=QPoint(*pixel))
         self.wait()
 
