@@ -11,10 +11,10 @@ demo: $(VENV)/.train
 	$(BIN)/bci-pipeline demo
 
 test: $(VENV)/.dev
-	.ci/with-display $(BIN)/python -m pytest -n 2 --dist loadgroup
+	.ci/with-display $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/.dev
-	.ci/with-display $(BIN)/python -m pytest -n 2 --dist loadgroup -m "slow and not long and not gpu"
+	.ci/with-display $(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not long and not gpu"
 
 test-long: $(VENV)/.dev
 	.ci/with-display $(BIN)/python -m pytest -m long

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # started threads waits for them for ever.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+WINDOWS = "tests/napari_plugin/"
 ENDED = pytest.StashKey[int]()
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -104,14 +105,21 @@ def write_scn() -> Callable[..., Path]:
     return _write_scn
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in a hook of this name
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where tests run side by side (``-n 2``), keep together what shares slides or the one display."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        window = item.get_closest_marker("gui") is not None
-        item.add_marker(pytest.mark.xdist_group("window" if window else str(item.path)))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where tests run side by side (``-n 2``), a file's tests share a process and so their slides.
+
+    All files that open windows share one: napari's windows would take the mouse of the one display
+    from each other. (xdist's own groups do nothing under pytest 9.2, which keeps a test's name where
+    xdist 3.8 does not look.)
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneWindow(LoadFileScheduling):  # type: ignore[misc]  # xdist is not typed
+        def _split_scope(self, nodeid: str) -> str:
+            file = str(super()._split_scope(nodeid))
+            return WINDOWS if file.startswith(WINDOWS) else file
+
+    return OneWindow(config, log)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

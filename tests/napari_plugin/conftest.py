@@ -212,11 +212,11 @@ class Hand:
         return (x + left) * downsample - 0.5, (y + top) * downsample - 0.5
 
     def press(self, pixel: tuple[int, int]) -> None:
-        """Click at a canvas pixel."""
+        """Move the mouse to a canvas pixel, as people do, and click there."""
         from qtpy.QtCore import QPoint, Qt
         from qtpy.QtTest import QTest
 
-        QTest.mouseMove(self.canvas, QPoint(*pixel))
+        self._move(QPoint(*pixel), Qt.MouseButton.NoButton)
         self.wait()  # napari moves a corner that is being drawn along, if not at once
         QTest.mouseClick(self.canvas, Qt.MouseButton.LeftButton, pos=QPoint(*pixel))
         self.wait()
@@ -237,7 +237,7 @@ class Hand:
         QTest.mousePress(self.canvas, button, pos=QPoint(*begin))
         for share in (0.25, 0.5, 0.75, 1.0):
             x, y = (round(a + share * (b - a)) for a, b in zip(begin, end, strict=True))
-            self._move_pressed(QPoint(x, y))
+            self._move(QPoint(x, y), button)
             self.wait(0.02)
         QTest.mouseRelease(self.canvas, button, pos=QPoint(*end))
         self.wait()
@@ -260,8 +260,12 @@ class Hand:
         """The native widget that napari draws on."""
         return self.viewer.window._qt_viewer.canvas.native
 
-    def _move_pressed(self, point: Any) -> None:
-        """Send a move with the left button held, which QTest's own move leaves out."""
+    def _move(self, point: Any, button: Any) -> None:
+        """Send a move with a button held or none.
+
+        QTest's own moves the display's mouse, which tells another window where that lies on top,
+        and leaves a held button out.
+        """
         from qtpy.QtCore import QEvent, QPointF, Qt
         from qtpy.QtGui import QMouseEvent
         from qtpy.QtWidgets import QApplication
@@ -271,7 +275,7 @@ class Hand:
             QPointF(point),
             QPointF(self.canvas.mapToGlobal(point)),
             Qt.MouseButton.NoButton,
-            Qt.MouseButton.LeftButton,
+            button,
             Qt.KeyboardModifier.NoModifier,
         )
         QApplication.sendEvent(self.canvas, event)
