@@ -51,6 +51,7 @@ def test_manifest_is_valid_and_every_command_imports() -> None:
     assert contributions.sample_data[0].key == "synthetic-pair"
 
 
+@pytest.mark.slow
 def test_npe2_validate_passes() -> None:
     words = [sys.executable, "-m", "npe2", "validate", "bci-pipeline", "--imports"]
 

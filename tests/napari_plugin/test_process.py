@@ -63,6 +63,7 @@ def test_a_killed_window_loses_no_click(pair: SynthCase, tmp_path: Path) -> None
 
 
 @pytest.mark.gui
+@pytest.mark.slow
 def test_a_missing_slide_ends_with_2_and_a_message(pair: SynthCase, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "napari_plugin", "pick", str(pair.he), str(tmp_path / "no.ndpi")],

@@ -51,6 +51,7 @@ def test_a_dataset_names_files_and_patients_only_where_it_is_asked(dataset: Any)
     assert str(he.parent).encode() not in content
 
 
+@pytest.mark.slow
 def test_a_report_names_files_only_where_it_is_asked(hand_made: Any, tmp_path: Path) -> None:
     registration = replace(hand_made.registration, folder=tmp_path)
     for path in hand_made.registration.folder.iterdir():

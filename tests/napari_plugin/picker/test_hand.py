@@ -103,6 +103,7 @@ def test_while_a_review_is_open_nothing_edits_the_pairs(
     ]
 
 
+@pytest.mark.slow
 def test_on_glass_nothing_is_proposed(desk: Hand, pair: SynthCase, six: Path) -> None:
     desk.open_pair(pair.he, pair.ihc, six)
 
@@ -117,6 +118,7 @@ def test_on_glass_nothing_is_proposed(desk: Hand, pair: SynthCase, six: Path) ->
     assert desk.picks.half is None
 
 
+@pytest.mark.slow
 def test_a_pair_is_deleted_while_its_points_are_hidden(
     desk: Hand, pair: SynthCase, six: Path
 ) -> None:
@@ -138,6 +140,7 @@ def test_a_pair_is_deleted_while_its_points_are_hidden(
     assert len(desk.viewer.layers["IHC points"].data) == 6
 
 
+@pytest.mark.slow
 def test_naparis_own_keys_move_neither_grid_nor_slides(
     desk: Hand, pair: SynthCase, six: Path
 ) -> None:
@@ -161,6 +164,7 @@ def test_naparis_own_keys_move_neither_grid_nor_slides(
     assert len(read_landmarks(six)) == 6
 
 
+@pytest.mark.slow
 def test_the_panel_fits_a_small_screen_and_every_keyboard_has_the_keys(
     desk: Hand, pair: SynthCase, six: Path
 ) -> None:
@@ -179,6 +183,7 @@ def test_the_panel_fits_a_small_screen_and_every_keyboard_has_the_keys(
         assert any(key.split("-")[-1] in EVERY_KEYBOARD for key in action.keys), action.text
 
 
+@pytest.mark.slow
 def test_marks_hide_keep_their_size_and_the_whole_view_keeps_following(
     desk: Hand, pair: SynthCase, six: Path
 ) -> None:
@@ -242,6 +247,7 @@ def test_a_region_to_leave_out_is_drawn_kept_and_given_to_register(
     assert not six.with_name("six_he.geojson").exists()
 
 
+@pytest.mark.slow
 def test_a_guess_is_never_accepted_by_enter_and_unconfirmed_pairs_say_so(
     desk: Hand, pair: SynthCase, mismatched: SynthCase, six: Path
 ) -> None:

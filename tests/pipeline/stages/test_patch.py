@@ -156,6 +156,7 @@ def test_a_dry_run_refuses_what_the_run_refuses(runs: tuple[Path, Path], tmp_pat
         assert "thesis.txt is a file; name the folder that `register` wrote" in str(slide)
 
 
+@pytest.mark.slow
 def test_other_thresholds_need_a_word_and_measure_nothing_again(
     hand_made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

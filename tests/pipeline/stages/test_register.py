@@ -238,6 +238,7 @@ def test_a_folder_of_something_else_is_not_touched(done: RegisterRequest, tmp_pa
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
+@pytest.mark.slow
 def test_a_folder_with_the_picked_landmarks_alone_is_ours(case: SynthCase, tmp_path: Path) -> None:
     picked = tmp_path / "picked.csv"
     picked.write_bytes(case.landmarks.read_bytes())

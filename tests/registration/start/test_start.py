@@ -158,6 +158,7 @@ def test_slide_without_tissue_is_not_verified(turned: Case, tmp_path: Path) -> N
     assert not start.verified
 
 
+@pytest.mark.slow
 def test_a_faint_slide_is_said_to_be_faint(turned: Case, mirrored: Case, tmp_path: Path) -> None:
     ihc, he = turned[0], mirrored[1]
     pixels, glass = ihc.thumbnail(SIZE)[0].astype(float), 240.0

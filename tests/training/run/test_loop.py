@@ -139,6 +139,7 @@ def test_half_the_error_of_the_brown_counts_as_much_as_half_that_of_the_colours(
 
 
 @pytest.mark.parametrize("model", MODELS)
+@pytest.mark.slow
 def test_every_model_trains_and_resumes_exactly(
     tmp_path: Path, write_pairs: WritePairs, small_config: SmallConfig, model: str
 ) -> None:
@@ -268,6 +269,7 @@ def test_accumulation_runs_the_generator_once_per_batch(small_config: SmallConfi
         ),
     ],
 )
+@pytest.mark.slow
 def test_compiled_graphs_are_those_of_the_first_epoch(
     tmp_path: Path,
     write_pairs: WritePairs,
