@@ -8,13 +8,14 @@ from pathlib import Path
 
 from napari import Viewer
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QObject, Qt
+from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtGui import QColor, QWheelEvent
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QFileDialog,
     QHBoxLayout,
+    QLabel,
     QLineEdit,
     QPushButton,
     QSlider,
@@ -44,15 +45,32 @@ def tick(text: str, run: Callable[[bool], object], tip: str = "") -> QCheckBox:
 
 def alarm_color(viewer: Viewer) -> QColor:
     """Return a red that can be read in the viewer's theme."""
-    return QColor("#ff7a7a" if _is_dark(viewer) else "#b00020")
+    return QColor("#ff7a7a" if is_dark(viewer) else "#b00020")
 
 
-def warn_style(viewer: Viewer) -> str:
-    """Return the style of a message that can be read in the viewer's theme."""
-    return f"color: {'#ffb000' if _is_dark(viewer) else '#8a4b00'};"
+class WarningLabel(QLabel):
+    """Lines that stand out and can be read in the viewer's theme, also after that was changed."""
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self.setWordWrap(True)
+        self._color()
+
+    def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802  (Qt's name)
+        """Take the other theme's colour."""
+        super().changeEvent(event)
+        if event is not None and event.type() == QEvent.Type.StyleChange:
+            self._color()
+
+    def _color(self) -> None:
+        style = f"color: {'#ffb000' if is_dark(self._viewer) else '#8a4b00'};"
+        if style != self.styleSheet():
+            self.setStyleSheet(style)
 
 
-def _is_dark(viewer: Viewer) -> bool:
+def is_dark(viewer: Viewer) -> bool:
+    """Return whether the viewer's theme is a dark one."""
     background = get_theme(viewer.theme).background.as_hex()
     return bool(QColor(background).lightness() < MIDDLE_GREY)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from napari import Viewer
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFormLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFormLayout, QLineEdit, QVBoxLayout, QWidget
 
 from napari_plugin.picker.session import PairRequest
-from napari_plugin.widgets import PathField, button, warn_style
+from napari_plugin.widgets import PathField, WarningLabel, button
 
 
 class OpenPanel(QWidget):
@@ -25,9 +25,7 @@ class OpenPanel(QWidget):
         self.mpp_he, self.mpp_ihc = QLineEdit(), QLineEdit()
         for line in (self.mpp_he, self.mpp_ihc):
             line.setPlaceholderText("from the file")
-        self.message = QLabel()
-        self.message.setWordWrap(True)
-        self.message.setStyleSheet(warn_style(viewer))
+        self.message = WarningLabel(viewer)
         self.message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         form = QFormLayout()
         form.addRow("H&&E slide", self.he)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QBrush, QColor, QFont
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -96,6 +96,12 @@ class PairsPanel(QWidget):
         self.suggest.setText(
             "Suggest pairs (G)" if self._session.suggesting is None else "Looking for pairs …"
         )
+
+    def changeEvent(self, event: QEvent | None) -> None:  # noqa: N802  (Qt's name)
+        """Alarm in a red that the other theme can show."""
+        super().changeEvent(event)
+        if event is not None and event.type() == QEvent.Type.StyleChange:
+            self.refresh()
 
     def _buttons(self) -> QGridLayout:
         session, picker = self._session, self._session.picker

@@ -33,7 +33,7 @@ from napari_plugin.picker.run_panel import RunPanel
 from napari_plugin.picker.session import PairRequest, Session
 from napari_plugin.review.widget import ReviewWidget
 from napari_plugin.views import XY
-from napari_plugin.widgets import button, warn_style
+from napari_plugin.widgets import WarningLabel, button
 from registration.errors import RegistrationError
 
 POLL_MS = 80
@@ -112,7 +112,7 @@ class SessionPanel(QWidget):
     def __init__(self, viewer: Viewer, session: Session, close: Callable[[], None]) -> None:
         super().__init__()
         self.session = session
-        self.headline, self.progress, self.message = QLabel(), QLabel(), QLabel()
+        self.headline, self.progress, self.message = QLabel(), QLabel(), WarningLabel(viewer)
         self.file = QLabel()
         self.pairs = PairsPanel(session)
         self.compare = ComparePanel(session)
@@ -129,12 +129,11 @@ class SessionPanel(QWidget):
         self.tabs.addTab(_scrolled(_keys(actions)), "Keys")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for label in (self.headline, self.progress, self.message, self.file):
+        for label in (self.headline, self.progress, self.file):
             label.setWordWrap(True)
         self.headline.setStyleSheet("font-size: 16px; font-weight: bold;")
         two_lines = 2 * QFontMetrics(QFont(self.font().family(), 13)).lineSpacing()
         self.headline.setMinimumHeight(two_lines)  # what is below does not jump when it wraps
-        self.message.setStyleSheet(warn_style(viewer))
         for widget in (self.headline, self.progress, self.message, self.tabs):
             layout.addWidget(widget)
         layout.addLayout(self._foot(close))

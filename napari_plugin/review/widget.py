@@ -41,7 +41,7 @@ from napari_plugin.review.model import JUDGEMENTS, Flag, Judgement, Review
 from napari_plugin.swipe import SwipeEdge
 from napari_plugin.tone import Tone
 from napari_plugin.views import XY
-from napari_plugin.widgets import PathField, button, row_of, warn_style
+from napari_plugin.widgets import PathField, WarningLabel, button, row_of
 from registration.errors import RegistrationError
 from registration.geometry import Points
 from registration.transforms import Projective
@@ -75,7 +75,7 @@ class ReviewWidget(QWidget):
         """Takes an IHC or H&E place of the fixed slide back to the picker, where there is one."""
         self.folder = PathField("run folder of bci-pipeline register", folder=True)
         self.dataset = PathField("folder of bci-pipeline patch", folder=True)
-        self.verdict, self.judged, self.message = QLabel(), QLabel(), QLabel()
+        self.verdict, self.judged, self.message = QLabel(), QLabel(), WarningLabel(viewer)
         self.tone = Tone()
         self.control = LookControl(with_off=False, set_look=self.set_look, set_tone=self.set_tone)
         self._edge = SwipeEdge(
@@ -373,13 +373,13 @@ class ReviewWidget(QWidget):
             self.judged.setText("")
             return
         color = VERDICT_COLORS[review.registration.verdict]
-        self.verdict.setText(f"<b style='color:{color}'>{review.headline}</b>")
+        dot = f"<span style='color:{color}'>●</span>"  # the text stays readable in every theme
+        self.verdict.setText(f"{dot} <b>{review.headline}</b>")
         self.judged.setText(f"Your judgement: <b>{review.judgement or 'none yet'}</b>")
 
     def _lay_out(self) -> None:
-        for label in (self.verdict, self.judged, self.message):
+        for label in (self.verdict, self.judged):
             label.setWordWrap(True)
-        self.message.setStyleSheet(warn_style(self._viewer))
         self.flags.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.flags.itemClicked.connect(self._flag_clicked)
         layout = QVBoxLayout(self)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 from string import ascii_uppercase
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,6 +27,8 @@ pytestmark = [pytest.mark.gui, pytest.mark.timeout(1800)]  # on a machine that m
 
 EVERY_KEYBOARD = (*ascii_uppercase, "Enter", "Delete", "Escape", "Up", "Down", "Home")
 SCROLL_BAR_PX = 24
+WEIGHTS = np.array([0.2126, 0.7152, 0.0722])
+"""Of red, green and blue in the luminance of sRGB."""
 
 
 @pytest.fixture
@@ -181,6 +184,45 @@ def test_the_panel_fits_a_small_screen_and_every_keyboard_has_the_keys(
         assert page.minimumSizeHint().width() <= WIDTH_PX - SCROLL_BAR_PX, page
     for action in actions_of(desk.session):
         assert any(key.split("-")[-1] in EVERY_KEYBOARD for key in action.keys), action.text
+
+
+def contrast(text: Any, ground: Any) -> float:
+    """Return the contrast ratio of WCAG 2.1 (success criterion 1.4.3)."""
+
+    def luminance(color: Any) -> float:
+        rgb = np.array(color.getRgbF()[:3])
+        return float(
+            np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ WEIGHTS
+        )
+
+    dark, light = sorted((luminance(text), luminance(ground)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_warnings_can_be_read_in_either_theme_also_after_a_change(
+    desk: Hand, pair: SynthCase, six: Path
+) -> None:
+    from napari.utils.theme import get_theme
+    from qtpy.QtGui import QColor, QPalette
+
+    pairs = read_landmarks(six)
+    moved = pairs.ihc + np.where(np.arange(6)[:, None] == 3, (150.0, -110.0), 0.0)
+    write_landmarks(six, Landmarks.of(pairs.he, moved))
+    desk.open_pair(pair.he, pair.ihc, six)
+    panel = desk.widget.panel
+    for theme in ("light", "dark"):
+        desk.viewer.theme = theme
+        desk.wait(0.2)
+        ground = QColor(get_theme(theme).background.as_hex())
+        message = panel.message.palette().color(QPalette.ColorRole.WindowText)
+        alarms = [
+            state.foreground().color()
+            for row in range(panel.pairs.table.rowCount())
+            if (state := panel.pairs.table.item(row, 4)).text().startswith("⚠")
+        ]
+        assert alarms
+        for color in (message, *alarms):
+            assert contrast(color, ground) > 4.5, (theme, color.name())
 
 
 @pytest.mark.slow
