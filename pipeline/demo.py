@@ -18,6 +18,7 @@ from pipeline.report.registration import REPORT_NAME
 from pipeline.stages.patch import PatchRequest, run_patch
 from pipeline.stages.register import RegisterRequest, run_request
 from registration.execution import Progress, prefixed, usable_cores
+from registration.files.alone import one_at_a_time
 from registration.files.her2 import Her2
 from registration.files.outputs import check_folder
 from registration.files.storage import write_text
@@ -148,6 +149,7 @@ STAGES = (
 )
 
 
+@one_at_a_time(lambda demo, *_: demo.out)
 def run_demo(demo: Demo, progress: Progress, begin: Callable[[str], None]) -> None:
     """Run all stages; ``begin`` is told the title of each.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,17 @@ def _study(bench: Bench, out: Path) -> tuple[object, ...]:
     return "study", "create", bench.data, *generated, "--seed", "3", "--out", out / "study"
 
 
+def _ablation(bench: Bench, out: Path) -> tuple[object, ...]:
+    data = bench.folder / "with_test"
+    if not data.exists():
+        shutil.copytree(bench.data, data)
+        rows = (data / "patches.csv").read_text()
+        (data / "patches.csv").write_text(rows.replace("b,true,train", "b,true,test"))
+    tiny = ("--crop", "32", "--batch", "1", "--epochs", "1+0", "--set", "ngf=4", "--set", "ndf=4")
+    device = ("--set", "device=cpu", "--set", "tensorboard=false")
+    return "ablate", data, *tiny, *device, "--cache", out / "cache", "--out", out / "ablation"
+
+
 def _warping(bench: Bench, out: Path) -> tuple[object, ...]:
     points = bench.folder / "p.csv"
     points.write_text(POINTS)
@@ -98,6 +110,10 @@ COMMANDS = {
             *("--device", "cpu", "--out", out / "e"),
         ),
         8,
+    ),
+    "ablate": Command(_ablation, 3),
+    "audit": Command(
+        lambda bench, out: ("dataset", bench.data, "--audit", "--workers", "1", "--out", out / "a")
     ),
     "study": Command(_study, 8),
     "warp-points": Command(_warping),

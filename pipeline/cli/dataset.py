@@ -11,6 +11,7 @@ import typer
 from pipeline.cli.help import add_command
 from pipeline.cli.options import AsJson, DryRun, WorkerCount, show_plan
 from pipeline.cli.progress import progress_on_stderr
+from registration.files.alone import one_at_a_time
 from registration.files.plain_json import json_text
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def dataset(
         sys.exit(1)
 
 
+@one_at_a_time(lambda facts, pairs, out, *_: out)
 def _add_audit(facts: dict[str, Any], pairs: PairDataset, out: Path, workers: int | None) -> None:
     """Look for leaks, write what was found into ``out``, and add it to the facts."""
     from pipeline.dataset.audit import audit

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
 from pipeline.report.drawing import backdrop, coloured, laid_over, legend
+from registration.files.alone import one_at_a_time
 from registration.files.outputs import check_folder
 from registration.files.pictures import jpeg_uri
 from registration.files.storage import content_hash, settings_hash
@@ -110,6 +111,7 @@ class _Frame:
         return TileImage(slide.path, slide=slide, box=box, downsample=self.mpp / slide.mpp)
 
 
+@one_at_a_time(lambda request, *_: request.out)
 def evaluate_slide(
     request: SlideEvaluationRequest, on_image: Callable[[int, int], None]
 ) -> tuple[Evaluation, About]:

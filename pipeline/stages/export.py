@@ -11,6 +11,7 @@ from pipeline.errors import UsageError
 from pipeline.stages.warp_points import origin_of
 from registration.errors import SettingsError
 from registration.export.whole import ExportedFile, Program, write_itk, write_ome_zarr, write_qupath
+from registration.files.alone import one_at_a_time
 from registration.files.outputs import check_folder
 from registration.files.storage import folder_written_whole, write_json
 from registration.files.words import did_you_mean, excerpt
@@ -52,6 +53,9 @@ class Exported:
     files: tuple[ExportedFile, ...]
 
 
+@one_at_a_time(
+    lambda registration, program, out=None: out or _default_folder(registration, program)
+)
 def export_transform(registration: Registration, program: str, out: Path | None = None) -> Exported:
     """Write the transform of a run for ``program`` into the folder ``out``.
 
@@ -59,7 +63,7 @@ def export_transform(registration: Registration, program: str, out: Path | None 
     for an unknown program, and :class:`UsageError` for a folder that holds anything else.
     """
     chosen = _program(program)
-    folder = out or registration.folder / f"transform_{chosen}"
+    folder = out or _default_folder(registration, chosen)
     check_folder(folder, models=[registration.folder])
     if folder.exists() and any(folder.iterdir()) and not _is_ours(folder):
         raise UsageError(f"{folder} holds something else; name another folder")
@@ -76,6 +80,10 @@ def export_transform(registration: Registration, program: str, out: Path | None 
         }
         write_json(part / RECORD_NAME, record)
     return Exported(folder, tuple(files))
+
+
+def _default_folder(registration: Registration, program: str) -> Path:
+    return registration.folder / f"transform_{program}"
 
 
 def _program(name: str) -> Program:

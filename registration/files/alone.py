@@ -65,6 +65,18 @@ def alone_with(result: Path) -> Iterator[None]:
         yield
         return
     made = [folder for folder in result.parents if not folder.exists()]
+    try:
+        with _locked(result):
+            yield
+    finally:
+        for folder in made:
+            with suppress(OSError):  # something was written there
+                folder.rmdir()
+
+
+@contextmanager
+def _locked(result: Path) -> Iterator[None]:
+    """Hold the lock of a result, and remove its file afterwards."""
     path, file = _opened(result)
     try:
         try:
@@ -76,20 +88,31 @@ def alone_with(result: Path) -> Iterator[None]:
         except OSError:  # a file system that knows no locks
             yield
             return
+        if not _is_still(path, file):
+            # Whoever held it has removed it meanwhile: a third process may lock a new one.
+            with _locked(result):
+                yield
+            return
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # on Windows an open file stays
+                path.unlink()
     finally:
         os.close(file)
-        for folder in made:
-            with suppress(OSError):  # something was written there
-                folder.rmdir()
+
+
+def _is_still(path: Path, file: int) -> bool:
+    """Return whether an open file is the one that lies under this name."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file))
+    except OSError:
+        return False
 
 
 def _opened(result: Path) -> tuple[Path, int]:
     """Open the lock beside the result; where nothing may be written there, among temporary files."""
-    beside = result.with_name(f".{result.name}.lock")
+    beside = result.parent / f".{result.name}.lock"
     try:
         result.parent.mkdir(parents=True, exist_ok=True)
         return beside, os.open(beside, os.O_RDWR | os.O_CREAT, 0o666)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from registration.errors import SettingsError
+from registration.files.alone import one_at_a_time
 from registration.files.outputs import check_folder
 from registration.files.storage import write_json, write_text
 from registration.files.tables import table_text
@@ -83,6 +84,7 @@ def plan_ablation(
     return plans
 
 
+@one_at_a_time(lambda dataset, out, *_, **__: out)
 def run_ablation(
     dataset: PairDataset,
     out: Path,

@@ -57,11 +57,11 @@ def write_evaluation(
     cases: Sequence[Case],
     maps: Sequence[SlideMap] = (),
 ) -> None:
-    """Write the four files into ``folder``."""
-    write_json(folder / "evaluation.json", as_json(evaluation, about))
+    """Write the four files into ``folder``; where ``evaluation.json`` is, the others are, too."""
     write_text(folder / "evaluation.csv", as_csv(evaluation))
     write_text(folder / "evaluation_groups.csv", groups_csv(evaluation))
     write_text(folder / "evaluation.html", as_html(evaluation, about, cases, maps))
+    write_json(folder / "evaluation.json", as_json(evaluation, about))
 
 
 def as_json(evaluation: Evaluation, about: About) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from registration.files.alone import one_at_a_time
 from registration.files.outputs import check_folder
 from training.data.images import Pixels, write_png
 from training.data.pairs import PairDataset, PatchPair
@@ -43,6 +44,7 @@ class EvaluationRequest:
     """Finds nuclei; without it none are compared."""
 
 
+@one_at_a_time(lambda request, *_: request.out)
 def run_evaluation(
     request: EvaluationRequest, on_image: Callable[[int, int], None] = lambda done, total: None
 ) -> tuple[Evaluation, About]:

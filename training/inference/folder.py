@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from registration.files.alone import one_at_a_time
 from registration.files.outputs import check_folder
 from registration.files.storage import content_hash, write_json
 from registration.files.text import read_json
@@ -34,6 +35,7 @@ Tick = Callable[[int, int], None]
 """Called with how many images are done, and how many there are."""
 
 
+@one_at_a_time(lambda trained, folder, out, *_: out)
 def translate_folder(
     trained: TrainedGenerator, folder: Path, out: Path, tick: Tick | None = None
 ) -> list[Path]:

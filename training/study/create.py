@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from registration.files.alone import one_at_a_time
 from registration.files.her2 import HER2_LEVELS
 from registration.files.storage import write_json, write_text, written_whole
 from registration.files.tables import table_text
@@ -55,6 +56,7 @@ class StudyImage:
     patient: str | None
 
 
+@one_at_a_time(lambda pairs, make, out, *_, **__: out)
 def create_study(
     pairs: Sequence[PatchPair],
     make: Callable[[PatchPair, Pixels], Pixels],
