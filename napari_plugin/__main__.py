@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 SPLASH_SIZE, SPLASH_COLOR = (460, 180), "#262930"
+SHOWN_WITHIN_S = 2.0
+"""What a display may take; a display that hides the window does not keep it from opening."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Open a window and return when it is closed: 0, or 2 where the input cannot be used."""
     given = _parser().parse_args(arguments)
-    opening = _splash(given)  # napari itself takes seconds to load
+    from qtpy.QtWidgets import QApplication
+
+    application = QApplication.instance() or QApplication([])  # Qt ends with the last name for it
+    opening = _splash(application, given)  # napari itself takes seconds to load
     import napari
 
     from napari_plugin.launch import open_picker, open_review
@@ -41,13 +47,12 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _splash(given: argparse.Namespace) -> Any:
+def _splash(application: Any, given: argparse.Namespace) -> Any:
     """Show what is being opened, at once."""
     from qtpy.QtCore import Qt
     from qtpy.QtGui import QColor, QPixmap
-    from qtpy.QtWidgets import QApplication, QSplashScreen
+    from qtpy.QtWidgets import QSplashScreen
 
-    application = QApplication.instance() or QApplication([])
     ground = QPixmap(*SPLASH_SIZE)
     ground.fill(QColor(SPLASH_COLOR))
     splash = QSplashScreen(ground)
@@ -55,6 +60,10 @@ def _splash(given: argparse.Namespace) -> Any:
     text = "bci-pipeline opens\n\n" + "\n".join(Path(name).name for name in names)
     splash.showMessage(text, Qt.AlignmentFlag.AlignCenter, QColor("white"))
     splash.show()
+    until = time.monotonic() + SHOWN_WITHIN_S
+    while not splash.windowHandle().isExposed() and time.monotonic() < until:
+        application.processEvents()  # nothing is drawn before the display says that it may be
+    splash.repaint()
     application.processEvents()
     return splash
 
