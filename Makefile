@@ -15,6 +15,7 @@ test: $(VENV)/.dev
 
 test-slow: $(VENV)/.dev
 	.ci/with-display $(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not long and not gpu"
+	.ci/with-display $(BIN)/python -m pytest -m long tests/napari_plugin/test_walk.py
 
 test-long: $(VENV)/.dev
 	.ci/with-display $(BIN)/python -m pytest -m long

@@ -143,6 +143,17 @@ class PieceRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What a person drew on the slides as not to be used: control tissue, pen, folds, loose pieces.
+
+    Each area is an outline and the holes in it, in level-0 pixels; areas may overlap.
+    """
+
+    fixed: tuple[tuple[Ring, ...], ...] = ()
+    moving: tuple[tuple[Ring, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RejectedArea:
     """An area of the fixed slide that a person does not want in a dataset."""
 
@@ -184,6 +195,8 @@ class Registration:
     notes: ReviewNotes = ReviewNotes()
     pieces: tuple[PieceRecord, ...] = ()
     """Where a slide shows several pieces of tissue; none where one chain serves the whole slide."""
+    left_out: LeftOut = LeftOut()
+    """Patches that touch it are dropped."""
 
     @property
     def fixed(self) -> SlideRecord:
@@ -236,6 +249,7 @@ class Registration:
             review=stored.review,
             notes=stored.notes,
             pieces=stored.pieces,
+            left_out=stored.left_out,
         )
 
 
@@ -263,6 +277,7 @@ class _Stored:
     review: Review | None = None
     notes: ReviewNotes = ReviewNotes()
     pieces: tuple[PieceRecord, ...] = ()
+    left_out: LeftOut = LeftOut()
 
 
 _STORED = TypeAdapter(_Stored)
@@ -313,6 +328,7 @@ def write_registration(registration: Registration, landmarks: Landmarks) -> None
         "image": registration.image,
         "review": registration.review,
         "pieces": [asdict(piece) for piece in registration.pieces],
+        "left_out": asdict(registration.left_out),
     }
     write_json(folder / RECORD_NAME, record)
 

@@ -28,10 +28,10 @@ from pipeline.patches.writer import CutTask, RunSource, cut, image_paths
 from registration.errors import RunError
 from registration.execution import Progress, Workers
 from registration.files.storage import content_hash, settings_hash, write_text
-from registration.geometry import Box, mesh, spaced
+from registration.geometry import Box, Size, mesh, spaced
 from registration.pair import SlidePair
 from registration.piece_map import Territories
-from registration.result import Registration
+from registration.result import Registration, Ring
 
 KEY_NAME = "key.txt"
 KEY_VERSION = 2
@@ -39,7 +39,7 @@ KEY_VERSION = 2
 
 CUT_AT_ONCE = 4
 PROBES_ALONG = 17
-"""A patch is probed at so many places along each side for areas that a person rejected."""
+"""A patch is probed at so many places along each side for areas that a person does not want."""
 NOT_TO_BE_USED = "no piece"
 FAILED = "failed: "
 BY_PERSON = {"rejected": "rejected by a person", "needs landmarks": "a person asks for landmarks"}
@@ -150,22 +150,32 @@ def select(
 def without_rejected(
     candidates: list[Candidate], registration: Registration, side: int
 ) -> list[Candidate]:
-    """Drop the candidates, ``side`` level-0 pixels large, that touch what a person rejected."""
-    rings = tuple(np.array(area.outline) for area in registration.notes.rejected)
-    if not rings:
-        return candidates
-    areas = [Territories.of({1: (ring,)}, registration.fixed.size) for ring in rings]
+    """Drop the candidates, ``side`` level-0 pixels large, that touch what a person does not want.
+
+    That is what was rejected in a review, and what was drawn on either slide as to be left out.
+    """
+    left_out = registration.left_out
+    unwanted = [(area.outline,) for area in registration.notes.rejected] + [*left_out.fixed]
+    fixed = _areas(unwanted, registration.fixed.size)
+    moving = _areas(left_out.moving, registration.moved.size)
     along = spaced(PROBES_ALONG, (side - 1) / (PROBES_ALONG - 1))
     probes = mesh(along, along)
 
     def touches(candidate: Candidate) -> bool:
         points = probes + np.array([candidate.x, candidate.y])
-        return any(area.at(points).any() for area in areas)
+        on_moving = moving is not None and moving.at(registration.chain(points)).any()
+        return bool(on_moving or (fixed is not None and fixed.at(points).any()))
 
     return [
         replace(one, reason=NOT_TO_BE_USED) if one.kept and touches(one) else one
         for one in candidates
     ]
+
+
+def _areas(areas: Sequence[tuple[Ring, ...]], size: Size) -> Territories | None:
+    """Return where a slide of ``size`` is covered by any of ``areas``; ``None`` where there are none."""
+    numbered = {number: tuple(map(np.array, area)) for number, area in enumerate(areas, 1)}
+    return Territories.of(numbered, size) if areas else None
 
 
 def _candidate(

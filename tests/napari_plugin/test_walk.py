@@ -13,7 +13,7 @@ from registration.result import Registration
 from registration.synth import SynthCase, SynthSettings, write_case
 from tests.napari_plugin.conftest import Hand
 
-# Long, and so run by itself: after other windows napari may refuse to register its plugins again.
+# Run by itself: after other windows napari may refuse to register its plugins again.
 pytestmark = [pytest.mark.gui, pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
 WRONG, BESIDE_PX = 4, (130.0, -90.0)
 """The fifth pair is clicked 73 µm beside its place."""
