@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from registration.errors import LandmarkError
@@ -32,6 +33,8 @@ KINDS = (
 )
 FARTHEST = 1e12
 """Level-0 pixels; no slide is that large, and no sum loses its digits."""
+DECIMALS = 4
+"""Of a pixel, in what is written; more only make the files of a slide's cells large and slow."""
 Origin = tuple[int, int]
 
 
@@ -57,10 +60,10 @@ def write_geojson(path: Path, document: Any, origin: Origin = (0, 0)) -> None:
     moved = document
     if any(origin):
         moved = map_geojson(document, lambda points: points - np.array(origin))
+    # QuPath's measurements may be no numbers, which becomes null: other programs know no NaN.
     try:
-        text = json.dumps(moved, separators=(",", ":"), allow_nan=False)
-    except ValueError:
-        # QuPath's measurements may be no numbers; other programs' JSON knows none of those.
+        text = orjson.dumps(moved).decode()
+    except TypeError:  # a number of more than 64 bits, half a character
         text = json.dumps(plain(moved), separators=(",", ":"), allow_nan=False)
     write_text(path, text + "\n")
 
@@ -210,7 +213,8 @@ def _map_in_place(document: Any, transform: Callable[[Points], Points]) -> None:
     found = positions(document)
     points = _as_array(found)
     if points is not None and len(points):
-        for position, (x, y) in zip(found, transform(points).tolist(), strict=True):
+        moved = np.round(transform(points), DECIMALS).tolist()
+        for position, (x, y) in zip(found, moved, strict=True):
             position[0], position[1] = x, y
 
 
@@ -245,13 +249,17 @@ def _collect(coordinates: Any, found: list[Any]) -> None:
 
 def _as_array(found: Sequence[Any]) -> Points | None:
     """Return positions as ``(N, 2)`` points; ``None`` where one is not ``[x, y]`` of finite numbers."""
-    if not all(type(position) is list and len(position) >= 2 for position in found):
+    if not {*map(type, found)} <= {list}:
         return None
-    xs, ys = ([position[k] for position in found] for k in (0, 1))
-    if not {*map(type, xs), *map(type, ys)} <= {int, float}:
+    lengths = {*map(len, found)}
+    if min(lengths, default=2) < 2:
+        return None
+    plane = found if lengths == {2} else (position[:2] for position in found)
+    flat = list(chain.from_iterable(plane))
+    if not {*map(type, flat)} <= {int, float}:
         return None
     try:
-        points = np.array([xs, ys], np.float64).T
+        points = np.array(flat, np.float64).reshape(-1, 2)
     except OverflowError:
         return None
     return points if (np.abs(points) < FARTHEST).all() else None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -30,6 +31,7 @@ def test_json_in_any_encoding(tmp_path: Path, encoding: str) -> None:
         ("[" * 500 + "]" * 500, "nested more than 100 levels deep"),
         ('{"a":' * 101 + "{}" + "}" * 101, "nested more than 100 levels deep"),
         ("[" * 100_000 + "]" * 100_000, "nested more than 100 levels deep"),
+        ('["]]\\"]]", ' + "[" * 100 + "]" * 101, "nested more than 100 levels deep"),
         ('"\0"', "line 1: a NUL character"),
     ],
 )
@@ -39,6 +41,14 @@ def test_what_is_no_usable_json_is_one_sentence(tmp_path: Path, text: str, messa
     with pytest.raises(OddFileError, match=message) as refused:
         read_json(path, OddFileError)
     assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize("text", ["[" * 200, '"' + "[" * 200, "\\" * 4 + "[" * 200, '\\"{' * 200])
+def test_brackets_in_strings_are_no_levels(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.json"
+    value = {text: ["[" * (5 << 20), text]}
+    path.write_text(json.dumps(value))
+    assert read_json(path, OddFileError) == value
 
 
 def test_what_is_no_readable_file_is_one_sentence(tmp_path: Path) -> None:
