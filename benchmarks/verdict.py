@@ -24,12 +24,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from registration.execution import InProcess
 from registration.figures import Folding, Quality
 from registration.files.her2 import HER2_LEVELS
 from registration.files.storage import write_npz
 from registration.geometry import Box, Image, Size
+from registration.pair import SlidePair
 from registration.quality import verdict
-from registration.quality.quality import residual_summary
+from registration.quality.quality import residual_summary, with_second_look
 from registration.quality.residual import ResidualTask, measure_residual
 from registration.quality.torn import torn
 from registration.residual_map import ResidualMap
@@ -198,7 +200,9 @@ def measured(folder: Path, pair: Drawn, number: int, case: Case) -> tuple[Residu
     if not path.exists():
         box = Box.of(pair.ihc.size)
         task = ResidualTask(pair.ihc, case.moving, case.chain, box, pair.tissue)
-        write_npz(path, **measure_residual(task).arrays())
+        places = measure_residual(task)
+        sides = SlidePair(case.moving, pair.ihc)
+        write_npz(path, **with_second_look(places, sides, case.chain, InProcess()).arrays())
     points = pair.tissue.points(2000)
     error = np.hypot(*(case.chain(points) - pair.truth(points)).T) * MPP
     other = case.moving is not pair.he

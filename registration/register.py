@@ -80,7 +80,7 @@ from registration.transforms import Chain, DisplacementField, Projective, Splice
 
 TIMINGS_NAME = "timings.json"
 TRANSFORMS_FOLDER = "transforms"
-KEY_VERSION = 8
+KEY_VERSION = 9
 """Raised when the algorithm changes, so that results of an older one are not taken up again."""
 
 

@@ -182,7 +182,8 @@ def verdict_of_pieces(
     if verdict == "pass" and any(piece.is_doubt for piece in plan.lone):
         verdict = "review"
     if verdict == "pass":
-        reasons = ["all checks passed"]
+        remarks = [(r.planned.number, remark) for r in results for remark in r.reasons[1:]]
+        reasons = ["all checks passed", *(f"piece {n}: {remark}" for n, remark in remarks)]
     return verdict, reasons + notes
 
 

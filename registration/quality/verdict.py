@@ -65,6 +65,7 @@ def verdict_of(
     if quality.torn is not None and quality.torn.fraction > 0:
         doubts.append(_torn_doubt(quality.torn))
     fallen, remarks = _weigh_blocks(blocks)
+    remarks += _gap_remark(quality.residual)
     doubts += fallen
     if failures:
         return "fail", failures + doubts
@@ -124,6 +125,16 @@ def _gap_doubt(residual: Residual) -> str:
         limit = gap.area_mm2 * MANY_UNCONFIRMED / places
         return f"an area of {against(gap.area_mm2, limit, 'mm²')} is not confirmed: it {_how(gap)}"
     return ""
+
+
+def _gap_remark(residual: Residual | None) -> list[str]:
+    """Name tissue that nothing confirms and that is too little for a doubt: fragments may have moved."""
+    if residual is None or residual.largest_gap is None:
+        return []
+    share = f"{100 * residual.gap_fraction:.2g} % of the tissue"
+    return [
+        f"too little to doubt the rest: {share} is not confirmed; it {_how(residual.largest_gap)}"
+    ]
 
 
 def _torn_doubt(torn: Torn) -> str:
