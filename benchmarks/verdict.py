@@ -31,8 +31,9 @@ from registration.files.storage import write_npz
 from registration.geometry import Box, Image, Size
 from registration.pair import SlidePair
 from registration.quality import verdict
-from registration.quality.quality import residual_summary, with_second_look
+from registration.quality.quality import residual_summary
 from registration.quality.residual import ResidualTask, measure_residual
+from registration.quality.together import looked_again
 from registration.quality.torn import torn
 from registration.residual_map import ResidualMap
 from registration.slides.slide import Slide, open_slide
@@ -202,7 +203,7 @@ def measured(folder: Path, pair: Drawn, number: int, case: Case) -> tuple[Residu
         task = ResidualTask(pair.ihc, case.moving, case.chain, box, pair.tissue)
         places = measure_residual(task)
         sides = SlidePair(case.moving, pair.ihc)
-        write_npz(path, **with_second_look(places, sides, case.chain, InProcess()).arrays())
+        write_npz(path, **looked_again(places, sides, case.chain, InProcess()).arrays())
     points = pair.tissue.points(2000)
     error = np.hypot(*(case.chain(points) - pair.truth(points)).T) * MPP
     other = case.moving is not pair.he

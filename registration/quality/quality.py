@@ -27,7 +27,6 @@ from registration.quality.support import gap_of, support_of
 from registration.quality.together import looked_again
 from registration.quality.torn import torn
 from registration.quality.uncertainty import uncertainty_of
-from registration.quality.verdict import confirmation
 from registration.residual_map import ResidualMap
 from registration.slides.slide import Slide
 from registration.tissue import TissueMap
@@ -112,7 +111,7 @@ def measure(
     """
     fixed = stages.pair.fixed_slide
     field = stages.chain.steps[0]
-    places = with_second_look(
+    places = looked_again(
         _residual_map(stages, workers, progress), stages.pair, stages.chain, workers
     )
     quality = Quality(
@@ -152,17 +151,6 @@ def _residual_map(stages: Stages, workers: Workers, progress: Progress) -> Resid
         parts.append(part)
         progress("quality", done, len(tasks))
     return ResidualMap.joined(parts)
-
-
-def with_second_look(
-    places: ResidualMap, pair: SlidePair, chain: Chain, workers: Workers
-) -> ResidualMap:
-    """Return the places; where not much of the tissue is lost, unconfirmed ones are looked for again."""
-    fixed, moving = pair.fixed_slide, pair.moving_slide
-    found = residual_summary(places, fixed.mpp)
-    if found is None or confirmation(found) == "fail":
-        return places
-    return looked_again(places, fixed, moving, chain, workers)
 
 
 def residual_summary(places: ResidualMap, mpp: float) -> Residual | None:

@@ -19,6 +19,7 @@ from scipy.spatial import cKDTree
 from registration.execution import Workers
 from registration.geometry import Box, Points, from_level0, level_box, mesh
 from registration.matching import NOISE, structure
+from registration.pair import SlidePair
 from registration.quality.residual import STEP_PX, match_downsample
 from registration.quality.support import FEWEST_NEIGHBOURS, near_um, support_of
 from registration.residual_map import ResidualMap
@@ -30,8 +31,9 @@ from registration.warp import warp_box
 RARE = 1 / 1200
 """Chance that the best match in the window lies near."""
 
-MOST_PLACES = 200
-"""Where more places than this are without confirmation it is not for want of structure in a patch."""
+MOST_PLACES, MOST_SHARE = 200, 0.5
+"""Where more places than this are without confirmation, or a larger share, it is not for want of structure
+in a patch."""
 
 REACH_PX = 0.75 * STEP_PX
 """A place stands for the tissue nearest to it, up to this far."""
@@ -51,17 +53,15 @@ class LookTask:
 
 
 def looked_again(
-    places: ResidualMap, fixed: Slide, moving: Slide, chain: Chain, workers: Workers
+    places: ResidualMap, pair: SlidePair, chain: Chain, workers: Workers
 ) -> ResidualMap:
     """Return the places with the shift of their surroundings where that is near and their own is not."""
     gaps = support_of(places).gaps
     todo = np.flatnonzero(gaps >= 0)
-    if not len(todo) or len(todo) > MOST_PLACES:
+    if not len(todo) or len(todo) > min(MOST_PLACES, MOST_SHARE * len(gaps)):
         return places
-    tasks = [
-        _task(places, np.flatnonzero(gaps == gaps[place]), place, (fixed, moving, chain))
-        for place in todo
-    ]
+    sides = pair.fixed_slide, pair.moving_slide, chain
+    tasks = [_task(places, np.flatnonzero(gaps == gaps[place]), place, sides) for place in todo]
     shift_um = places.shift_um.copy()
     for place, found in zip(todo, workers.map(look_for, tasks), strict=True):
         if np.hypot(*found) <= near_um(places)[place]:
@@ -70,16 +70,18 @@ def looked_again(
 
 
 def _task(
-    places: ResidualMap, gap: np.ndarray, place: int, pair: tuple[Slide, Slide, Chain]
+    places: ResidualMap, gap: np.ndarray, place: int, sides: tuple[Slide, Slide, Chain]
 ) -> LookTask:
     """Return a place with those of its area that are nearest to it."""
     middle = places.points[place]
     _, nearest = cKDTree(places.points[gap]).query(middle, k=min(FEWEST_NEIGHBOURS, len(gap)))
     own = gap[nearest]
     farthest = np.hypot(*(places.points[own] - middle).T).max()
-    reach = farthest + 4 * REACH_PX * match_downsample(pair[0])
+    reach = farthest + 4 * REACH_PX * match_downsample(sides[0])
     others = np.setdiff1d(cKDTree(places.points).query_ball_point(middle, reach), own)
-    return LookTask(*pair, places.points[own], places.points[others], float(near_um(places)[place]))
+    return LookTask(
+        *sides, places.points[own], places.points[others], float(near_um(places)[place])
+    )
 
 
 def look_for(task: LookTask) -> tuple[float, float]:

@@ -10,6 +10,7 @@ import pytest
 
 from registration.execution import InProcess
 from registration.geometry import Box, Image
+from registration.pair import SlidePair
 from registration.quality.residual import ResidualTask, measure_residual
 from registration.quality.support import support_of
 from registration.quality.together import looked_again, masked_correlation
@@ -68,7 +69,7 @@ def looked(folder: Path, shift_um: float) -> tuple[ResidualMap, ResidualMap]:
     chain = Chain((Projective.identity(),))
     task = ResidualTask(fixed, moving, chain, Box.of(fixed.size), TissueMap.of(fixed))
     places = measure_residual(task)
-    return places, looked_again(places, fixed, moving, chain, InProcess())
+    return places, looked_again(places, SlidePair(moving, fixed), chain, InProcess())
 
 
 @pytest.fixture(scope="module")
