@@ -98,8 +98,10 @@ def look_for(task: LookTask) -> tuple[float, float]:
     fixed = structure(task.fixed.read_scaled(box, downsample))
     moving = structure(warp_box(task.moving, task.chain, box.expanded(reach), downsample).image)
     corner = np.array([box.x, box.y], np.float64)
-    local = [from_level0(points, downsample) - corner for points in (task.places, task.around)]
-    surface = masked_correlation(fixed, moving, _nearest_to(*local, fixed.shape))
+    own, others = (
+        from_level0(points, downsample) - corner for points in (task.places, task.around)
+    )
+    surface = masked_correlation(fixed, moving, _nearest_to(own, others, fixed.shape))
     row, column = np.unravel_index(int(surface.argmax()), surface.shape)
     return (float(column) - reach) * pixel_um, (float(row) - reach) * pixel_um
 
