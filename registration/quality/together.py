@@ -57,7 +57,7 @@ def looked_again(
 ) -> ResidualMap:
     """Return the places with the shift of their surroundings where that is near and their own is not."""
     gaps = support_of(places).gaps
-    todo = np.flatnonzero(gaps >= 0)
+    todo: list[int] = np.flatnonzero(gaps >= 0).tolist()
     if not len(todo) or len(todo) > min(MOST_PLACES, MOST_SHARE * len(gaps)):
         return places
     sides = pair.fixed_slide, pair.moving_slide, chain
