@@ -79,7 +79,8 @@ def dataset(
     if scores is not None:
         images = (image.path for pair in pairs.pairs for image in (pair.he, pair.ihc))
         tables = [] if folder is None else [folder / name for name in (CSV_NAME, PARQUET_NAME)]
-        check_file(scores, [*images, *filter(Path.exists, tables)], "--scores")
+        read = [*images, *filter(Path.exists, tables)]
+        check_file(scores, read, "--scores", (".csv", ".tsv", ".txt"))
         if dry_run:
             show_plan({"pairs to measure": len(pairs.pairs), "table": str(scores)}, as_json)
             return

@@ -93,7 +93,7 @@ def _generator(checkpoint: Path, out: Path | None, stain: str) -> str:
     from training.inference.checkpoints import load_generator
     from training.models.official import save_official
 
-    check_file(out, [checkpoint])
+    check_file(out, [checkpoint], suffixes=(".pth", ".pt"))
     trained = load_generator(checkpoint, stain=stain)
     save_official(trained.network, out)
     return f"{out}: {trained.describe()}"

@@ -55,7 +55,9 @@ def draft_manifest(request: DraftRequest, report: Report) -> Draft:
         for text, is_he in ((request.he, True), (request.ihc, False))
         if text is not None
     ]
-    check_file(request.out, [] if request.table is None else [request.table])
+    check_file(
+        request.out, [] if request.table is None else [request.table], suffixes=(".yaml", ".yml")
+    )
     if request.out.exists() and not request.overwrite:
         raise UsageError(f"{request.out} is there already; name another file, or give --overwrite")
     rows, ignored = ([], []) if request.table is None else read_case_table(request.table)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from registration.errors import LandmarkError
+from registration.errors import LandmarkError, OutputError
 from registration.files.outputs import check_file
 from registration.files.storage import written_whole
 from registration.files.tables import Row, read_rows, write_rows
@@ -46,6 +46,7 @@ DECIMALS = 4
 ROWS_AT_ONCE = 50_000
 ROUND_TRIP_PX = 0.05
 GEOJSON_SUFFIXES = (".geojson", ".json")
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 COUNTED_FROM_THE_CORNER = (".ndpi", ".svs", ".png", ".jpg", ".jpeg")
 """Slides of these kinds have no bounds, and need not be at hand."""
 
@@ -122,13 +123,20 @@ def warp_points(
 
     ``to`` names the slide that the result is for; without it, the fixed slide, where the registered
     image lies. Raises :class:`LandmarkError` naming file and line for unreadable points, and
-    :class:`OutputError` where ``out`` would replace something that is read.
+    :class:`OutputError` where ``out`` would replace something that is read, or is no such file.
     """
     to = to or ("ihc" if registration.moving == "he" else "he")
-    check_file(out, [points, *_files_of(registration)])
+    is_geojson = points.suffix.lower() in GEOJSON_SUFFIXES
+    suffixes = GEOJSON_SUFFIXES if is_geojson else TABLE_SUFFIXES
+    others = TABLE_SUFFIXES if is_geojson else GEOJSON_SUFFIXES
+    if points.suffix.lower() in suffixes and out.suffix.lower() in others:
+        raise OutputError(
+            f"--out {out}: what is made of {points} has its format; give a name in {suffixes[0]}"
+        )
+    check_file(out, [points, *_files_of(registration)], suffixes=suffixes)
     mapper = _mapper(registration, to)
     odd: list[str] = []
-    if points.suffix.lower() in GEOJSON_SUFFIXES:
+    if is_geojson:
         here, there = (origin_of(registration, stain) for stain in (_other(to), to))
         with _uncollected():
             document = read_geojson(points, here)

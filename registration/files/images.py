@@ -118,7 +118,9 @@ def _rgb(path: Path, image: PillowImage.Image) -> Image:
     if image.mode.startswith("I;16"):
         grey = np.asarray(image)
         _check_range(path, int(grey.max(initial=0)))
-        return np.repeat(eight_bit(grey, 65535)[..., None], 3, axis=-1)
+        shown = eight_bit(grey, 65535)
+        shown[grey == image.info.get("transparency", -1)] = 255
+        return np.repeat(shown[..., None], 3, axis=-1)
     if image.mode in ("I", "F"):
         raise SlideError(f"{path} has 32-bit pixels; export it as 8-bit RGB.")
     has_alpha = image.has_transparency_data

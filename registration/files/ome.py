@@ -25,6 +25,13 @@ UM_PER_UNIT = {
     "meter": 1e6,
     "metre": 1e6,
     "inch": 25_400.0,
+    "in": 25_400.0,
+    "dm": 1e5,
+    "pm": 1e-6,
+    "å": 1e-4,
+    "angstrom": 1e-4,
+    "thou": 25.4,
+    "pt": 25_400.0 / 72,
 }
 LONE_AMPERSAND = re.compile(r"&(?!(?:#\d+|#x[0-9a-fA-F]+|\w+);)")
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from registration.errors import OutputError
 from registration.files.storage import temporary
 
 
-def check_file(out: Path, inputs: Iterable[Path] = (), option: str = "--out") -> None:
+def check_file(
+    out: Path,
+    inputs: Iterable[Path] = (),
+    option: str = "--out",
+    suffixes: Sequence[str] = (),
+) -> None:
     """Raise :class:`OutputError` where a file cannot be written, or is one of the inputs.
 
-    An existing file within a folder that is read is one of the inputs, too.
+    An existing file within a folder that is read is one of the inputs, too. Where ``suffixes`` are
+    given, a file of another kind is not replaced: most likely its name was given by mistake.
     """
     mode = _mode(out, option)
     for given in _with_companions(inputs):
@@ -23,6 +29,11 @@ def check_file(out: Path, inputs: Iterable[Path] = (), option: str = "--out") ->
         raise OutputError(f"{option} {out} is a folder; name a file")
     if mode is not None and not stat.S_ISREG(mode):
         raise OutputError(f"{option} {out} is no file that can be replaced; name another")
+    if mode is not None and suffixes and out.suffix.lower() not in suffixes:
+        raise OutputError(
+            f"{option} {out} is there already and of another kind than is written here "
+            f"({', '.join(suffixes)}); name another file"
+        )
     _probe(out, option)
 
 

@@ -45,6 +45,11 @@ MOST_PAGES = 1000
 SAMPLED_SEGMENTS = 64
 """Tiles that are looked at to learn what a file does not say."""
 MOST_LEVELS = 64
+COMPARED_SEGMENTS = 16
+"""Places where a page is compared with the main image, whose copy it may be."""
+COMPARED_PX = 48
+MOST_OFF = 12.0
+"""Of a mean over so many pixels a side, however a copy was made smaller and compressed."""
 REDUCED, MACRO = 1, 9
 ASIDE = re.compile(r"(^|[^a-z])(label|macro|thumbnail|overview)[^a-z]*(image)?[^a-z]*$")
 """Names of images that lie beside the slide's: the word stands at the end."""
@@ -82,7 +87,10 @@ class TiffImage:
 
         Raises :class:`OSError` with the reason where it does not decode.
         """
-        page = self.pages[level]
+        return self._shown(self.pages[level], index)
+
+    def _shown(self, page: tifffile.TiffPage, index: int) -> Image:
+        """Return a tile or strip of a page as RGB."""
         stored = self._stored(page, index)
         if stored is None:
             return np.full((*page.chunks[:2], 3), 255, np.uint8)
@@ -104,12 +112,37 @@ class TiffImage:
         self.described = image_of_page(described, main.index, size)
         """What OME-XML says of the image."""
         _check_planes(self._path, self._file, main, pages, self.described)
-        self.pages = _levels(main, pages, self._file)
+        levels = _levels(main, pages, self._file, described)
+        sure = {page.offset for page in _sure_levels(levels, pages)}
+        self.pages = [page for page in levels if page.offset in sure]
         """The page of each level, largest first."""
         self.orientation = orientation(main)
         self.icc_profile = profile(main)
         self._settle_samples(main)
+        self.pages = [page for page in levels if page.offset in sure or self._is_copy(page)]
         self._warn_of_others(main, pages)
+
+    def _is_copy(self, page: tifffile.TiffPage) -> bool:
+        """Return whether a page of the right size shows what the main image shows, in many places."""
+        main = self.pages[0]
+        ratio, across = main.imagewidth / page.imagewidth, -(-page.imagewidth // page.chunks[1])
+        count = len(page.dataoffsets)
+        for index in range(0, count, max(1, count // COMPARED_SEGMENTS)):
+            top, left = ((index // across) * page.chunks[0], (index % across) * page.chunks[1])
+            rows = _middle(top, min(page.chunks[0], page.imagelength - top))
+            columns = _middle(left, min(page.chunks[1], page.imagewidth - left))
+            try:
+                copy = assembled(page, rows, columns, partial(self._shown, page))
+                rows, columns = (
+                    range(int(span.start * ratio), min(int(span.stop * ratio), most))
+                    for span, most in ((rows, main.imagelength), (columns, main.imagewidth))
+                )
+                full = assembled(main, rows, columns, partial(self._shown, main))
+            except OSError:  # damaged there: whoever reads there will say so
+                continue
+            if np.abs(copy.mean((0, 1)) - full.mean((0, 1))).max() > MOST_OFF:
+                return False
+        return True
 
     def _settle_samples(self, main: tifffile.TiffPage) -> None:
         """Find the samples' meaning; look at some of them for what the file does not say."""
@@ -166,6 +199,8 @@ class TiffImage:
             raise OSError(f"tile {index} does not decode: {one_line(error)}") from error
         if decoded is None:
             return None
+        if page.dtype == bool:  # fax compressions give 0 and 1
+            decoded = decoded.astype(bool)
         if decoded.dtype != page.dtype:
             raise OSError(f"tile {index} holds {decoded.dtype} samples, not {page.dtype}")
         return np.asarray(decoded[0])
@@ -223,11 +258,18 @@ def _is_aside(page: tifffile.TiffPage, described: tuple[OmeImage, ...]) -> bool:
 
 
 def _levels(
-    main: tifffile.TiffPage, pages: list[Any], file: tifffile.TiffFile
+    main: tifffile.TiffPage,
+    pages: list[Any],
+    file: tifffile.TiffFile,
+    described: tuple[OmeImage, ...],
 ) -> list[tifffile.TiffPage]:
-    """Return the main image and the reduced copies of it, largest first."""
+    """Return the main image and what by its size may be reduced copies of it, largest first."""
     copies = [page for page in pages if page.offset != main.offset]
-    copies = [page for page in copies if _is_reduced(page) or page.is_tiled == main.is_tiled]
+    copies = [
+        page
+        for page in copies
+        if _is_reduced(page) or (page.is_tiled == main.is_tiled and not _is_aside(page, described))
+    ]
     subifds = main.subifds if isinstance(main.subifds, tuple) else ()
     for number, offset in enumerate(subifds[:MOST_LEVELS]):
         file.filehandle.seek(offset)
@@ -237,6 +279,22 @@ def _levels(
         if _is_level_of(main, page):
             levels.setdefault(page.imagewidth, page)
     return [levels[width] for width in sorted(levels, reverse=True)]
+
+
+def _sure_levels(levels: list[tifffile.TiffPage], pages: list[Any]) -> list[tifffile.TiffPage]:
+    """Return the levels that the file calls copies of the main image, and that image."""
+    is_only_one = sum(not _is_reduced(page) for page in pages) <= 1
+    return [
+        page
+        for page in levels
+        if page is levels[0] or page.is_subifd or (is_only_one and _is_reduced(page))
+    ]
+
+
+def _middle(start: int, length: int) -> range:
+    """Return the middle of a stretch of pixels, at most ``COMPARED_PX`` of them."""
+    first = start + max(0, length - COMPARED_PX) // 2
+    return range(first, min(first + COMPARED_PX, start + length))
 
 
 def _is_level_of(main: tifffile.TiffPage, page: tifffile.TiffPage) -> bool:

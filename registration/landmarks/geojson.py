@@ -27,10 +27,11 @@ from registration.geometry import Points
 PIXEL_CENTER = 0.5
 GEOMETRY_KEYS = ("geometry", "nucleusGeometry")
 POINT_KINDS = ("Point", "MultiPoint")
-KINDS = (
-    *(*POINT_KINDS, "LineString", "MultiLineString", "Polygon", "MultiPolygon"),
-    "GeometryCollection",
-)
+DEPTHS = {
+    **{"Point": 1, "MultiPoint": 2, "LineString": 2, "MultiLineString": 3, "Polygon": 3},
+    **{"MultiPolygon": 4, "GeometryCollection": 0},
+}
+"""How many lists lie within each other in the coordinates of each kind of geometry."""
 FARTHEST = 1e12
 """Level-0 pixels; no slide is that large, and no sum loses its digits."""
 DECIMALS = 4
@@ -184,17 +185,29 @@ def _fault(feature: dict[str, Any]) -> str | None:
             continue
         if not isinstance(geometry, dict):
             return f"its geometry is {excerpt(geometry)}, not names with values"
-        if geometry.get("type") not in KINDS:
-            return (
-                f"its geometry is of the type {excerpt(geometry.get('type'))}, which GeoJSON lacks"
-            )
+        kind = geometry.get("type")
+        if not isinstance(kind, str) or kind not in DEPTHS:
+            return f"its geometry is of the type {excerpt(kind)}, which GeoJSON lacks"
         inner = geometry.get("geometries", [])
         if not isinstance(inner, list):
             return f"its geometries are {excerpt(inner)}, not a list"
         waiting += inner
-        if not isinstance(geometry.get("coordinates", []), list):
+        coordinates = geometry.get("coordinates", [])
+        if not isinstance(coordinates, list):
             return "its coordinates are not pairs of finite numbers"
+        if _depth(coordinates) not in (None, DEPTHS[kind]):
+            return f"its coordinates are not pairs of finite numbers, nested as in a {kind}"
     return None
+
+
+def _depth(coordinates: list[Any]) -> int | None:
+    """Return how many lists lie within each other, by the first of each; ``None`` if one is empty."""
+    depth, inner = 0, coordinates
+    while isinstance(inner, list):
+        if not inner:
+            return None
+        depth, inner = depth + 1, inner[0]
+    return depth
 
 
 def _geometries(document: Any) -> Iterator[dict[str, Any]]:
@@ -216,6 +229,20 @@ def _map_in_place(document: Any, transform: Callable[[Points], Points]) -> None:
         moved = np.round(transform(points), DECIMALS).tolist()
         for position, (x, y) in zip(found, moved, strict=True):
             position[0], position[1] = x, y
+        _forget_bounds(document)
+
+
+def _forget_bounds(document: Any) -> None:
+    """Leave out the bounding boxes, which are optional, and no longer true once a shape has moved."""
+    waiting = [document]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, list):
+            waiting += part
+        elif isinstance(part, dict):
+            part.pop("bbox", None)
+            inner = ("features", *GEOMETRY_KEYS, "geometries")
+            waiting += [part[key] for key in inner if key in part]
 
 
 def _copied(document: Any) -> Any:

@@ -15,6 +15,7 @@ from pipeline.cli.app import app
 from pipeline.errors import ManifestError, UsageError
 from pipeline.manifest.draft import Draft, DraftRequest, draft_manifest
 from pipeline.manifest.manifest import Manifest, load_manifest
+from registration.errors import OutputError
 
 
 def slide(path: Path, seed: int, mpp: float | None = 0.5) -> Path:
@@ -275,3 +276,13 @@ def test_a_table_that_is_no_manifest_is_refused(
 
     with pytest.raises(ManifestError, match=words):
         load_manifest(tmp_path / name, None if config is None else settings)
+
+
+def test_a_slide_is_never_replaced_by_the_manifest(folder: Path) -> None:
+    out = folder / "a_HE.tif"
+    before = out.read_bytes()
+
+    with pytest.raises(OutputError, match=r"a_HE\.tif is there already and of another kind"):
+        draft_manifest(DraftRequest(folder, out, "", overwrite=True), lambda done, total: None)
+
+    assert out.read_bytes() == before

@@ -304,3 +304,15 @@ def test_measurements_that_are_no_numbers_become_null(hand_made, tmp_path: Path)
     written = (tmp_path / "b.geojson").read_text()
     assert json.loads(written)["features"][0]["properties"]["measurements"] == {"m": None}
     assert "NaN" not in written
+
+
+@pytest.mark.parametrize("name", ["b.geojson", "b.json", "b.png"])
+def test_a_table_is_not_written_as_something_else(hand_made, tmp_path: Path, name: str) -> None:
+    source = _write(tmp_path / "a.csv", "x,y\n700,500\n")
+    _write(tmp_path / "b.png", "a picture")
+
+    with pytest.raises(OutputError, match=name):
+        warp_points(hand_made.registration, source, tmp_path / name)
+
+    assert (tmp_path / "b.png").read_text() == "a picture"
+    assert not (tmp_path / "b.geojson").exists()

@@ -295,6 +295,22 @@ def test_grey_with_opacity(tmp_path: Path) -> None:
         close_to(both_ways(tmp_path / name), expected)
 
 
+def test_a_grey_value_that_stands_for_nothing_is_white(tmp_path: Path) -> None:
+    value = int(deep(grey(), 65535)[40, 60])
+    PillowImage.fromarray(deep(grey(), 65535)).save(tmp_path / "a.png", transparency=value)
+    close_to(
+        both_ways(tmp_path / "a.png"),
+        np.where(as_rgb(grey() == grey()[40, 60]), 255, as_rgb(grey())),
+    )
+
+
+@pytest.mark.parametrize("compression", ["group3", "group4", "tiff_ccitt", "packbits"])
+def test_fax_compressions(tmp_path: Path, compression: str) -> None:
+    one = PillowImage.fromarray(grey()).convert("1")
+    one.save(tmp_path / "a.tif", compression=compression)
+    close_to(both_ways(tmp_path / "a.tif"), as_rgb(np.asarray(one, np.uint8) * 255), 0)
+
+
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "uint16"])
 def test_white_is_zero(tmp_path: Path, dtype: str) -> None:
     path = tmp_path / "inverted.tif"

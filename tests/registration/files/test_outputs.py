@@ -50,6 +50,13 @@ def test_a_file_of_a_folder_that_is_read_is_not_replaced(slide: Path) -> None:
         check_file(slide, [slide.parent])
 
 
+def test_a_file_of_another_kind_is_not_replaced(slide: Path) -> None:
+    with pytest.raises(OutputError, match=r"he\.tif is there already and of another kind .*\.csv"):
+        check_file(slide, suffixes=(".csv",))
+    check_file(slide, suffixes=(".csv", ".tif"))
+    check_file(slide.with_name("new.tif"), suffixes=(".csv",))
+
+
 @pytest.mark.parametrize("out", ["slides", "slides/", ".", "link", "slides/..", "link/../slides"])
 def test_a_folder_that_holds_an_input_is_not_written(tmp_path: Path, slide: Path, out: str) -> None:
     (tmp_path / "link").symlink_to(slide.parent)

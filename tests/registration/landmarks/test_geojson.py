@@ -165,3 +165,43 @@ def test_a_geometry_that_geojson_lacks_is_refused(tmp_path: Path, kind: object) 
         LandmarkError, match=r"cells\.geojson, feature 1: its geometry is of the type"
     ):
         read_geojson(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "coordinates"),
+    [
+        ("Point", [[1, 2]]),
+        ("MultiPoint", [1, 2]),
+        ("LineString", [[[1, 2], [3, 4]]]),
+        ("Polygon", [[0, 0], [9, 0], [9, 9], [0, 0]]),
+        ("MultiPolygon", [[[0, 0], [9, 0], [9, 9], [0, 0]]]),
+    ],
+)
+def test_coordinates_of_another_kind_of_geometry_are_refused(
+    tmp_path: Path, kind: str, coordinates: object
+) -> None:
+    path = tmp_path / "a.geojson"
+    geometry = {"type": kind, "coordinates": coordinates}
+    path.write_text(json.dumps({"type": "Feature", "geometry": geometry, "properties": None}))
+
+    with pytest.raises(LandmarkError, match=f"feature 1: .* nested as in a {kind}"):
+        read_geojson(path)
+
+
+def test_bounding_boxes_do_not_outlive_a_move() -> None:
+    point = {"type": "Point", "coordinates": [1.0, 2.0], "bbox": [1, 2, 1, 2]}
+    kept = {"bbox": "of the user's"}
+    feature = {"type": "Feature", "geometry": point, "properties": kept, "bbox": [1, 2, 1, 2]}
+    document = {"type": "FeatureCollection", "features": [feature], "bbox": [1, 2, 1, 2]}
+
+    moved = map_geojson(document, lambda points: points + 3)
+
+    assert document["bbox"] == point["bbox"] == [1, 2, 1, 2]
+    assert "bbox" not in moved
+    assert moved["features"] == [
+        {
+            "type": "Feature",
+            "geometry": {"type": "Point", "coordinates": [4.0, 5.0]},
+            "properties": kept,
+        }
+    ]

@@ -309,6 +309,9 @@ def test_pixel_sizes_without_sense_ask_for_the_mpp_only(tmp_path: Path, value: s
         ("nanometers", 460),
         ("millimeter", 0.00046),
         ("μm", 0.46),
+        ("in", 0.46 / 25400),
+        ("Å", 4600),
+        ("pm", 460_000),
     ],
 )
 def test_units_in_words(tmp_path: Path, unit: str, size: float) -> None:
@@ -425,6 +428,37 @@ def test_of_two_scenes_the_larger_is_read_and_named(tmp_path: Path) -> None:
     slide = open_slide(path, 0.5)
     assert any("holds 2 images; the largest is read, 403 x 271" in one for one in slide.warnings)
     np.testing.assert_array_equal(slide.read(ALL), smooth())
+
+
+@pytest.mark.parametrize("marked", [False, True])
+@pytest.mark.parametrize("ome", [False, True])
+@pytest.mark.parametrize("tile", [None, (64, 64)])
+def test_another_image_of_half_the_size_is_no_level(
+    tmp_path: Path, marked: bool, ome: bool, tile: tuple[int, int] | None
+) -> None:
+    path = tmp_path / "scenes.tif"
+    other = np.ascontiguousarray(halved(smooth())[::-1])
+    with tifffile.TiffWriter(path, ome=ome) as writer:
+        common: dict[str, Any] = {"photometric": "rgb", "tile": tile, "metadata": {"axes": "YXS"}}
+        if marked:  # the copy of another scene, which goes before
+            writer.write(smooth()[:100], **common)
+        writer.write(other, subfiletype=int(marked), **common)
+        writer.write(smooth(), **common)
+    slide = open_slide(path, 0.5)
+    np.testing.assert_array_equal(slide.read(ALL), smooth())
+    assert len(slide.levels) == 1
+
+
+@pytest.mark.parametrize("step", ["averaged", "every second"])
+def test_a_copy_that_is_not_marked_as_one_is_a_level(tmp_path: Path, step: str) -> None:
+    path = tmp_path / "pyramid.tif"
+    noisy = np.random.default_rng(3).integers(0, 90, smooth().shape, np.uint8) + smooth() // 2
+    copy = halved(noisy) if step == "averaged" else noisy[:-1:2, :-1:2]
+    with tifffile.TiffWriter(path) as writer:
+        common: dict[str, Any] = {"photometric": "rgb", "metadata": None, "tile": (64, 64)}
+        for image in (noisy, copy):
+            writer.write(image, compression="jpeg", compressionargs={"level": 60}, **common)
+    assert len(open_slide(path, 0.5).levels) == 2
 
 
 @pytest.mark.parametrize(
