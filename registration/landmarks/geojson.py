@@ -202,7 +202,8 @@ def _fault(feature: dict[str, Any]) -> str | None:
 
 def _depth(coordinates: list[Any]) -> int | None:
     """Return how many lists lie within each other, by the first of each; ``None`` if one is empty."""
-    depth, inner = 0, coordinates
+    inner: Any = coordinates
+    depth = 0
     while isinstance(inner, list):
         if not inner:
             return None
