@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import struct
 from collections.abc import Iterator
@@ -13,6 +14,10 @@ import tifffile
 from registration.errors import SlideError
 from registration.files.tiff_reach import MAGIC, bytes_missing
 from registration.files.words import nearest_entry
+
+# A damaged file is refused in one sentence, which thousands of lines on stderr would hide. Programs
+# that set up logging still get them.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 KINDS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"BM": "BMP", b"RIFF": "WebP"}
 """By the first bytes of a file."""

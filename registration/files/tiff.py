@@ -10,9 +10,9 @@ import math
 import re
 import threading
 import weakref
-from collections.abc import Callable
-from functools import partial
-from itertools import islice
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +45,10 @@ MOST_PAGES = 1000
 SAMPLED_SEGMENTS = 64
 """Tiles that are looked at to learn what a file does not say."""
 MOST_LEVELS = 64
-COMPARED_SEGMENTS = 16
-"""Places where a page is compared with the main image, whose copy it may be."""
+COMPARED = 4
+"""Places along each side where a page is compared with the main image, whose copy it may be."""
 COMPARED_PX = 48
+COMPARED_TILES = 64
 MOST_OFF = 12.0
 """Of a mean over so many pixels a side, however a copy was made smaller and compressed."""
 REDUCED, MACRO = 1, 9
@@ -125,19 +126,18 @@ class TiffImage:
     def _is_copy(self, page: tifffile.TiffPage) -> bool:
         """Return whether a page of the right size shows what the main image shows, in many places."""
         main = self.pages[0]
-        ratio, across = main.imagewidth / page.imagewidth, -(-page.imagewidth // page.chunks[1])
-        count = len(page.dataoffsets)
-        for index in range(0, count, max(1, count // COMPARED_SEGMENTS)):
-            top, left = ((index // across) * page.chunks[0], (index % across) * page.chunks[1])
-            rows = _middle(top, min(page.chunks[0], page.imagelength - top))
-            columns = _middle(left, min(page.chunks[1], page.imagewidth - left))
+        ratio = main.imagewidth / page.imagewidth
+        of_page, of_main = (
+            lru_cache(COMPARED_TILES)(partial(self._shown, which)) for which in (page, main)
+        )
+        for rows, columns in _places(page):
             try:
-                copy = assembled(page, rows, columns, partial(self._shown, page))
+                copy = assembled(page, rows, columns, of_page)
                 rows, columns = (
                     range(int(span.start * ratio), min(int(span.stop * ratio), most))
                     for span, most in ((rows, main.imagelength), (columns, main.imagewidth))
                 )
-                full = assembled(main, rows, columns, partial(self._shown, main))
+                full = assembled(main, rows, columns, of_main)
             except OSError:  # damaged there: whoever reads there will say so
                 continue
             if np.abs(copy.mean((0, 1)) - full.mean((0, 1))).max() > MOST_OFF:
@@ -291,10 +291,16 @@ def _sure_levels(levels: list[tifffile.TiffPage], pages: list[Any]) -> list[tiff
     ]
 
 
-def _middle(start: int, length: int) -> range:
-    """Return the middle of a stretch of pixels, at most ``COMPARED_PX`` of them."""
-    first = start + max(0, length - COMPARED_PX) // 2
-    return range(first, min(first + COMPARED_PX, start + length))
+def _places(page: tifffile.TiffPage) -> Iterator[tuple[range, range]]:
+    """Yield the rows and columns of small parts from all over a page."""
+    spans = [
+        [
+            range(max(0, middle - COMPARED_PX // 2), min(side, middle + COMPARED_PX // 2))
+            for middle in (side * (2 * k + 1) // (2 * COMPARED) for k in range(COMPARED))
+        ]
+        for side in (page.imagelength, page.imagewidth)
+    ]
+    yield from product(*spans)
 
 
 def _is_level_of(main: tifffile.TiffPage, page: tifffile.TiffPage) -> bool:

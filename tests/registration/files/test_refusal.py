@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import struct
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import tifffile
 from PIL import Image as PillowImage
 
+from registration.children import environment, python
 from registration.errors import SlideError
 from registration.geometry import Box, Image
 from registration.slides.slide import open_slide
@@ -192,3 +194,25 @@ def test_a_32_bit_tiff_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "deep.tif"
     tifffile.imwrite(path, np.zeros((40, 30), np.uint32))
     assert "uint32 pixels" in refusal(path, mpp=0.5)
+
+
+def test_a_library_says_nothing_beside_the_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((32, 32, 3), np.uint8), photometric="rgb")
+    damaged = bytearray(path.read_bytes())
+    first = struct.unpack_from("<I", damaged, 4)[0]
+    struct.pack_into("<H", damaged, first + 4, 0)  # the type of the first tag
+    path.write_bytes(damaged)
+    code = (
+        "import sys; from pathlib import Path; from registration.errors import SlideError\n"
+        "from registration.files.images import read_image\n"
+        "try: read_image(Path(sys.argv[1]))\n"
+        "except SlideError as error: print(error)"
+    )
+
+    done = subprocess.run(
+        python("-c", code, str(path)), env=environment(), capture_output=True, text=True, check=True
+    )
+
+    assert str(path) in done.stdout
+    assert done.stderr == ""
