@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pipeline.cli.help import add_command
+from pipeline.cli.help import command
 from pipeline.cli.options import (
     AsJson,
     Assigned,
@@ -44,11 +44,7 @@ TABLE_WIDTH = 120
 """Wide enough for every row: figures broken over two lines are hard to compare."""
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    add_command(app, ablate, EXAMPLES, NOTES)
-
-
+@command(EXAMPLES, NOTES)
 @with_settings(TrainConfig, "given", only=("epochs", "batch", "crop"))
 def ablate(
     given: dict[str, Any],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.help import add_command
+from pipeline.cli.help import command
 from pipeline.cli.options import AsJson, DryRun, WorkerCount, show_plan
 from pipeline.cli.progress import progress_on_stderr
 from registration.files.alone import one_at_a_time
@@ -34,11 +34,7 @@ Exit codes: 0 sound, 1 something is wrong with it, 2 bad input or usage.
 """
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    add_command(app, dataset, EXAMPLES, NOTES)
-
-
+@command(EXAMPLES, NOTES)
 def dataset(
     folder: Annotated[
         Path | None, typer.Argument(metavar="[DATASET]", help="Folder; or give --he and --ihc.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.help import add_command
+from pipeline.cli.help import command
 from pipeline.cli.options import AsJson, DryRun, show_plan
 from pipeline.cli.progress import progress_on_stderr
 from registration.files.commands import typed
@@ -27,11 +27,7 @@ Running it again goes on where it stopped, and does nothing that is done.
 """
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    add_command(app, demo, EXAMPLES, NOTES)
-
-
+@command(EXAMPLES, NOTES)
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path("demo"),
     size: Annotated[

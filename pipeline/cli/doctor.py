@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.help import add_command
+from pipeline.cli.help import command
 from registration.files.plain_json import json_text
 
 if TYPE_CHECKING:
@@ -17,11 +17,7 @@ EXAMPLES = ("bci-pipeline doctor", "bci-pipeline doctor --json > machine.json")
 COLORS = {"works": "green", "limited": "yellow", "fails": "red"}
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    add_command(app, doctor, EXAMPLES)
-
-
+@command(EXAMPLES)
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.help import add_command
+from pipeline.cli.help import command
 from pipeline.cli.options import AsJson, DryRun, show_plan, with_settings
 from pipeline.cli.progress import progress_on_stderr
 from pipeline.errors import UsageError
@@ -31,11 +31,7 @@ evaluation_groups.csv (one per slide and patient).
 """
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    add_command(app, evaluate, EXAMPLES, NOTES)
-
-
+@command(EXAMPLES, NOTES)
 @with_settings(EvaluateSettings)
 def evaluate(
     paths: Annotated[

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipeline.cli.help import add_command
+from pipeline.cli.help import command
 from pipeline.cli.options import AsJson
 from pipeline.errors import UsageError
 from registration.files.plain_json import json_text
@@ -30,11 +30,7 @@ has files of its own. transform.json beside them states units and axes.
 """
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    add_command(app, export, EXAMPLES, NOTES)
-
-
+@command(EXAMPLES, NOTES)
 def export(
     source: Annotated[
         Path, typer.Argument(metavar="RUN", help="Folder of a registered pair, or of a training.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 from typer.core import TyperCommand, TyperGroup
-from typer.main import get_group
+from typer.main import get_command
 
 WIDEST = 100
 NAMES = 28
@@ -78,11 +78,12 @@ class LazyGroup(HelpfulGroup):
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        self.commands = _Commands(self.entries)
+        self.commands = dict.fromkeys(self.entries)  # type: ignore[assignment]
 
-    def list_commands(self, ctx: Any) -> list[str]:
-        """Return the names in the order of the overview."""
-        return list(self.entries)
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import a command; ``None`` where there is none of that name."""
+        entry = self.entries.get(cmd_name)
+        return entry and getattr(import_module(entry.module), cmd_name.replace("-", "_"))
 
     def panels(self) -> dict[str, list[Record]]:
         """Return the commands as the overview shows them, by group."""
@@ -92,46 +93,15 @@ class LazyGroup(HelpfulGroup):
         return panels
 
 
-class _Commands(MutableMapping[str, Any]):
-    """Commands by name, each made when it is first looked up."""
+def command(examples: Sequence[str], notes: str = "") -> Callable[[Callable[..., None]], Any]:
+    """Make a function a command, with examples that can be copied from its help."""
 
-    def __init__(self, entries: Mapping[str, Entry]) -> None:
-        self._entries = entries
-        self._made: dict[str, Any] = {}
+    def made(function: Callable[..., None]) -> Any:
+        app = typer.Typer(add_completion=False)
+        app.command(cls=HelpfulCommand, epilog=epilog(examples, notes))(function)
+        return get_command(app)
 
-    def __getitem__(self, name: str) -> Any:
-        if name not in self._made:
-            part = typer.Typer()
-            import_module(self._entries[name].module).add_to(part)
-            self._made.update(get_group(_with_two(part)).commands)
-        return self._made[name]
-
-    def __setitem__(self, name: str, command: Any) -> None:
-        self._made[name] = command
-
-    def __delitem__(self, name: str) -> None:
-        del self._made[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-
-def add_command(
-    app: typer.Typer,
-    function: Callable[..., None],
-    examples: Sequence[str],
-    notes: str = "",
-    name: str = "",
-) -> None:
-    """Add ``function`` as a command, with examples that can be copied from its help.
-
-    ``name`` is the command's; without it, that of the function.
-    """
-    name = name or function.__name__.replace("_", "-")
-    app.command(name, cls=HelpfulCommand, epilog=epilog(examples, notes))(function)
+    return made
 
 
 def epilog(examples: Sequence[str], notes: str = "") -> str:
@@ -190,9 +160,3 @@ def _is_option(param: Any) -> bool:
 def _argument(param: Any) -> str:
     """Return an argument as the usage shows it."""
     return str(param.metavar or param.name.upper())
-
-
-def _with_two(part: typer.Typer) -> typer.Typer:
-    """Return ``part`` as a group, even where it holds one command alone."""
-    part.callback()(lambda: None)
-    return part

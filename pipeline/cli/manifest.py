@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.help import add_command
+from pipeline.cli.help import command
 from pipeline.cli.options import AsJson
 from pipeline.cli.progress import progress_on_stderr
 from registration.files.commands import typed
@@ -35,11 +35,7 @@ manifest, which holds the cases that can run. Look at it before you run it.
 """
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    add_command(app, manifest, EXAMPLES, NOTES)
-
-
+@command(EXAMPLES, NOTES)
 def manifest(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the slides are.")],
     out: Annotated[Path, typer.Option(help="Manifest to write.")] = Path("cohort.yaml"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.help import add_command
+from pipeline.cli.help import command
 from pipeline.cli.options import AsJson, DryRun, Scheduler, WorkerCount, with_settings
 from pipeline.cli.progress import progress_on_stderr
 from pipeline.errors import NoPairsError
@@ -33,11 +33,7 @@ interrupted (the same command goes on).
 """
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    add_command(app, patch, EXAMPLES, NOTES)
-
-
+@command(EXAMPLES, NOTES)
 @with_settings(PatchSettings)
 @with_settings(SplitSettings, "split")
 def patch(

@@ -11,11 +11,11 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.help import add_command
+from pipeline.cli.help import command
 from pipeline.cli.options import HeMpp, HeSlide, IhcMpp, IhcSlide, ManifestConfig
 from pipeline.errors import UsageError
 from registration.children import environment, python
-from registration.files.commands import typed
+from registration.files.commands import mpp_options, typed
 
 EXAMPLES = (
     "bci-pipeline pick he.ndpi ihc.ndpi",
@@ -33,12 +33,7 @@ the next run.
 """
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the commands to the application."""
-    add_command(app, pick, EXAMPLES)
-    add_command(app, review, REVIEW_EXAMPLES, REVIEW_NOTES)
-
-
+@command(EXAMPLES)
 def pick(
     he: HeSlide,
     ihc: IhcSlide,
@@ -58,12 +53,10 @@ def pick(
     words = ["pick", str(he), str(ihc)]
     if landmarks is not None:
         words += ["--landmarks", landmarks]
-    for name, value in (("--mpp-he", mpp_he), ("--mpp-ihc", mpp_ihc)):
-        if value is not None:
-            words += [name, str(value)]
-    _open_window(words)
+    _open_window([*words, *mpp_options(mpp_he, mpp_ihc)])
 
 
+@command(REVIEW_EXAMPLES, REVIEW_NOTES)
 def review(
     run: Annotated[
         Path,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.help import add_command
+from pipeline.cli.help import command
 from pipeline.cli.options import (
     AsJson,
     DryRun,
@@ -48,11 +48,7 @@ interrupted (the same command goes on).
 """
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    add_command(app, register, EXAMPLES, NOTES)
-
-
+@command(EXAMPLES, NOTES)
 @with_settings(RegisterSettings)
 def register(
     he: HeSlide,

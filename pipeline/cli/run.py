@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipeline.cli.help import add_command
+from pipeline.cli.help import command
 from pipeline.cli.options import (
     AsJson,
     DryRun,
@@ -50,11 +50,7 @@ class StageName(StrEnum):
     TRAIN = "train"
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    add_command(app, run, EXAMPLES, NOTES)
-
-
+@command(EXAMPLES, NOTES)
 def run(
     manifest: ManifestFile,
     only: Annotated[

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from pipeline.cli.help import add_command
+from pipeline.cli.help import command
 from pipeline.cli.options import ManifestConfig, ManifestFile
 from pipeline.errors import UsageError
 from registration.files.plain_json import json_text
@@ -35,11 +35,7 @@ STYLES = {
 }
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    add_command(app, status, EXAMPLES)
-
-
+@command(EXAMPLES)
 def status(
     manifest: ManifestFile,
     config: ManifestConfig = None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.help import HelpfulGroup, add_command
+from pipeline.cli.help import HelpfulGroup, command
 from pipeline.cli.options import AsJson, DryRun, show_plan
 from pipeline.cli.progress import progress_on_stderr
 from registration.files.outputs import check_file, check_folder
@@ -30,20 +30,7 @@ Writes agreement.html and agreement.json into STUDY. Every sheet must be complet
 """
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the commands to the application."""
-    study = typer.Typer(
-        name="study",
-        cls=HelpfulGroup,
-        rich_markup_mode=None,
-        help="Reader study: do pathologists read the same HER2 level from generated images?",
-        no_args_is_help=True,
-    )
-    add_command(study, create, CREATE_EXAMPLES, CREATE_NOTES)
-    add_command(study, score, SCORE_EXAMPLES, SCORE_NOTES)
-    app.add_typer(study)
-
-
+@command(CREATE_EXAMPLES, CREATE_NOTES)
 def create(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Dataset of image pairs.")],
     generated: Annotated[
@@ -89,6 +76,7 @@ def create(
     typer.echo(f"key      {out / 'key.csv'}  (do not show it to readers)")
 
 
+@command(SCORE_EXAMPLES, SCORE_NOTES)
 def score(
     study: Annotated[Path, typer.Argument(metavar="STUDY", help="Study folder.")],
     sheets: Annotated[
@@ -112,6 +100,15 @@ def score(
         typer.echo(json_text(json_of(opened, read, agreement)))
     else:
         typer.echo(_text(agreement, study))
+
+
+study = HelpfulGroup(
+    name="study",
+    commands=[create, score],
+    rich_markup_mode=None,
+    help="Reader study: do pathologists read the same HER2 level from generated images?",
+    no_args_is_help=True,
+)
 
 
 def _text(agreement: Agreement, study: Path) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.help import add_command
+from pipeline.cli.help import command
 from pipeline.cli.options import DryRun, show_plan
 from pipeline.errors import UsageError
 from registration.files.commands import typed
@@ -31,11 +31,7 @@ EXAMPLES = (
 )
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    add_command(app, synth, EXAMPLES)
-
-
+@command(EXAMPLES)
 def synth(
     out: Annotated[
         Path, typer.Argument(metavar="OUT", help="Folder for the cases and their manifest.")

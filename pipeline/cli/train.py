@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.help import add_command
+from pipeline.cli.help import command
 from pipeline.cli.options import (
     AsJson,
     Assigned,
@@ -54,11 +54,7 @@ Exit codes: 0 done, 1 training diverged, 2 bad input or usage, 130 interrupted (
 """
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    add_command(app, train, EXAMPLES, NOTES)
-
-
+@command(EXAMPLES, NOTES)
 @with_settings(TrainConfig, "given", only=NAMED)
 def train(
     given: dict[str, Any],

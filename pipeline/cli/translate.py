@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.help import add_command
+from pipeline.cli.help import command
 from pipeline.cli.options import AsJson, DryRun, show_plan, with_settings
 from pipeline.cli.progress import progress_on_stderr
 from pipeline.errors import UsageError
@@ -29,11 +29,7 @@ interrupted.
 """
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    add_command(app, translate, EXAMPLES, NOTES)
-
-
+@command(EXAMPLES, NOTES)
 @with_settings(TranslateSettings)
 def translate(
     checkpoint: Annotated[

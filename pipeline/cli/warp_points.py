@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipeline.cli.help import add_command
+from pipeline.cli.help import command
 from pipeline.cli.options import AsJson
 from registration.files.plain_json import json_text
 
@@ -25,11 +25,7 @@ empty, and in GeoJSON a shape that does not lie on one piece has no geometry.
 MOST_NAMED = 8
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    add_command(app, warp_points, EXAMPLES, NOTES)
-
-
+@command(EXAMPLES, NOTES)
 def warp_points(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a registered pair.")],
     points: Annotated[

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
 from PIL import Image
 from typer.testing import CliRunner
 
 from pipeline import demo as demo_module
-from pipeline.cli.demo import _print, add_to
+from pipeline.cli.app import app
+from pipeline.cli.demo import _print
 from pipeline.demo import SLIDES, Demo, Stage, make_slides, run_demo, stain_virtually
 from pipeline.errors import UsageError
 from registration.errors import OutputError
@@ -105,9 +105,7 @@ def test_the_summary_names_errors_report_and_next_command(
 @pytest.mark.timeout(3600)  # on a machine that may be busy
 def test_the_whole_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # the commands it prints are to be pasted in the same folder
-    app = typer.Typer()
-    add_to(app)
-    arguments = ["--out", str(tmp_path / "demo"), "--size", "2048"]
+    arguments = ["demo", "--out", str(tmp_path / "demo"), "--size", "2048"]
 
     first = CliRunner().invoke(app, arguments)
     begun = time.perf_counter()

@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from pipeline.cli.app import Commands, app
-from pipeline.cli.help import add_command
+from pipeline.cli.help import HelpfulCommand, epilog
 from pipeline.cli.options import with_settings
 from registration.settings import Settings, setting
 
@@ -41,8 +41,8 @@ def given(given: dict[str, Any]) -> None:
 
 
 def called(command: Any, *words: str) -> Result:
-    part = typer.Typer(rich_markup_mode=None)
-    add_command(part, command, ("bci-pipeline cut a",))
+    part = typer.Typer(rich_markup_mode=None, add_completion=False)
+    part.command(cls=HelpfulCommand, epilog=epilog(("bci-pipeline cut a",)))(command)
     return CliRunner().invoke(part, words)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from pipeline.cli.app import app
 from pipeline.stages.warp_points import warp_points
 from registration.bspline import BSpline
 from registration.errors import LandmarkError, OutputError
@@ -212,18 +213,14 @@ def test_a_table_without_points_gives_a_table_without_points(hand_made, tmp_path
 
 
 def test_command_line_prints_what_it_wrote(hand_made, tmp_path: Path) -> None:
-    import typer
-
-    from pipeline.cli.warp_points import add_to
-
-    app = typer.Typer()
-    add_to(app)
     source = _write(tmp_path / "a.csv", "x,y\n700,500\n-9,5\n")
     folder, out = str(hand_made.registration.folder), str(tmp_path / "b.csv")
     runner = CliRunner()
 
-    plain = runner.invoke(app, [folder, str(source), "--out", out, "--to", "he"])
-    as_json = runner.invoke(app, [folder, str(source), "--out", out, "--to", "he", "--json"])
+    plain = runner.invoke(app, ["warp-points", folder, str(source), "--out", out, "--to", "he"])
+    as_json = runner.invoke(
+        app, ["warp-points", folder, str(source), "--out", out, "--to", "he", "--json"]
+    )
 
     assert plain.exit_code == 0
     assert "2 points in pixels of the H&E slide" in plain.stdout
