@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import UsageError
-from pipeline.split import SPLITS, Split
-from registration.files.her2 import Her2, parse_her2
+from pipeline.split import SPLITS, Label
+from registration.files.her2 import parse_her2
 from registration.files.tables import Row, Table, read_table
 from registration.files.words import excerpt, listed, nearest
 
 COLUMNS = ("case", "patient", "her2", "split")
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """What is known of one case; empty cells are unknown."""
-
-    patient: str
-    her2: Her2 | None = None
-    split: Split | None = None
 
 
 def read_labels(path: Path, cases: Iterable[str]) -> dict[str, Label]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -80,9 +80,9 @@ SECTIONS = (
 )
 
 
-def settings_page(sections: Sequence[Section] = SECTIONS) -> str:
+def settings_page() -> str:
     """Return the page as Markdown."""
-    return "\n".join([INTRODUCTION, *(line for each in sections for line in _section(each))])
+    return "\n".join([INTRODUCTION, *(line for each in SECTIONS for line in _section(each))])
 
 
 def _section(section: Section) -> list[str]:

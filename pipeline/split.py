@@ -42,8 +42,8 @@ class SplitSettings(Settings):
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
-    """What a split needs to know of one case."""
+class Label:
+    """What is known of one case besides its slides."""
 
     patient: str
     her2: Her2 | None = None
@@ -51,7 +51,7 @@ class Labelled:
     """Given by a person; ``None`` leaves it to the draw."""
 
 
-def assign_splits(cases: Iterable[Labelled], settings: SplitSettings) -> dict[str, Split]:
+def assign_splits(cases: Iterable[Label], settings: SplitSettings) -> dict[str, Split]:
     """Return each patient's split.
 
     Within each HER2 level (a patient's highest) the patients are put in an order that depends on
@@ -107,7 +107,7 @@ def check_leakage(rows: Sequence[Mapping[str, object]]) -> None:
 
 
 def oddities(
-    cases: Sequence[Labelled], splits: Mapping[str, Split], settings: SplitSettings
+    cases: Sequence[Label], splits: Mapping[str, Split], settings: SplitSettings
 ) -> tuple[str, ...]:
     """Return what will be missed later: splits without a patient, HER2 levels not trained on."""
     found = [
@@ -127,7 +127,7 @@ def oddities(
     return tuple(found)
 
 
-def _per_patient(cases: Iterable[Labelled]) -> tuple[dict[str, Split], dict[str, str]]:
+def _per_patient(cases: Iterable[Label]) -> tuple[dict[str, Split], dict[str, str]]:
     """Return the splits that were given, and each patient's HER2 stratum."""
     given: dict[str, Split] = {}
     level: dict[str, str] = {}

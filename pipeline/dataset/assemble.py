@@ -28,7 +28,7 @@ from pipeline.dataset.table import COLUMNS, PatchRow, write_tables
 from pipeline.errors import NoPairsError
 from pipeline.patches.record import Candidate, CasePatches
 from pipeline.patches.writer import SUFFIXES
-from pipeline.split import Labelled, Split, assign_splits, check_leakage
+from pipeline.split import Label, Split, assign_splits, check_leakage
 from registration.files.storage import write_json
 from registration.result import versions
 
@@ -64,7 +64,7 @@ def assemble(plan: DatasetPlan, folder: Path) -> Dataset:
 def table_of(plan: DatasetPlan) -> tuple[list[PatchRow], dict[str, Path]]:
     """Return the table's rows, and where the image of each path in the dataset lies now."""
     splits = assign_splits(
-        [Labelled(case.patient, case.her2, case.split) for case in plan.cases if case.patches],
+        [Label(case.patient, case.her2, case.split) for case in plan.cases if case.patches],
         plan.split,
     )
     names = _Names(plan)

@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.patches.alignment import turned
 from registration.execution import Progress, Workers
 from registration.geometry import Image
 from registration.stain import Plane, extract_channel
@@ -188,9 +189,9 @@ def _duplicates(
     """Yield couples that show the same pixels, turned or mirrored or not."""
     rows = _unit(np.array([signed[i].thumbnail.ravel() for i in a]))
     for way in range(8):
-        turned = np.array([_turned(signed[j].thumbnail, way).ravel() for j in b])
-        for i, j in np.argwhere(rows @ _unit(turned).T > DUPLICATE).tolist():
-            likeness = _likeness(_planes(pairs[a[i]]), _turned(_planes(pairs[b[j]]), way))
+        others = np.array([turned(signed[j].thumbnail, way).ravel() for j in b])
+        for i, j in np.argwhere(rows @ _unit(others).T > DUPLICATE).tolist():
+            likeness = _likeness(_planes(pairs[a[i]]), turned(_planes(pairs[b[j]]), way))
             if likeness > SAME_PIXELS:
                 how = "" if way == 0 else ", turned or mirrored"
                 yield a[i], b[j], f"correlation {likeness:.2f}{how}"
@@ -309,12 +310,6 @@ def _likeness(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
         norm = float(np.linalg.norm(fine[0]) * np.linalg.norm(fine[1]))
         values.append(float((fine[0] * fine[1]).sum()) / norm if norm > 1e-6 else 0.0)
     return min(values)
-
-
-def _turned(planes: NDArray[np.float32], way: int) -> NDArray[np.float32]:
-    """Return one of the eight orientations of ``(2, n, n)`` planes; 0 is as they are."""
-    rotated = np.rot90(planes, way % 4, axes=(1, 2))
-    return np.ascontiguousarray(rotated[:, :, ::-1] if way >= 4 else rotated)
 
 
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -22,11 +22,6 @@ class Verification:
     changed: tuple[str, ...]
     unlisted: tuple[str, ...]
 
-    @property
-    def is_intact(self) -> bool:
-        """Whether every listed file is there and unchanged."""
-        return not self.missing and not self.changed
-
 
 def write_checksums(folder: Path) -> None:
     """Write the checksums of all files below ``folder`` but the card, on which a person may write."""

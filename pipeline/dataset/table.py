@@ -144,15 +144,6 @@ REQUIRED = tuple(item.name for item in fields(PatchRow) if item.default is MISSI
 SCHEMA = pa.schema([column.field for column in COLUMN_RECORDS])
 
 
-def columns_in_markdown() -> str:
-    """Return the table of ``docs/dataset.md``."""
-    lines = ["| column | type | meaning |", "|---|---|---|"]
-    for column in COLUMN_RECORDS:
-        kind = f"{column.field.type}{', null' if column.field.nullable else ''}"
-        lines.append(f"| `{column.field.name}` | {kind} | {column.meaning} |")
-    return "\n".join(lines) + "\n"
-
-
 def write_tables(folder: Path, rows: Sequence[PatchRow]) -> None:
     """Write ``patches.parquet`` and ``patches.csv``, the same content in both."""
     write_parquet(folder / PARQUET_NAME, [_record(row) for row in rows], SCHEMA)

@@ -116,10 +116,10 @@ def null_percentiles(
     ]
 
 
-def turned(plane: Plane, orientation: int) -> Plane:
-    """Return one of the eight orientations of a square plane; 0 is the plane itself."""
-    rotated = np.rot90(plane, orientation % 4)
-    return np.ascontiguousarray(rotated[:, ::-1] if orientation >= 4 else rotated)
+def turned(planes: NDArray[np.float32], orientation: int) -> NDArray[np.float32]:
+    """Return one of the eight orientations of ``(..., n, n)`` planes; 0 is as they are."""
+    rotated = np.rot90(planes, orientation % 4, axes=(-2, -1))
+    return np.ascontiguousarray(rotated[..., ::-1] if orientation >= 4 else rotated)
 
 
 def _windows_along(side: int, mpp: float) -> int:

@@ -86,7 +86,7 @@ class MismatchedPlanes:
         where none does, all are.
         """
         near = box.expanded(reach)
-        far = [number for number, other in enumerate(self.boxes) if not _overlap(near, other)]
+        far = [number for number, other in enumerate(self.boxes) if not near.overlaps(other)]
         numbers = far or list(range(len(self.boxes)))
         upright = [(number, 0) for number in far]
         turned_too = [(number, way) for way in range(1, 8) for number in numbers]
@@ -242,7 +242,3 @@ def _at_work(box: Box, downsample: float) -> Box:
     """Return a level-0 box in pixels of the working resolution; all boxes of one size alike."""
     side = round(box.width / downsample)
     return Box(round(box.x / downsample), round(box.y / downsample), side, side)
-
-
-def _overlap(a: Box, b: Box) -> bool:
-    return a.x < b.right and b.x < a.right and a.y < b.bottom and b.y < a.bottom

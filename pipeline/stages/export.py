@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_args
@@ -14,6 +13,7 @@ from registration.export.whole import ExportedFile, Program, write_itk, write_om
 from registration.files.alone import one_at_a_time
 from registration.files.outputs import check_folder
 from registration.files.storage import folder_written_whole, write_json
+from registration.files.text import json_record
 from registration.files.words import did_you_mean, excerpt
 from registration.landmarks.landmarks import Moving
 from registration.result import Registration
@@ -65,7 +65,8 @@ def export_transform(registration: Registration, program: str, out: Path | None 
     chosen = _program(program)
     folder = out or _default_folder(registration, chosen)
     check_folder(folder, models=[registration.folder])
-    if folder.exists() and any(folder.iterdir()) and not _is_ours(folder):
+    is_ours = json_record(folder / RECORD_NAME).get("format") == FORMAT
+    if folder.exists() and any(folder.iterdir()) and not is_ours:
         raise UsageError(f"{folder} holds something else; name another folder")
     with folder_written_whole(folder) as part:
         files = _write(registration, chosen, part)
@@ -103,11 +104,3 @@ def _write(registration: Registration, program: Program, folder: Path) -> list[E
     stains: tuple[Moving, ...] = get_args(Moving)
     origins = {stain: origin_of(registration, stain) for stain in stains}
     return write_qupath(registration, folder, origins)
-
-
-def _is_ours(folder: Path) -> bool:
-    try:
-        record = json.loads((folder / RECORD_NAME).read_bytes())
-    except (OSError, ValueError):
-        return False
-    return isinstance(record, dict) and record.get("format") == FORMAT

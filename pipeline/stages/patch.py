@@ -15,11 +15,11 @@ from pipeline.dataset.plan import RECORD_NAME, DatasetPlan
 from pipeline.dataset.summary import DatasetCase
 from pipeline.dataset.table import CSV_NAME, write_tables
 from pipeline.errors import DatasetError, NoPairsError, PipelineError, UsageError
-from pipeline.labels import Label, read_labels
+from pipeline.labels import read_labels
 from pipeline.patches.case import FAILED, case_key, cut_case, exclusion, grid_of, is_failure
 from pipeline.patches.measurement import MEASURED_NAME, candidate_boxes
 from pipeline.patches.settings import PatchSettings
-from pipeline.split import Labelled, SplitSettings, assign_splits, check_leakage, oddities
+from pipeline.split import Label, SplitSettings, assign_splits, check_leakage, oddities
 from registration.errors import RegistrationError, RunError
 from registration.execution import Progress, prefixed, usable_cores, workers
 from registration.files.alone import one_at_a_time
@@ -199,7 +199,7 @@ def _check_splits(request: PatchRequest, cases: Sequence[DatasetCase]) -> tuple[
     Returns what is odd about the splits.
     """
     ready = [case for case in cases if not case.excluded]
-    labelled = [Labelled(case.patient, case.her2, case.split) for case in ready]
+    labelled = [Label(case.patient, case.her2, case.split) for case in ready]
     splits = assign_splits(labelled, request.split)
     rows: list[dict[str, object]] = []
     for case in ready:

@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import DatasetError, UsageError
-from pipeline.labels import Label, ignored_columns, read_labels
-from pipeline.split import Labelled, SplitSettings, assign_splits, check_leakage, oddities
+from pipeline.labels import ignored_columns, read_labels
+from pipeline.split import Label, SplitSettings, assign_splits, check_leakage, oddities
 from registration.errors import SettingsError
 from registration.files.her2 import HER2_LEVELS, parse_her2
 
 
-def cohort(per_level: int) -> list[Labelled]:
+def cohort(per_level: int) -> list[Label]:
     return [
-        Labelled(f"p{number:03d}-{level}", level)
+        Label(f"p{number:03d}-{level}", level)
         for level in HER2_LEVELS
         for number in range(per_level)
     ]
@@ -42,13 +42,13 @@ def test_the_same_patients_give_the_same_splits_in_any_order() -> None:
 
 
 def test_a_patient_with_several_slides_stays_whole_at_the_highest_level() -> None:
-    cases = [*cohort(5), Labelled("two", "1+"), Labelled("two", "3+"), Labelled("two", None)]
+    cases = [*cohort(5), Label("two", "1+"), Label("two", "3+"), Label("two", None)]
 
     assert set(assign_splits(cases, SplitSettings())) == {case.patient for case in cases}
 
 
 def test_given_splits_are_kept_and_count() -> None:
-    cases = [Labelled(f"g{k}", "2+", "test") for k in range(4)] + cohort(3)
+    cases = [Label(f"g{k}", "2+", "test") for k in range(4)] + cohort(3)
 
     splits = assign_splits(cases, SplitSettings(test=0.25))
 
@@ -57,15 +57,15 @@ def test_given_splits_are_kept_and_count() -> None:
 
 
 def test_two_patients_give_one_to_test_and_one_alone_is_for_training() -> None:
-    two = assign_splits([Labelled("a", "0"), Labelled("b", "3+")], SplitSettings())
+    two = assign_splits([Label("a", "0"), Label("b", "3+")], SplitSettings())
 
     assert sorted(two.values()) == ["test", "train"]
-    assert assign_splits([Labelled("a")], SplitSettings()) == {"a": "train"}
+    assert assign_splits([Label("a")], SplitSettings()) == {"a": "train"}
 
 
 def test_a_patient_given_two_splits_is_refused() -> None:
     with pytest.raises(DatasetError, match="patient a is given both split train and split test"):
-        assign_splits([Labelled("a", None, "train"), Labelled("a", None, "test")], SplitSettings())
+        assign_splits([Label("a", None, "train"), Label("a", None, "test")], SplitSettings())
 
 
 @settings(max_examples=60, deadline=None)
@@ -80,7 +80,7 @@ def test_a_patient_given_two_splits_is_refused() -> None:
     st.integers(0, 5),
 )
 def test_no_patient_is_ever_in_two_splits(drawn, test: float, val: float, seed: int) -> None:
-    cases = [Labelled(f"p{patient}", level) for patient, level in drawn]
+    cases = [Label(f"p{patient}", level) for patient, level in drawn]
 
     splits = assign_splits(cases, SplitSettings(test=test, val=val, seed=seed))
 
@@ -117,8 +117,8 @@ def test_leaks_of_patients_and_of_slides_are_named() -> None:
 
 
 def test_a_split_without_patients_and_a_level_that_is_only_tested_are_told() -> None:
-    one = [Labelled("a", "0")]
-    two = [Labelled("a", "0"), Labelled("b", "3+")]
+    one = [Label("a", "0")]
+    two = [Label("a", "0"), Label("b", "3+")]
 
     assert oddities(one, {"a": "train"}, SplitSettings()) == (
         "no patient is left for test; add patients, or give every case a split in the labels",

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.patches.blank.bins import BinFeatures, Colours, blurred, ink_coloured
+from pipeline.patches.blank.bins import BinFeatures, Colours, blurred, ink_coloured, odd_count
 from pipeline.patches.blank.reference import sharpness
 from pipeline.patches.blank.settings import LIMITS
 from registration.stain import Mask, Plane, disc
@@ -26,7 +26,7 @@ def inked(density: Colours, ink: Plane, bin_um: float) -> Plane:
     Strokes are found in ``density``, averaged over their width, since single nuclei may have the
     colour of ``ink``; their limits are those of the colour.
     """
-    side = _odd(LIMITS.stroke_um / bin_um)
+    side = odd_count(LIMITS.stroke_um / bin_um)
     wide = ink_coloured(cv2.blur(density, (side, side))).astype(np.uint8)
     stroke = cv2.morphologyEx(wide, cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
     near = cv2.dilate(stroke, disc(LIMITS.stroke_edge_um / bin_um)) > 0
@@ -42,7 +42,7 @@ def inside_rims(rim: Mask, bin_um: float) -> Plane:
     lines = cv2.morphologyEx(rim.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     inside = np.zeros(rim.shape, np.float32)
     _, labels, boxes, _ = cv2.connectedComponentsWithStats(1 - lines, connectivity=4)
-    margin = _odd(LIMITS.rim_band_um / bin_um) + 2
+    margin = odd_count(LIMITS.rim_band_um / bin_um) + 2
     for number, (x, y, width, height, area) in enumerate(boxes[1:].tolist(), 1):
         touching = x == 0 or y == 0 or x + width == rim.shape[1] or y + height == rim.shape[0]
         if touching or area * bin_um**2 < LIMITS.smallest_bubble_um**2:
@@ -107,7 +107,3 @@ def _filled_if_round(hollow: Mask) -> NDArray[np.uint8]:
     if 4 * math.pi * cv2.contourArea(outline) > LIMITS.roundness * around**2:
         cv2.drawContours(filled, [outline], -1, 1, cv2.FILLED)
     return filled[1:-1, 1:-1]
-
-
-def _odd(length: float) -> int:
-    return 2 * max(1, round(length / 2)) + 1

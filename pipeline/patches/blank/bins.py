@@ -127,6 +127,11 @@ def blurred(plane: Plane, sigma: float) -> Plane:
     return np.asarray(cv2.GaussianBlur(plane, (0, 0), sigma), np.float32)
 
 
+def odd_count(length: float) -> int:
+    """Return the odd number of bins, three or more, nearest above a length in bins."""
+    return 2 * max(1, round(length / 2)) + 1
+
+
 def _stained(density: Plane, detail: Plane, inside: Plane, mpp: float) -> Mask:
     """Return where there is tissue, from the density beyond the glass's; gaps are closed.
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipeline.patches.blank.bins import BinFeatures, blurred
+from pipeline.patches.blank.bins import BinFeatures, blurred, odd_count
 from pipeline.patches.blank.reference import absorbed, hue_of, reference_by_hue, sharpness
 from pipeline.patches.blank.settings import LIMITS
 from registration.stain import Mask, Plane
@@ -96,8 +96,8 @@ def _bands(odd: Oddness, bin_um: float) -> Iterator[np.ndarray]:
         )
         if found.any():
             shape = (
-                _odd_count(LIMITS.fold_area_um / bin_um),
-                _odd_count(LIMITS.fold_length_um / bin_um),
+                odd_count(LIMITS.fold_area_um / bin_um),
+                odd_count(LIMITS.fold_length_um / bin_um),
             )
             area = cv2.dilate(found.astype(np.uint8), np.ones(shape, np.uint8))
             back = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
@@ -106,13 +106,13 @@ def _bands(odd: Oddness, bin_um: float) -> Iterator[np.ndarray]:
 
 def _rise(odd: Oddness, plane: Plane, bin_um: float) -> Plane:
     """Return how far horizontal bands lie above the reference, and above both their sides."""
-    length = _odd_count(LIMITS.fold_length_um / bin_um)
+    length = odd_count(LIMITS.fold_length_um / bin_um)
     shape = (length, max(1, round(LIMITS.fold_width_um / bin_um)))
     share = _boxed(odd.tissue, shape)
     band = np.where(
         share > LIMITS.fold_band_share, _boxed(plane, shape) / (share + 1e-6), LIMITS.fold_no_band
     )
-    shape = (length, _odd_count(LIMITS.fold_side_width_um / bin_um))
+    shape = (length, odd_count(LIMITS.fold_side_width_um / bin_um))
     share = _boxed(odd.tissue + odd.artefacts, shape)
     summed = _boxed(plane + odd.artefacts, shape)
     beside = np.where(share > LIMITS.fold_side_share, summed / (share + 1e-6), LIMITS.fold_no_side)
@@ -129,7 +129,3 @@ def _boxed(plane: Plane, shape: tuple[int, int]) -> Plane:
 def _mean(values: Plane, weight: Plane, sigma: float) -> Plane:
     """Return the mean of values over a Gaussian window, by weight."""
     return blurred(values * weight, sigma) / (blurred(weight, sigma) + np.float32(1e-3))
-
-
-def _odd_count(length: float) -> int:
-    return 2 * max(1, round(length / 2)) + 1
