@@ -122,9 +122,15 @@ def remedies(config: TrainConfig, side_px: int, half: bool) -> str:
         f"{option} (about {training_bytes(changed, side, half) / GIB:.1f} GiB)"
         for option, changed, side in options
     ]
+    if not said:
+        return "Train on a GPU with more memory"
     return (
-        f"Give {', '.join(said[:-1])} or {said[-1]}, or several" if len(said) > 1 else _last(said)
+        f"Give {', '.join(said[:-1])} or {said[-1]}, or several" if said[1:] else f"Give {said[0]}"
     )
+
+
+OTHER_PROGRAMS = "End other programs that use it (nvidia-smi lists them), or give --device cpu"
+"""What makes room for a generator alone."""
 
 
 @contextmanager
@@ -181,8 +187,3 @@ def _recomputing(generator: nn.Module, config: TrainConfig) -> nn.Module:
 def _weights(network: nn.Module) -> int:
     """Return how many weights a network has."""
     return sum(weight.numel() for weight in network.parameters())
-
-
-def _last(said: list[str]) -> str:
-    """Return the only remedy left, or the last one of all."""
-    return f"Give {said[0]}" if said else "Train on a GPU with more memory"

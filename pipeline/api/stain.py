@@ -60,8 +60,7 @@ class Stain:
                 f"an array of shape {he_rgb.shape} and type {he_rgb.dtype}: "
                 "expected (height, width, 3) and uint8"
             )
-        writable = np.require(he_rgb, requirements=("C", "W"))  # torch warns of others, as Pillow's
-        return from_batch(self.generator(to_batch(writable)))
+        return from_batch(self.generator(to_batch(he_rgb)))
 
     def __str__(self) -> str:
         return self.generator.describe()

@@ -26,7 +26,7 @@ from registration.nuclei import can_show_nuclei, find_nuclei
 from registration.slides.slide import Slide, open_slide
 from registration.tissue import TissueMap
 from training.data.images import ImageFile, Pixels
-from training.data.pairs import PatchPair
+from training.data.pairs import PatchPair, spread_evenly
 from training.evaluation.cases import draw_cases
 from training.evaluation.controls import control_candidates
 from training.evaluation.report import About, SlideMap, write_evaluation
@@ -196,10 +196,7 @@ def _frame(request: SlideEvaluationRequest, virtual: Slide, real: Slide) -> _Fra
     ]
     if not boxes:
         raise UsageError(f"no tile of {TILE_PX} px with tissue on {real.path}")
-    most = request.settings.images or len(boxes)
-    count = min(most, len(boxes))
-    chosen = tuple(boxes[len(boxes) * k // count] for k in range(count))
-    return _Frame(virtual, real, mpp, chosen)
+    return _Frame(virtual, real, mpp, spread_evenly(boxes, request.settings.images))
 
 
 def _share(mask: NDArray[np.bool_], box: Box, scale: float) -> float:

@@ -50,7 +50,7 @@ from training.inference.tiling import (
     largest_tiling,
     prepare_tile,
 )
-from training.memory import explained
+from training.memory import OTHER_PROGRAMS, explained
 
 MARGIN_UM = 100.0
 """Tissue is widened by this much, so that its rim is translated too."""
@@ -58,7 +58,6 @@ SAME_MPP = 0.02
 """Slides whose pixels differ by at most this share from those of the training are not resampled."""
 MOST_ENLARGED = 8.0
 """A slide whose pixels are larger than the model's by more shows nothing that it knows."""
-TOO_LARGE = "End other programs that use it (nvidia-smi lists them), or give --device cpu"
 READ_AHEAD = 3
 MOST_THREADS = 8
 FORMAT = "bci-pipeline translation"
@@ -95,7 +94,10 @@ def translate_slide(request: TranslateRequest, progress: Progress) -> Translated
     Raises :class:`training.errors.TilingError` for a model that cannot be applied tile by tile,
     and what opening slide and checkpoint raise.
     """
-    with explained(lambda: TOO_LARGE), open_slide(request.slide, request.settings.mpp) as slide:
+    with (
+        explained(lambda: OTHER_PROGRAMS),
+        open_slide(request.slide, request.settings.mpp) as slide,
+    ):
         work, notes = _prepared(request, slide)
         spec, size = work.spec, work.spec.size
         key = _key(request, slide, work.trained, spec)

@@ -29,6 +29,15 @@ def nearest_entry(path: Path) -> Path | None:
     return None if near is None else path.parent / near
 
 
+def some(names: Sequence[object], most: int = 5) -> str:
+    """Return the first few names as text.
+
+    >>> some("abc", 2)
+    'a, b, ...'
+    """
+    return ", ".join(map(str, names[:most])) + (", ..." if len(names) > most else "")
+
+
 def listed(problems: Sequence[str]) -> str:
     """Return problems as lines, the first few of many: nobody mends a hundred before asking again."""
     more = len(problems) - MOST_PROBLEMS

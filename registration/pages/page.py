@@ -6,7 +6,7 @@ whoever opens a report of a patient's slides tells nobody about it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -75,6 +75,13 @@ class Verdict:
     def sign(self) -> str:
         """The mark as a character."""
         return MARK_SIGNS[self.mark]
+
+
+def verdict_of(lines: Sequence[tuple[bool, str]], doubtful: str, sound: str) -> Verdict:
+    """Return a verdict from sentences; those marked ``True`` are warnings, and come first."""
+    texts = tuple(text for _, text in sorted(lines, key=lambda line: not line[0]))
+    warned = any(warning for warning, _ in lines)
+    return Verdict("look" if warned else "ok", doubtful if warned else sound, texts)
 
 
 def render(

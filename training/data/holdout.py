@@ -56,8 +56,7 @@ def hold_out(dataset: PairDataset, fraction: float, seed: int, most: int = 64) -
         raise DataError(
             f"no training pairs in {dataset.source}: its splits are {', '.join(splits)}"
         )
-    has_splits = any(pair.split is not None for pair in dataset.pairs)
-    given = dataset.select("val") if has_splits else ()
+    given = dataset.select("val") if dataset.has_splits else ()
     if given:
         note = f"validation: the dataset's own split, {len(given)} pairs{_scored(given, most)}"
         return Holdout(train, given, note)

@@ -42,6 +42,12 @@ class ImageFile:
         middle = pixels.shape[1] // 2
         return pixels[:, :middle] if self.half == "left" else pixels[:, middle:]
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, from the file's header; raises :class:`DataError`."""
+        width, height = image_size(self.path)
+        return (width if self.half is None else width // 2), height
+
 
 def read_image(path: Path) -> Pixels:
     """Return an image file as RGB, ``(height, width, 3)`` uint8, upright and in sRGB.

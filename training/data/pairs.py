@@ -12,18 +12,19 @@ Image names are matched without their suffix; what has no partner is named and l
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
-from registration.files.words import did_you_mean
+from registration.files.words import did_you_mean, some
 from training.data.images import SUFFIXES, ImageFile, Pixels, image_size
 from training.data.table import TableRow, read_pair_table
 from training.errors import DataError
 
 SPLITS = ("train", "val", "test")
+Item = TypeVar("Item")
 TWO_FOLDERS = "two folders"
-NAMED_AT_MOST = 5
 BCI_NAME = re.compile(r"_(?P<split>train|val|test)_(?P<her2>0|[123]\+)$")
 
 
@@ -89,9 +90,14 @@ class PairDataset:
         images = {image.path.parent for pair in self.pairs for image in (pair.he, pair.ihc)}
         return (*sorted(images), *(() if self.layout == TWO_FOLDERS else (self.root,)))
 
+    @property
+    def has_splits(self) -> bool:
+        """Whether pairs are divided into training, validation and test."""
+        return any(pair.split is not None for pair in self.pairs)
+
     def select(self, split: str) -> tuple[PatchPair, ...]:
         """Return the pairs of one split; all of them where the dataset has no splits."""
-        if all(pair.split is None for pair in self.pairs):
+        if not self.has_splits:
             return self.pairs
         return tuple(pair for pair in self.pairs if pair.split == split)
 
@@ -263,7 +269,7 @@ def _described(source: str, layout: str, found: _Found, root: Path) -> PairDatas
     notes = []
     if found.unpaired:
         notes.append(
-            f"{len(found.unpaired)} images without a partner, left out: {_some(found.unpaired)}"
+            f"{len(found.unpaired)} images without a partner, left out: {some(found.unpaired)}"
         )
     pairs = sorted(found.pairs, key=lambda p: (p.split or "", p.name, p.stain or ""))
     table = read_pair_table(root)
@@ -272,7 +278,7 @@ def _described(source: str, layout: str, found: _Found, root: Path) -> PairDatas
         dropped = [pair.he.path for pair, row in known if row is not None and not row.kept]
         pairs = [_with_row(pair, row) for pair, row in known if row is None or row.kept]
         if dropped:
-            notes.append(f"{len(dropped)} pairs that the table rejects, left out: {_some(dropped)}")
+            notes.append(f"{len(dropped)} pairs that the table rejects, left out: {some(dropped)}")
     if not pairs:
         raise DataError(f"no image pairs in {source}. {' '.join(notes)}".rstrip())
     return PairDataset(root, source, layout, tuple(pairs), tuple(notes))
@@ -294,6 +300,12 @@ def _with_row(pair: PatchPair, row: TableRow | None) -> PatchPair:
         grade=row.grade,
         stain=row.stain or pair.stain,
     )
+
+
+def spread_evenly(items: Sequence[Item], most: int | None) -> tuple[Item, ...]:
+    """Return at most so many of some items, from all over them; ``None``: all."""
+    count = len(items) if most is None else min(most, len(items))
+    return tuple(items[len(items) * k // count] for k in range(count))
 
 
 def of_stain(dataset: PairDataset, wanted: str) -> tuple[PairDataset, str]:
@@ -324,9 +336,3 @@ def of_stain(dataset: PairDataset, wanted: str) -> tuple[PairDataset, str]:
         chosen.append(by_name[name.casefold()])
     kept = tuple(pair for pair in dataset.pairs if pair.stain in chosen)
     return replace(dataset, pairs=kept), ",".join(sorted(set(chosen)))
-
-
-def _some(paths: list[Path]) -> str:
-    """Return the first few paths as text."""
-    shown = ", ".join(str(path) for path in paths[:NAMED_AT_MOST])
-    return shown + (", ..." if len(paths) > NAMED_AT_MOST else "")

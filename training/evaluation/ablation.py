@@ -120,8 +120,8 @@ def run_ablation(
         raise (DivergedError if diverged else TrainingError)(
             f"no model of table {table} could be trained: {'; '.join(map(str, failed.values()))}"
         )
-    rows = [*(_plain(result) for result in results), *_missing(failed)]
-    write_json(out / f"table_{table}.json", rows)
+    missing = [{"name": name, "error": str(error)} for name, error in failed.items()]
+    write_json(out / f"table_{table}.json", [*map(_plain, results), *missing])
     write_text(out / f"table_{table}.csv", _csv(results))
     return results
 
@@ -139,11 +139,6 @@ def _tested(dataset: PairDataset) -> tuple[PatchPair, ...]:
 def _config(entry: Entry, settings: Mapping[str, Any]) -> TrainConfig:
     """Return the settings of a model of a table."""
     return resolve({"recipe": "paper", **settings, **entry.settings})
-
-
-def _missing(failed: Mapping[str, Exception]) -> list[dict[str, str]]:
-    """Return the rows of models that could not be trained, as JSON knows them."""
-    return [{"name": name, "error": str(error)} for name, error in failed.items()]
 
 
 def _score(entry: Entry, run: Path, pairs: Sequence[PatchPair], device: str) -> Result:
@@ -166,16 +161,12 @@ def _plain(result: Result) -> dict[str, Any]:
         "name": result.entry.folder,
         "paper": asdict(result.entry.paper),
         "settings": dict(result.entry.settings),
-        "psnr": _interval(result.psnr),
-        "ssim": _interval(result.ssim),
+        **{
+            name: {"mean": found.mean, "low": found.low, "high": found.high}
+            for name, found in (("psnr", result.psnr), ("ssim", result.ssim))
+        },
         "images": result.images,
     }
-
-
-def _interval(interval: Interval) -> dict[str, float | None]:
-    """Return mean and bounds; bounds that are unknown are null."""
-    values = {"mean": interval.mean, "low": interval.low, "high": interval.high}
-    return {name: value if value == value else None for name, value in values.items()}
 
 
 def _csv(results: Sequence[Result]) -> str:

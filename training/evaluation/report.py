@@ -11,7 +11,7 @@ from typing import Any
 from registration.files.her2 import HER2_LEVELS
 from registration.files.storage import write_json, write_text
 from registration.files.tables import table_text
-from registration.pages.page import Verdict, render
+from registration.pages.page import render, verdict_of
 from training.evaluation.cases import DIFFERENCE_RANGE, Case, case_metric
 from training.evaluation.charts import draw_chart
 from training.evaluation.groups import group_rows
@@ -138,7 +138,9 @@ def as_html(
         cases=cases,
         maps=maps,
         case_metric=case_metric(evaluation),
-        verdict=page_verdict(evaluation),
+        verdict=verdict_of(
+            headlines(evaluation), "doubtful", "better than images that know nothing"
+        ),
         groups=groups,
         real_groups={(row.kind, row.name): row for row in groups if row.candidate == REAL},
         nuclei_found="nuclei_kept" in evaluation.values[MODEL],
@@ -175,15 +177,6 @@ def verdict(evaluation: Evaluation, control: str, metric: Metric) -> str:
         return "unclear"
     higher = difference.low > 0
     return "better" if higher == (metric.better == "higher") else "worse"
-
-
-def page_verdict(evaluation: Evaluation) -> Verdict:
-    """Return what the page says first: whether the model beats images that know nothing."""
-    lines = headlines(evaluation)
-    texts = tuple(text for _, text in sorted(lines, key=lambda line: not line[0]))
-    if any(warned for warned, _ in lines):
-        return Verdict("look", "doubtful", texts)
-    return Verdict("ok", "better than images that know nothing", texts)
 
 
 def headlines(evaluation: Evaluation) -> list[tuple[bool, str]]:

@@ -13,7 +13,7 @@ import torch
 from registration.files.alone import one_at_a_time
 from registration.files.outputs import check_folder
 from training.data.images import Pixels, write_png
-from training.data.pairs import PairDataset, PatchPair
+from training.data.pairs import PairDataset, PatchPair, spread_evenly
 from training.devices import device_named
 from training.errors import DataError
 from training.evaluation.cases import draw_cases
@@ -22,12 +22,11 @@ from training.evaluation.report import About, write_evaluation
 from training.evaluation.scoring import ASSUMED_MPP, Candidate, Evaluation, Scoring, evaluate
 from training.evaluation.sources import folder_candidate, model_candidate, released_view
 from training.inference.checkpoints import load_generator
-from training.memory import explained
+from training.memory import OTHER_PROGRAMS, explained
 from training.metrics.features import load_features, load_lpips
 from training.metrics.pathology import FindNuclei
 from training.settings.evaluate import EvaluateSettings
 
-TOO_LARGE = "End other programs that use it (nvidia-smi lists them), or give --device cpu"
 PACKAGES = ("bci-pipeline", "torch", "numpy", "scikit-image", "pillow")
 
 
@@ -55,7 +54,7 @@ def run_evaluation(
     """
     pairs, scoring, model = _prepared(request)
     controls = control_candidates(_training_pairs(request.dataset), pairs, scoring.view)
-    with explained(lambda: TOO_LARGE):
+    with explained(lambda: OTHER_PROGRAMS):
         evaluation = evaluate(
             pairs, (model, *controls), scoring, lambda done: on_image(done, len(pairs))
         )
@@ -125,11 +124,7 @@ def pairs_of_split(dataset: PairDataset, split: str) -> tuple[PatchPair, ...]:
 def _chosen_pairs(request: EvaluationRequest) -> tuple[PatchPair, ...]:
     """Return the pairs of the split, thinned evenly to ``request.settings.images`` of them."""
     pairs = pairs_of_split(request.dataset, request.settings.split)
-    if request.settings.images is None or request.settings.images >= len(pairs):
-        return pairs
-    return tuple(
-        pairs[len(pairs) * k // request.settings.images] for k in range(request.settings.images)
-    )
+    return spread_evenly(pairs, request.settings.images)
 
 
 def _model(request: EvaluationRequest, pairs: tuple[PatchPair, ...]) -> Candidate:
@@ -162,7 +157,7 @@ def _saving(candidate: Candidate, folder: Path) -> Candidate:
 
 def _training_pairs(dataset: PairDataset) -> tuple[PatchPair, ...]:
     """Return the pairs of the training split, none where the dataset has no splits."""
-    return tuple(pair for pair in dataset.pairs if pair.split == "train")
+    return dataset.select("train") if dataset.has_splits else ()
 
 
 def _about(request: EvaluationRequest, model: Candidate, pairs: tuple[PatchPair, ...]) -> About:
@@ -177,11 +172,10 @@ def _about(request: EvaluationRequest, model: Candidate, pairs: tuple[PatchPair,
             "256 x 256, batch normalisation on each image's own statistics, dropout active, 8-bit "
             "values cut off; such figures are comparable with nothing else"
         )
-    has_splits = any(pair.split is not None for pair in pairs)
     return About(
         model=model.note,
         dataset=request.dataset.title,
-        split=f"{request.settings.split} split" if has_splits else "no splits",
+        split=f"{request.settings.split} split" if request.dataset.has_splits else "no splits",
         protocol=request.settings.protocol,
         notes=tuple(notes),
         settings={

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from registration.files.words import some
 from training.data.images import SUFFIXES, Pixels, from_batch, read_image, to_batch
 from training.data.pairs import PatchPair
 from training.errors import DataError
@@ -19,7 +20,6 @@ from training.evaluation.summary import MODEL
 from training.inference.checkpoints import TrainedGenerator, load_generator
 
 _OFFICIAL_SUFFIX = "_fake_B"
-_NAMED_AT_MOST = 5
 _RELEASED_WIDTH_PX = 320
 _RELEASED_CROP_PX = 256
 
@@ -51,11 +51,9 @@ def folder_candidate(folder: Path, pairs: Sequence[PatchPair]) -> Candidate:
     found = generated_files(folder)
     missing = [pair.name for pair in pairs if pair.name not in found]
     if missing:
-        some = ", ".join(missing[:_NAMED_AT_MOST])
-        more = ", ..." if len(missing) > _NAMED_AT_MOST else ""
         raise DataError(
-            f"{len(missing)} of {len(pairs)} pairs have no generated image in {folder}: {some}"
-            f"{more}. Images are matched by name; a mean over some of them would not be comparable."
+            f"{len(missing)} of {len(pairs)} pairs have no generated image in {folder}: {some(missing)}. "
+            "Images are matched by name; a mean over some of them would not be comparable."
         )
     note = f"images in {folder}"
     return Candidate(MODEL, "generated", note, lambda pair, _, __: read_image(found[pair.name]))

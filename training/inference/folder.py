@@ -19,12 +19,9 @@ from training.data.ahead import in_order
 from training.data.images import SUFFIXES, from_batch, read_image, to_batch, write_png
 from training.errors import DataError
 from training.inference.checkpoints import TrainedGenerator
-from training.memory import explained
+from training.memory import OTHER_PROGRAMS, explained
 
-TOO_LARGE = (
-    "End other programs that use it (nvidia-smi lists them), or give --device cpu; a slide is "
-    "translated tile by tile and needs less"
-)
+TOO_LARGE = f"{OTHER_PROGRAMS}; a slide is translated tile by tile and needs less"
 AHEAD = 8
 MOST_THREADS = 8
 RECORD = "translation.json"

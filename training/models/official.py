@@ -76,39 +76,43 @@ def recognise(state: Mapping[str, Tensor], path: Path) -> GeneratorSpec:
     )
 
 
+def _trunk(state: Mapping[str, Tensor]) -> tuple[int, int, str]:
+    """Return how often a residual generator halves the image, its blocks, and its last convolution."""
+    blocks = {int(found[1]) for key in state if (found := BLOCK.match(key))}
+    layers = {
+        int(found[1]): key
+        for key in state
+        if (found := re.match(r"^model\.(\d+)\.weight$", key)) and state[key].ndim == 4
+    }
+    downs = sum(number < min(blocks) for number in layers) - 1
+    return downs, len(blocks), layers[max(layers)]
+
+
 def _resnet(state: Mapping[str, Tensor]) -> GeneratorSpec:
     """Recognise ``resnet_9blocks``, CycleGAN's generator and pix2pixHD's global generator."""
-    blocks = {int(found[1]) for key in state if (found := BLOCK.match(key))}
-    before = [
-        key for key in state if re.match(r"^model\.\d+\.weight$", key) and state[key].ndim == 4
-    ]
-    stem_and_downs = [key for key in before if int(key.split(".")[1]) < min(blocks)]
-    head = max(before, key=lambda key: int(key.split(".")[1]))
+    downs, blocks, head = _trunk(state)
+    width, channels = state["model.1.weight"].shape[:2]
     return replace(
         _common(state),
-        width=state["model.1.weight"].shape[0],
-        downs=len(stem_and_downs) - 1,
-        blocks=len(blocks),
-        in_channels=state["model.1.weight"].shape[1],
+        width=width,
+        downs=downs,
+        blocks=blocks,
+        in_channels=channels,
         out_channels=state[head].shape[0],
     )
 
 
 def _enhancer(state: Mapping[str, Tensor]) -> GeneratorSpec:
     """Recognise pix2pixHD's local enhancer by the global generator inside it."""
-    blocks = {int(found[1]) for key in state if (found := BLOCK.match(key))}
-    inner = [
-        key for key in state if re.match(r"^model\.\d+\.weight$", key) and state[key].ndim == 4
-    ]
-    downs = sum(int(key.split(".")[1]) < min(blocks) for key in inner) - 1
-    first = state["model1_1.1.weight"]
+    downs, blocks, _ = _trunk(state)
+    width, channels = state["model1_1.1.weight"].shape[:2]
     return replace(
         _common(state),
         kind="enhancer",
-        width=first.shape[0],
+        width=width,
         downs=downs,
-        blocks=len(blocks),
-        in_channels=first.shape[1],
+        blocks=blocks,
+        in_channels=channels,
     )
 
 

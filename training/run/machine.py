@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from lightning_fabric import Fabric
 
-from training.data.images import image_size
-from training.data.pairs import PairDataset, PatchPair, of_stain
+from training.data.pairs import PairDataset, of_stain
 from training.devices import PRECISIONS, Note
 from training.memory import demand
 from training.models.pix2pix import generator_spec
@@ -32,8 +29,8 @@ def fitted(config: TrainConfig, dataset: PairDataset, note: Note) -> tuple[Train
         return config, config.crop
     if not config.crop:
         # Images of several sizes go one by one; in larger batches all are as large as the first.
-        return config, max(max(size) for size in _sizes(pairs if config.batch == 1 else pairs[:1]))
-    smallest = min(min(size) for size in _sizes(pairs))
+        return config, max(max(p.he.size) for p in (pairs if config.batch == 1 else pairs[:1]))
+    smallest = min(min(pair.he.size) for pair in pairs)
     if smallest >= config.crop:
         return config, config.crop
     multiple = generator_spec(config).multiple_px
@@ -87,12 +84,3 @@ def compiling_pays(fabric: Fabric, sizes: int, note: Note) -> bool:
             "a C compiler and Python's headers are needed; --set compile=false does without"
         )
     return not why
-
-
-def _sizes(pairs: Sequence[PatchPair]) -> list[tuple[int, int]]:
-    """Return width and height of each pair's images, from their headers."""
-    found = []
-    for pair in pairs:
-        width, height = image_size(pair.he.path)
-        found.append((width if pair.he.half is None else width // 2, height))
-    return found

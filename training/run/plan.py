@@ -19,8 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from registration.files.outputs import check_folder
 from training.data.batches import check_sizes
 from training.data.holdout import graded, hold_out
-from training.data.images import image_size
-from training.data.pairs import PairDataset, PatchPair
+from training.data.pairs import PairDataset
 from training.devices import device_named, usable_precision
 from training.errors import ConfigError
 from training.memory import demand, meta_networks
@@ -83,7 +82,7 @@ def plan_run(config: TrainConfig, dataset: PairDataset, out: Path, *, resume: bo
     config, side_px = fitted(config, dataset, notes.append)
     dataset = graded(dataset, config.grade)
     parts = hold_out(dataset, config.val_fraction, config.seed, config.val_pairs)
-    shapes = np.array([_shape(pair) for pair in parts.train])
+    shapes = np.array([pair.he.size[::-1] for pair in parts.train])
     check_sizes(shapes, [pair.name for pair in parts.train], sampling_of(config))
     if device.type == "cuda" and side_px:
         free, _ = torch.cuda.mem_get_info(device)
@@ -159,12 +158,6 @@ def _pass(network: nn.Module, shape: tuple[int, ...]) -> int:
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(torch.empty(shape))
     return int(counter.get_total_flops())
-
-
-def _shape(pair: PatchPair) -> tuple[int, int]:
-    """Return height and width of a pair's images, from the header."""
-    width, height = image_size(pair.he.path)
-    return height, (width if pair.he.half is None else width // 2)
 
 
 def _in_words(device: torch.device) -> str:

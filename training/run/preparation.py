@@ -18,7 +18,7 @@ from training.data.cache import PixelCache, default_parent, open_cache
 from training.data.confidence import scale_confidence
 from training.data.holdout import Holdout, graded, hold_out
 from training.data.images import to_network
-from training.data.pairs import PairDataset, PatchPair
+from training.data.pairs import PairDataset, PatchPair, spread_evenly
 from training.models.pix2pix import generator_spec
 from training.run.history import Listener
 from training.settings.config import TrainConfig
@@ -126,19 +126,12 @@ def sampling_of(config: TrainConfig) -> Sampling:
 
 def trainable_pairs(dataset: PairDataset) -> tuple[PatchPair, ...]:
     """Return all pairs that some run may train or validate on, whatever its seed and fraction."""
-    has_splits = any(pair.split is not None for pair in dataset.pairs)
-    return (*dataset.select("train"), *(dataset.select("val") if has_splits else ()))
+    return (*dataset.select("train"), *(dataset.select("val") if dataset.has_splits else ()))
 
 
 def stain_places(pairs: Sequence[PatchPair], stains: Sequence[str]) -> NDArray[np.int64] | None:
     """Return of each pair the place of its stain in ``stains``; ``None`` where there is one stain."""
     return np.array([stains.index(str(pair.stain)) for pair in pairs]) if stains else None
-
-
-def spread_evenly(places: tuple[int, ...], count: int) -> tuple[int, ...]:
-    """Return at most ``count`` of some places, from all over them."""
-    count = min(count, len(places))
-    return tuple(places[len(places) * k // count] for k in range(count))
 
 
 def fingerprints(parts: Holdout, several_stains: bool = False) -> dict[str, list[Any]]:

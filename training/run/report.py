@@ -16,7 +16,7 @@ from PIL import Image
 from registration.files.pictures import jpeg_uri
 from registration.files.storage import write_text
 from registration.files.text import json_record
-from registration.pages.page import Verdict, render
+from registration.pages.page import render, verdict_of
 from registration.pages.plots import Curve, curve_plot
 from training.run.history import HISTORY, VALIDATION, Table, read_numbers
 from training.run.validation import quality
@@ -59,24 +59,18 @@ def write_report(run: Path) -> None:
         "train.html",
         config=config,
         about=about,
-        verdict=page_verdict(headlines(config, about, history, validation)),
+        verdict=verdict_of(
+            headlines(config, about, history, validation), "look at this", "as it should"
+        ),
         scores=_plots(
             validation,
             "epoch",
-            {"PSNR, dB": ["psnr"], "SSIM": ["ssim"], "DAB error, OD": ["dab_error"]},
+            SCORES,
         ),
         losses=_plots(history, "step", _plot_groups(history)),
         sheets=_sheets(run / SAMPLES),
     )
     write_text(run / REPORT, html)
-
-
-def page_verdict(lines: Sequence[tuple[bool, str]]) -> Verdict:
-    """Return what the page says first, warnings before all else."""
-    texts = tuple(text for _, text in sorted(lines, key=lambda line: not line[0]))
-    if any(warned for warned, _ in lines):
-        return Verdict("look", "look at this", texts)
-    return Verdict("ok", "as it should", texts)
 
 
 def headlines(

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field, TypeAdapter
 from torch import nn
 
-from registration.files.words import excerpt
+from registration.files.words import excerpt, some
 from training.errors import CheckpointError, DivergedError
 from training.inference.checkpoints import (
     CHECKPOINT,
@@ -217,17 +217,16 @@ def _check_pairs(
             name for name in both if list(before[name])[1:] != list(now[name])[1:]
         ],
     }
-    found = [f"{len(names)} {what} ({some(names)})" for what, names in differing.items() if names]
+    found = [
+        f"{len(names)} {what} ({some(names, NAMED_AT_MOST)})"
+        for what, names in differing.items()
+        if names
+    ]
     if found:
         raise CheckpointError(
             f"{path} was trained on other pairs: {'; '.join(found)}. Give the dataset as it was, or "
             "start a new run in another folder."
         )
-
-
-def some(names: Sequence[str]) -> str:
-    """Return the first few names as text."""
-    return ", ".join(names[:NAMED_AT_MOST]) + (", ..." if len(names) > NAMED_AT_MOST else "")
 
 
 @torch.no_grad()

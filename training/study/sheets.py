@@ -9,7 +9,7 @@ from pathlib import Path
 from registration.files.her2 import HER2_LEVELS, parse_her2
 from registration.files.tables import read_table
 from registration.files.text import read_json
-from registration.files.words import excerpt, listed
+from registration.files.words import excerpt, listed, some
 from training.errors import DataError
 from training.study.create import FORMAT, GENERATED, KEY_COLUMNS, REAL, SHEET_COLUMNS, StudyImage
 
@@ -109,9 +109,9 @@ def read_sheet(study: Study, path: Path) -> Sheet:
         ("missing", [image for image in wanted if image not in lines]),
     ):
         if images:
-            faults.append(f"{len(images)} images {what}: {_some(images)}")
+            faults.append(f"{len(images)} images {what}: {some(images, _NAMED_AT_MOST)}")
     if len(readers) > 1:
-        faults.append(f"more than one reader: {_some(sorted(readers))}")
+        faults.append(f"more than one reader: {some(sorted(readers), _NAMED_AT_MOST)}")
     if faults:
         raise DataError(f"{path} cannot be scored:\n" + listed([f"  {fault}" for fault in faults]))
     return Sheet(next(iter(readers), path.stem), path, scores)
@@ -126,8 +126,3 @@ def _records(path: Path, required: Sequence[str]) -> list[tuple[int, dict[str, s
         )
     wanted = dict.fromkeys((*required, *SHEET_COLUMNS))
     return [(row.line, record) for row, record in table.records(wanted)]
-
-
-def _some(values: Sequence[str]) -> str:
-    """Return the first few values as text."""
-    return ", ".join(values[:_NAMED_AT_MOST]) + (", ..." if len(values) > _NAMED_AT_MOST else "")
