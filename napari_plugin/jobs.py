@@ -19,6 +19,7 @@ from typing import IO
 import psutil
 
 from registration.children import python, start
+from registration.files.commands import mpp_options
 
 GRACE_S = 8.0
 """How long a cancelled process may take to put its things away before it is killed."""
@@ -248,9 +249,7 @@ class RunRequest:
             words += ["--recipe", self.recipe]
         if self.blocks != DEFAULT_BLOCKS:
             words += ["--blocks", self.blocks]
-        for name, value in (("--mpp-he", self.mpp_he), ("--mpp-ihc", self.mpp_ihc)):
-            if value is not None:
-                words += [name, f"{value:g}"]
+        words += mpp_options(self.mpp_he, self.mpp_ihc)
         if not self.image:
             words.append("--no-image")
         if self.overwrite:
@@ -272,8 +271,5 @@ def suggestion_command(
     he: Path, ihc: Path, mpp_he: float | None, mpp_ihc: float | None
 ) -> list[str]:
     """Return the command that prints suggested pairs."""
-    words = python("-m", "napari_plugin.picker.proposals", str(he), str(ihc))
-    for name, value in (("--mpp-he", mpp_he), ("--mpp-ihc", mpp_ihc)):
-        if value is not None:
-            words += [name, f"{value:g}"]
-    return words
+    words = (str(he), str(ihc), *mpp_options(mpp_he, mpp_ihc))
+    return python("-m", "napari_plugin.picker.proposals", *words)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from napari import Viewer
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtGui import QColor, QWheelEvent
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -73,6 +74,18 @@ def is_dark(viewer: Viewer) -> bool:
     """Return whether the viewer's theme is a dark one."""
     background = get_theme(viewer.theme).background.as_hex()
     return bool(QColor(background).lightness() < MIDDLE_GREY)
+
+
+def draw_polygon(layer: Any, ended: Callable[[], object]) -> None:
+    """Let the next clicks draw a polygon on a layer of shapes; ``ended`` is called after the last."""
+
+    def finished(event: Any) -> None:
+        if str(event.action) == "added":
+            layer.events.data.disconnect(finished)
+            QTimer.singleShot(0, ended)  # napari is still in the middle of finishing it
+
+    layer.mode = "add_polygon"
+    layer.events.data.connect(finished)
 
 
 class StillComboBox(QComboBox):

@@ -214,9 +214,12 @@ class Registration:
         return read_landmarks(self.folder / LANDMARKS_NAME, minimum=0)
 
     @property
-    def residual_map(self) -> ResidualMap:
-        """The residual shift place by place. Raises :class:`RunError` where the file is gone."""
-        return ResidualMap.read(self.folder / RESIDUAL_NAME)
+    def residual_map(self) -> ResidualMap | None:
+        """The residual shift place by place; ``None`` where its file is gone or damaged."""
+        try:
+            return ResidualMap.read(self.folder / RESIDUAL_NAME)
+        except RunError:
+            return None
 
     def open_pair(self) -> SlidePair:
         """Open both slides. Raises :class:`registration.errors.SlideError` where one is gone."""

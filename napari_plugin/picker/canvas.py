@@ -83,7 +83,7 @@ class PairCanvas:
         viewer.scene.camera.events.center.connect(self._keep_in_reach)
         viewer.canvas.events.size.connect(self._fit_again)
         viewer.canvas.grid.events.enabled.connect(self._on_change)
-        for layer in self._own_layers():
+        for layer in self.layers:
             layer.events.mode.connect(self._keep_mode)
             layer.events.visible.connect(self._on_change)
             layer.help, layer.get_status = "", _no_status
@@ -91,7 +91,7 @@ class PairCanvas:
     @property
     def is_alive(self) -> bool:
         """Whether all layers are still in the viewer; a user may delete any of them."""
-        return all(layer in self.viewer.layers for layer in self._own_layers())
+        return all(layer in self.viewer.layers for layer in self.layers)
 
     @property
     def is_picking(self) -> bool:
@@ -229,7 +229,7 @@ class PairCanvas:
         self.viewer.canvas.events.size.disconnect(self._fit_again)
         self.viewer.canvas.grid.events.enabled.disconnect(self._on_change)
         self.changed = _ignored
-        for layer in self._own_layers():
+        for layer in self.layers:
             if layer not in self.outlines.values():
                 layer.events.mode.disconnect(self._keep_mode)
                 layer.events.visible.disconnect(self._on_change)
@@ -244,11 +244,7 @@ class PairCanvas:
 
     @property
     def layers(self) -> list[Layer]:
-        """The four layers of the session."""
-        return self._own_layers()
-
-    def _own_layers(self) -> list[Layer]:
-        """Return the four layers from the bottom up, cell by cell."""
+        """The layers of the session from the bottom up, cell by cell."""
         return [layer for side in SIDES for layer in self._of_side(side)]
 
     def _of_side(self, side: Side) -> list[Layer]:
@@ -274,7 +270,7 @@ class PairCanvas:
     def _lay_out(self) -> None:
         """Put the slides side by side, with their names and a scale bar."""
         layers = self.viewer.layers
-        for place, layer in enumerate(self._own_layers()):
+        for place, layer in enumerate(self.layers):
             layers.move(layers.index(layer), place)
         layers.selection.active = self.images["he"]
         grid = self.viewer.canvas.grid

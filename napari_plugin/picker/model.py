@@ -117,13 +117,13 @@ class Picker:
     def click(self, side: Side, xy: XY) -> bool:
         """Take a click on a slide; return whether it became a point."""
         if not self.frames[side].holds(xy):
-            return self._say(f"That is beside the {STAIN[side]} slide.")
+            return self.say(f"That is beside the {STAIN[side]} slide.")
         return self._try(lambda picks: picks.picked(side, xy))
 
     def move(self, name: str, side: Side, xy: XY) -> bool:
         """Put a point elsewhere; a point dropped beside its slide goes back."""
         if not self.frames[side].holds(xy):
-            self._say(f"That is beside the {STAIN[side]} slide; the point is where it was.")
+            self.say(f"That is beside the {STAIN[side]} slide; the point is where it was.")
             return False
         return self._try(lambda picks: picks.moved(name, side, xy))
 
@@ -131,7 +131,7 @@ class Picker:
         """Delete a pair, by default the selected one."""
         name = name or self.picks.selected
         if name is None:
-            self._say("Select a pair first.")
+            self.say("Select a pair first.")
         else:
             self._try(lambda picks: picks.removed(name))
 
@@ -139,7 +139,7 @@ class Picker:
         """Take a pair out of the fit, or back in."""
         name = name or self.picks.selected
         if name is None:
-            self._say("Select a pair first.")
+            self.say("Select a pair first.")
         else:
             self._try(lambda picks: picks.toggled(name))
 
@@ -149,7 +149,7 @@ class Picker:
         if open_end is not None:
             self.delete(open_end.name)
         elif self.message:
-            self._say("")
+            self.say("")
 
     def accept(self) -> None:
         """Accept the selected proposal. Where another pair is selected, select the first proposal.
@@ -164,12 +164,12 @@ class Picker:
         elif waiting:
             self.select(waiting[0].name)
         else:
-            self._say("Nothing is proposed.")
+            self.say("Nothing is proposed.")
 
     def accept_all(self) -> None:
         """Accept every suggested pair of an alignment that was confirmed."""
         if any(pair.proposal == "unconfirmed" for pair in self.picks.proposals):
-            self._say("These suggestions are not confirmed: look at them one by one.")
+            self.say("These suggestions are not confirmed: look at them one by one.")
             return
         names = [pair.name for pair in self.picks.proposals if pair.proposal == "pair"]
         self._try(lambda picks: picks.accepted(names))
@@ -187,21 +187,17 @@ class Picker:
         """
         places = [one for one in places if not self._has_pair_at(one[0])]
         if not places:
-            self._say("Nothing new was found: there are pairs at all places that were suggested.")
+            self.say("Nothing new was found: there are pairs at all places that were suggested.")
             return
         self._try(lambda picks: picks.with_suggestions(places, note, confirmed=confirmed))
         if not confirmed:
-            self._say(f"{note[:1].upper()}{note[1:]}")
+            self.say(f"{note[:1].upper()}{note[1:]}")
 
     def propose_place(self, name: str, xy: XY, note: str, *, matched: bool = True) -> None:
         """Add a machine's IHC place for a half picked pair; undone together with its click."""
         if any(pair.name == name and not pair.is_whole for pair in self.picks.pairs):
             picks = self.picks.with_place(name, xy, note, matched=matched)
             self._set(replace(self._now, picks=picks))
-
-    def say(self, message: str) -> None:
-        """Show a message until the next action."""
-        self._say(message)
 
     def _has_pair_at(self, he: XY) -> bool:
         """Return whether a pair that somebody picked or accepted is at a place."""
@@ -220,7 +216,7 @@ class Picker:
             self._future.append(self._now)
             self._set(self._past.pop())
         else:
-            self._say("Nothing to undo.")
+            self.say("Nothing to undo.")
 
     def redo(self) -> None:
         """Do again what was taken back."""
@@ -228,14 +224,14 @@ class Picker:
             self._past.append(self._now)
             self._set(self._future.pop())
         else:
-            self._say("Nothing to redo.")
+            self.say("Nothing to redo.")
 
     def draw(self, change: Callable[[Tissue], Regions]) -> bool:
         """Change what is drawn on the slides, or say why the rules forbid it."""
         try:
             regions = change(self.tissue)
         except RefusedError as refusal:
-            return self._say(str(refusal))
+            return self.say(str(refusal))
         self._remember()
         self._set(replace(self._now, regions=regions))
         return True
@@ -268,7 +264,7 @@ class Picker:
         try:
             changed = change(self.picks)
         except RefusedError as refusal:
-            return self._say(str(refusal))
+            return self.say(str(refusal))
         if changed == self.picks:
             return False
         self._remember()
@@ -305,7 +301,8 @@ class Picker:
         origins = {side: frame.origin for side, frame in self.frames.items()}
         return RegionFiles(self.journal.path, origins)
 
-    def _say(self, message: str) -> bool:
+    def say(self, message: str) -> bool:
+        """Show a message until the next action; return that nothing was done."""
         self.message = message
         self._tell()
         return False

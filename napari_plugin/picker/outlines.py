@@ -7,12 +7,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from qtpy.QtCore import QTimer
 
 from napari_plugin.convert import from_napari, to_napari
 from napari_plugin.picker.canvas import LAYERS_PER_CELL, PAN, PairCanvas
 from napari_plugin.picker.pieces import Tissue
 from napari_plugin.views import SIDES, STAIN, XY, Side
+from napari_plugin.widgets import draw_polygon
 from registration.geometry import Points
 
 COLORS = {"exclude": "#000000", "control": "#cc79a7", "piece": "#0072b2", "found": "#56b4e9"}
@@ -53,12 +53,6 @@ def draw_outline(canvas: PairCanvas, side: Side, drawn: Callable[[Points], objec
     layer = canvas.outlines[side]
     before = len(layer.data)
 
-    def finished(event: Any) -> None:
-        if str(event.action) != "added":
-            return
-        layer.events.data.disconnect(finished)
-        QTimer.singleShot(0, ended)  # napari is still in the middle of finishing it
-
     def ended() -> None:
         outlines = list(layer.data)
         stop_drawing(canvas)
@@ -69,8 +63,7 @@ def draw_outline(canvas: PairCanvas, side: Side, drawn: Callable[[Points], objec
     canvas.viewer.layers.selection.active = layer
     layer.current_edge_width = _width_px(canvas, side)
     layer.current_face_color = "transparent"
-    layer.mode = "add_polygon"
-    layer.events.data.connect(finished)
+    draw_polygon(layer, ended)
 
 
 def stop_drawing(canvas: PairCanvas) -> None:

@@ -195,6 +195,10 @@ class Session:
         """Let the IHC view follow the H&E view, or go its own way from where it is."""
         self._show_views(replace(self.views, follows=follows))
 
+    def toggle_following(self) -> None:
+        """Let the IHC view follow, or not."""
+        self.set_following(not self.views.follows)
+
     def upright(self) -> None:
         """Show both slides whole, H&E as it was scanned; the IHC view goes on following, if it does."""
         frames, follows = self.picker.frames, self.views.follows

@@ -7,14 +7,12 @@ from typing import Any
 
 from napari import Viewer
 from napari.layers import Layer
-from qtpy.QtCore import QTimer
 
 from napari_plugin.convert import from_napari
 from napari_plugin.review.layers import rejected_layer
 from napari_plugin.review.model import Review
+from napari_plugin.widgets import draw_polygon
 from registration.geometry import Points
-
-DRAWN = "added"
 
 
 class RejectedAreas:
@@ -38,19 +36,13 @@ class RejectedAreas:
         layer = self._add(review)
         before = len(layer.data)
 
-        def finished(event: Any) -> None:
-            if str(event.action) == DRAWN:
-                layer.events.data.disconnect(finished)
-                QTimer.singleShot(0, ended)  # napari is still in the middle of finishing it
-
         def ended() -> None:
             if len(layer.data) > before:  # fewer than three corners are no area
                 drawn(from_napari(layer.data[-1]))
             else:
                 self.show(review)
 
-        layer.mode = "add_polygon"
-        layer.events.data.connect(finished)
+        draw_polygon(layer, ended)
 
     def _add(self, review: Review) -> Any:
         corners, options, _ = rejected_layer(review)

@@ -292,10 +292,7 @@ class Review:
 
     @cached_property
     def _residual(self) -> ResidualMap | None:
-        try:
-            return self.registration.residual_map
-        except RunError:
-            return None
+        return self.registration.residual_map
 
     @cached_property
     def _shift(self) -> tuple[NDArray[np.float64], float]:

@@ -16,7 +16,7 @@ from pipeline.manifest.manifest import Case
 from pipeline.naming import names_of, without_names
 from pipeline.patches.record import CasePatches
 from registration.errors import RegistrationError
-from registration.files.commands import typed
+from registration.files.commands import mpp_options, typed
 from registration.pages.page import Mark
 from registration.register import TIMINGS_NAME
 from registration.result import Registration
@@ -175,9 +175,7 @@ def _shown(cohort: Cohort, case: Case, reasons: Sequence[str]) -> tuple[str, ...
 def pick_words(cohort: Cohort, case: Case) -> list[str]:
     """Return what `pick` is to be told, so that the next run uses the landmarks."""
     words = [str(case.he), str(case.ihc), "--landmarks", case.landmarks or str(cohort.picks(case))]
-    for option, mpp in (("--mpp-he", case.mpp_he), ("--mpp-ihc", case.mpp_ihc)):
-        words += [] if mpp is None else [option, str(mpp)]
-    return words
+    return words + mpp_options(case.mpp_he, case.mpp_ihc)
 
 
 def waiting(cohort: Cohort) -> list[tuple[Case, CaseFacts]]:

@@ -37,7 +37,10 @@ class Looks:
 
 def record_looks(registration: Registration, folder: Path) -> None:
     """Look at both slides and keep the result in ``folder``."""
-    points = registration.residual_map.points
+    residual = registration.residual_map
+    if residual is None:
+        return
+    points = residual.points
     fixed = points[:: max(1, len(points) // FIELDS)][:FIELDS]
     moved = registration.chain(fixed) if len(fixed) else fixed
     he_places, ihc_places = (moved, fixed) if registration.moving == "he" else (fixed, moved)

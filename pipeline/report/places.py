@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from registration.errors import RunError
 from registration.geometry import Box, Points
 from registration.pair import SlidePair
 from registration.quality.residual import SEARCH_PX, match_downsample
@@ -49,20 +48,12 @@ def choose_places(
     registration: Registration, pair: SlidePair, tissue: TissueMap
 ) -> list[tuple[str, Place]]:
     """Return the ``best``, a ``typical`` and the ``worst`` place; fewer where there is little tissue."""
-    residual = residual_of(registration)
+    residual = registration.residual_map
     if residual is not None and len(residual.points) >= FEWEST_POINTS:
         ranked = _ranked_by_match(residual, pair)
     else:
         ranked = _ranked_by_block(registration, tissue)
     return three_of(ranked, field_box(pair, (0, 0), FIELD_UM).width / 4)
-
-
-def residual_of(registration: Registration) -> ResidualMap | None:
-    """Return the residual shifts of a run, where they were measured."""
-    try:
-        return registration.residual_map
-    except RunError:
-        return None
 
 
 def field_box(pair: SlidePair, middle: XY, side_um: float) -> Box:

@@ -19,7 +19,7 @@ from pipeline.report.maps import (
     residual_figure,
 )
 from pipeline.report.pieces import pieces_section
-from pipeline.report.places import choose_places, residual_of
+from pipeline.report.places import choose_places
 from pipeline.report.provenance import provenance
 from pipeline.report.seams import seam_figure
 from pipeline.report.uncertainty import uncertainty_figure, uncertainty_finding
@@ -108,7 +108,7 @@ def _maps(registration: Registration, pair: SlidePair, tissue: TissueMap) -> dic
     length = np.hypot(*np.moveaxis(field.shift_px, -1, 0)) * registration.fixed.mpp
     on_tissue = field.on(length, ground)[ground.tissue]
     largest = float(on_tissue.max()) if on_tissue.size else 0.0
-    residual = residual_of(registration)
+    residual = registration.residual_map
     measured = residual is not None and len(residual.points) > 0
     rows = findings.landmark_rows(registration)
     return {

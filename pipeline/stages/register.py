@@ -14,7 +14,7 @@ from pipeline.stages.settings import RegisterSettings
 from registration.errors import RunError, SlideError, StartError
 from registration.execution import Progress, usable_cores, workers
 from registration.files.alone import one_at_a_time
-from registration.files.commands import typed
+from registration.files.commands import mpp_options, typed
 from registration.files.outputs import check_folder
 from registration.files.words import split_files
 from registration.landmarks.landmarks import Landmarks, Moving, parse_landmark_argument
@@ -234,12 +234,7 @@ def _remedy(request: RegisterRequest, pair: SlidePair, folder: Path) -> str:
 
 def _next_commands(request: RegisterRequest, folder: Path) -> tuple[str, str]:
     """Return the commands that pick landmarks in ``folder``, and register with them."""
-    given = [
-        word
-        for option, mpp in (("--mpp-he", request.mpp_he), ("--mpp-ihc", request.mpp_ihc))
-        if mpp is not None
-        for word in (option, f"{mpp:g}")
-    ]
+    given = mpp_options(request.mpp_he, request.mpp_ihc)
     slides = (request.he, request.ihc, *given, "--landmarks", folder / LANDMARKS_NAME)
     return typed("pick", *slides), typed("register", *slides, "--out", request.out)
 

@@ -20,6 +20,16 @@ def typed(*words: object) -> str:
     return shlex.join([*_program(), *map(str, words)])
 
 
+def mpp_options(he: float | None, ihc: float | None) -> list[str]:
+    """Return the options that say µm per pixel, of the slides where it is to be said.
+
+    >>> mpp_options(None, 0.25)
+    ['--mpp-ihc', '0.25']
+    """
+    given = (("--mpp-he", he), ("--mpp-ihc", ihc))
+    return [word for name, mpp in given if mpp is not None for word in (name, f"{mpp:.12g}")]
+
+
 def _program() -> list[str]:
     """Return how this installation's program is called from here."""
     own = Path(sys.executable).with_name(PROGRAM)
