@@ -79,7 +79,6 @@ def match_points(
     points: Points,
     patch_px: int,
     search_px: int,
-    noise: float = NOISE,
 ) -> Matches:
     """Find the patch around each point of ``fixed`` in ``moving``, up to ``search_px`` away.
 
@@ -88,7 +87,7 @@ def match_points(
     refined to a fraction of a pixel. Several thousand points per second and core for 64 px
     patches and a search of 8 px.
     """
-    surfaces = correlation_surfaces(fixed, moving, points, patch_px, search_px, noise)
+    surfaces = correlation_surfaces(fixed, moving, points, patch_px, search_px)
     centers = np.rint(points).astype(np.float64).reshape(-1, 2)
     peak, score, bounded = refined_peaks(surfaces)
     second = _second_peaks(surfaces, peak, max(2.0, PEAK_RADIUS_SHARE * patch_px))

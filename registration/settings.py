@@ -123,10 +123,8 @@ class SettingInfo:
     default: Any
     unit: str
     unset: str
-    low: str
-    """Lower limit in words, such as ``at least 64``; empty where there is none."""
     limits: str
-    """Both limits in words and with the unit, such as ``64 to 8192 px``."""
+    """Limits in words and with the unit, such as ``64 to 8192 px``."""
     field: FieldInfo
 
 
@@ -181,7 +179,7 @@ def _info(name: str, field: FieldInfo) -> SettingInfo:
     extra = field.json_schema_extra
     about = {key: str(value) for key, value in extra.items()} if isinstance(extra, dict) else {}
     unit = about.get("unit", "")
-    low, limits = _limits(field)
+    limits = _limits(field)
     return SettingInfo(
         name=name,
         option=about.get("option") or (field.alias or name).replace("_", "-"),
@@ -189,24 +187,22 @@ def _info(name: str, field: FieldInfo) -> SettingInfo:
         default=field.default,
         unit=unit,
         unset=about.get("unset", ""),
-        low=low,
         limits=f"{limits} {unit}".strip() if limits else "",
         field=field,
     )
 
 
-def _limits(field: FieldInfo) -> tuple[str, str]:
-    """Return the lower limit, and both, in words."""
+def _limits(field: FieldInfo) -> str:
+    """Return the limits in words, such as ``64 to 8192``."""
     found: dict[str, Any] = {}
     for entry in (*field.metadata, *_inner_metadata(field.annotation)):
         found |= {
             k: v for k in ("ge", "gt", "le", "lt") if (v := getattr(entry, k, None)) is not None
         }
     if "ge" in found and "le" in found:
-        return f"at least {found['ge']:g}", f"{found['ge']:g} to {found['le']:g}"
+        return f"{found['ge']:g} to {found['le']:g}"
     words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
-    parts = {key: f"{words[key]} {found[key]:g}" for key in words if key in found}
-    return parts.get("ge") or parts.get("gt") or "", " and ".join(parts.values())
+    return " and ".join(f"{words[key]} {found[key]:g}" for key in words if key in found)
 
 
 def _inner_metadata(annotation: Any) -> list[Any]:
