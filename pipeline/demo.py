@@ -70,13 +70,9 @@ def make_slides(demo: Demo, progress: Progress) -> None:
         SynthSettings(size=demo.size, seed=SEED, picks=PICKS), cases=len(HER2), her2=HER2
     )
     folder = demo.out / SLIDES
-    total = sum(job.pixels for _, case in plan.planned(folder) for job in case.jobs())
-    drawn = 0
 
-    def report(pixels: int) -> None:
-        nonlocal drawn
-        drawn += pixels
-        progress("slides", 100 * drawn // total, 100)
+    def report(done: int, total: int) -> None:
+        progress("slides", 100 * done // total, 100)
 
     count = min(usable_cores(), 2 * len(HER2))
     demo.cases = write_cohort(folder, plan, workers=count, overwrite=True, progress=report)

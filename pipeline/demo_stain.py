@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from registration.slides.slide import open_slide
 from training.data.pairs import PairDataset, open_dataset
 from training.errors import CheckpointError, DataError
 from training.evaluation.run import EvaluationRequest, run_evaluation
-from training.run.history import Silent
+from training.run.history import Forwarder
 from training.run.loop import train
 from training.run.report import REPORT
 from training.settings.config import TrainConfig
@@ -54,7 +55,7 @@ def virtual_stain(
     count = len(pairs.select("train"))
     if not count or not pairs.select("test"):
         raise DataError("too few pairs of patches for a network; larger slides (--size) have more")
-    report, config = _Report(progress), _config(count)
+    report, config = Forwarder(progress), _config(count)
     try:
         train(config, pairs, out, resume=True, listener=report)
     except CheckpointError:
@@ -72,19 +73,6 @@ def virtual_stain(
         f"the virtual IHC as a slide: {made}",
         _scored(pairs, out, progress),
     )
-
-
-class _Report(Silent):
-    """Passes on how far training is."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-
-    def preparing(self, stage: str, done: int, total: int) -> None:
-        self._progress(stage, done, total)
-
-    def advanced(self, step: int, total: int) -> None:
-        self._progress("training", step, total)
 
 
 def _config(pairs: int) -> TrainConfig:
@@ -110,7 +98,7 @@ def _scored(pairs: PairDataset, out: Path, progress: Progress) -> str:
         request = EvaluationRequest(
             dataset=pairs, out=folder, model=out, settings=SCORES, nuclei=nuclei_of
         )
-        run_evaluation(request, lambda done, total: progress("scoring", done, total))
+        run_evaluation(request, partial(progress, "scoring"))
     summary = read_json(folder / "evaluation.json", DataError)["summary"]
     model, mean, he = (summary[key]["all"]["dab_error"]["mean"] for key in ("model", "mean", "he"))
     return (

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import html
-import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.cli.progress import progress_on_stderr
 from registration.execution import Progress, no_progress
 
-if TYPE_CHECKING:
-    from training.run.history import StepRecord, ValidationRecord
-
 ShowProgress = bool | Progress
 """``True`` shows progress, ``False`` does not, a function is called with stage, done and total."""
-
-LOGGER = logging.getLogger("bci_pipeline")
 
 
 @contextmanager
@@ -55,32 +49,6 @@ class NotebookBars:
             for stage, (done, total) in self._stages.items()
         )
         return f"<table>{''.join(rows)}</table>"
-
-
-class TrainingReports:
-    """Listens to training and passes on how far it is; what else is said goes to the log."""
-
-    def __init__(self, report: Progress) -> None:
-        self._report = report
-
-    def note(self, text: str) -> None:
-        """Log it."""
-        LOGGER.log(logging.WARNING if text.startswith("warning") else logging.INFO, text)
-
-    def preparing(self, stage: str, done: int, total: int) -> None:
-        """Report it."""
-        self._report(stage, done, total)
-
-    def advanced(self, step: int, total: int) -> None:
-        """Report it."""
-        self._report("training", step, total)
-
-    def stepped(self, record: StepRecord) -> None:
-        """Leave the losses to the run's report."""
-
-    def validated(self, record: ValidationRecord) -> None:
-        """Log the scores."""
-        LOGGER.info("after epoch %s: %s", record.epoch, record.scores)
 
 
 def in_notebook() -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.api.dataset import PatchDataset
-from pipeline.api.reporting import ShowProgress, TrainingReports, in_notebook, reporting
+from pipeline.api.reporting import ShowProgress, in_notebook, reporting
 from pipeline.cli.train_progress import training_progress
 from pipeline.dataset.alignment import with_alignment
 from pipeline.stages.evaluate import nuclei_of
@@ -28,7 +30,7 @@ from training.evaluation.run import EvaluationRequest, run_evaluation
 from training.evaluation.stains import by_stain
 from training.inference import checkpoints
 from training.inference.checkpoints import TrainedGenerator
-from training.run.history import Listener
+from training.run.history import Forwarder, Listener, ValidationRecord
 from training.run.loop import Outcome
 from training.run.loop import train as run_training
 from training.settings.evaluate import EvaluateSettings
@@ -36,6 +38,20 @@ from training.settings.sources import resolve
 
 DatasetLike = PatchDataset | str | Path
 Device = Literal["auto", "cpu", "cuda"]
+
+LOGGER = logging.getLogger("bci_pipeline")
+
+
+class TrainingReports(Forwarder):
+    """Listens to training and passes on how far it is; what else is said goes to the log."""
+
+    def note(self, text: str) -> None:
+        """Log it."""
+        LOGGER.log(logging.WARNING if text.startswith("warning") else logging.INFO, text)
+
+    def validated(self, record: ValidationRecord) -> None:
+        """Log the scores."""
+        LOGGER.info("after epoch %s: %s", record.epoch, record.scores)
 
 
 @dataclass(frozen=True)
@@ -153,7 +169,7 @@ def evaluate(
             f"{request.dataset.source} has several stains: choose one with stain, of {stains}"
         )
     with reporting(progress) as report:
-        found = run_evaluation(first, lambda done, total: report("scoring images", done, total))
+        found = run_evaluation(first, partial(report, "scoring images"))
     return Scores(request.out, as_json(*found))
 
 

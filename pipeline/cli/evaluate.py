@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -92,9 +93,7 @@ def evaluate(
             show_plan(plan_evaluation(each), as_json)
             continue
         with progress_on_stderr({"images": "scoring images"}) as report:
-            evaluation, about = run_evaluation(
-                each, lambda done, total: report("images", done, total)
-            )
+            evaluation, about = run_evaluation(each, partial(report, "images"))
         if as_json:
             found[each.out.name] = json_of(evaluation, about)
         else:
@@ -125,9 +124,7 @@ def _slides(
         show_plan(plan_slide_evaluation(request), as_json)
         return
     with progress_on_stderr({"images": "scoring tiles"}) as report:
-        evaluation, about = evaluate_slide(
-            request, lambda done, total: report("images", done, total)
-        )
+        evaluation, about = evaluate_slide(request, partial(report, "images"))
     typer.echo(json_text(json_of(evaluation, about)) if as_json else _text(evaluation, target))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,7 +56,7 @@ def manifest(
     command = typed(*sys.argv[1:])
     request = DraftRequest(folder, out, command, he, ihc, table, overwrite)
     with progress_on_stderr() as progress:
-        draft = draft_manifest(request, lambda done, total: progress("slides", done, total))
+        draft = draft_manifest(request, partial(progress, "slides"))
     typer.echo(json_text(_facts(draft)) if as_json else _summary(draft))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,9 +65,7 @@ def create(
         show_plan({"pairs": n, "of": len(pairs), "images": 2 * n, "out": str(out)}, False)
         return
     with progress_on_stderr({"images": "writing images"}) as report:
-        key = create_study(
-            pairs, make, out, n, seed, lambda done, total: report("images", done, total)
-        )
+        key = create_study(pairs, make, out, n, seed, partial(report, "images"))
     levels = [entry.her2 or "unknown" for entry in key if entry.kind == "real"]
     counts = ", ".join(f"{levels.count(level)} of {level}" for level in sorted(set(levels)))
     typer.echo(f"pairs    {n} (HER2: {counts}), {len(key)} images")

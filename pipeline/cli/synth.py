@@ -123,15 +123,10 @@ def _write(out: Path, plan: CohortPlan, workers: int, overwrite: bool) -> list[S
     """Write the cohort and report the megapixels done."""
     from pipeline.cli.progress import progress_on_stderr
     from registration.synth import write_cohort
-    from registration.synth.cohort import jobs_of
 
-    total = sum(job.pixels for job in jobs_of(case for _, case in plan.planned(out)))
-    done = 0
     with progress_on_stderr({STAGE: f"rendering {plan.cases} pairs, megapixels"}) as report:
 
-        def advance(pixels: int) -> None:
-            nonlocal done
-            done += pixels
+        def advance(done: int, total: int) -> None:
             report(STAGE, done // 10**6, max(total // 10**6, 1))
 
         return write_cohort(out, plan, workers=workers, overwrite=overwrite, progress=advance)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,9 +82,7 @@ def _folder(
         checkpoint, device_named(settings.device), settings.precision, settings.stain
     )
     with progress_on_stderr({"translate": "virtual IHC"}) as progress:
-        written = translate_folder(
-            trained, folder, out, lambda done, total: progress("translate", done, total)
-        )
+        written = translate_folder(trained, folder, out, partial(progress, "translate"))
     values = {"folder": str(out), "images": len(written)}
     typer.echo(json_text(values) if as_json else f"{out}: {len(written)} images")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +14,10 @@ from pipeline.errors import PipelineError
 from pipeline.manifest.manifest import Case
 from pipeline.naming import names_of, without_names
 from pipeline.patches.record import CasePatches
+from pipeline.report.provenance import stage_seconds
 from registration.errors import RegistrationError
 from registration.files.commands import mpp_options, typed
 from registration.pages.page import Mark
-from registration.register import TIMINGS_NAME
 from registration.result import Registration
 
 MM2 = 1e-6
@@ -139,7 +138,7 @@ def _with_result(cohort: Cohort, case: Case, registration: Registration, patch: 
         candidates=len(patches.candidates) if patches else None,
         kept=sum(one.kept for one in patches.candidates) if patches else None,
         lost=dict(lost),
-        seconds=_seconds(run),
+        seconds=sum(stage_seconds(run).values()) or None,
         report=run / "report.html",
         mpp=(registration.he.mpp, registration.ihc.mpp),
         looks=read_looks(cohort.folder(case)),
@@ -183,10 +182,3 @@ def waiting(cohort: Cohort) -> list[tuple[Case, CaseFacts]]:
     known = [(case, case_facts(cohort, case)) for case in cohort.manifest.cases]
     found = [(case, facts) for case, facts in known if facts.needs_person]
     return sorted(found, key=lambda one: (URGENCY[one[1].mark], -(one[1].residual_um or 0)))
-
-
-def _seconds(run: Path) -> float | None:
-    try:
-        return float(sum(json.loads((run / TIMINGS_NAME).read_bytes()).values()))
-    except (OSError, ValueError, TypeError, AttributeError):
-        return None

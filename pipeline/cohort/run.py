@@ -139,13 +139,9 @@ def draw_slides(cohort: Cohort, progress: Progress) -> None:
         cases=wanted.cases,
         her2=tuple(wanted.her2),
     )
-    total = sum(job.pixels for _, case in plan.planned(wanted.folder) for job in case.jobs())
-    drawn = 0
 
-    def report(pixels: int) -> None:
-        nonlocal drawn
-        drawn += pixels
-        progress("drawing synthetic slides", 100 * drawn // total, 100)
+    def report(done: int, total: int) -> None:
+        progress("drawing synthetic slides", 100 * done // total, 100)
 
     write_cohort(wanted.folder, plan, workers=usable_cores(), progress=report)
     missing = [str(case.he) for case in cohort.manifest.cases if not case.he.exists()]

@@ -9,7 +9,6 @@ import numpy as np
 from pipeline.report.drawing import colour_of, legend
 from pipeline.report.maps import Dot, Ground, MapFigure
 from registration.cell_evidence import CellEvidence, CellField
-from registration.files.pictures import jpeg_uri
 from registration.pages.page import Finding, Tile, number, significant
 from registration.result import Registration
 
@@ -80,14 +79,8 @@ def cells_figure(registration: Registration, ground: Ground) -> MapFigure | None
     cells = registration.quality.cells
     if cells is None:
         return None
-    height, width = ground.image.shape[:2]
-    return MapFigure(
-        jpeg_uri(ground.image),
-        width,
-        height,
-        legend(0, SHOWN_UM, "µm", "amount", 0),
-        dots=tuple(_dot(field, ground) for field in _largest_last(cells)),
-    )
+    dots = tuple(_dot(field, ground) for field in _largest_last(cells))
+    return MapFigure(ground.image, legend(0, SHOWN_UM, "µm", "amount", 0), dots=dots)
 
 
 def _largest_last(cells: CellEvidence) -> list[CellField]:

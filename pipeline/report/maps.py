@@ -66,17 +66,30 @@ class Dot:
     hollow: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class MapFigure:
     """A picture of the slide with something drawn on it."""
 
-    picture: str
-    width: int
-    height: int
+    image: Image
     legend: Legend | None
     arrows: tuple[Line, ...] = ()
     dots: tuple[Dot, ...] = ()
     note: str = ""
+
+    @property
+    def picture(self) -> str:
+        """The picture as a ``data:`` address."""
+        return jpeg_uri(self.image)
+
+    @property
+    def width(self) -> int:
+        """Pixels."""
+        return int(self.image.shape[1])
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+        return int(self.image.shape[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,14 +171,8 @@ def displacement_map(registration: Registration, field: SampledField, ground: Gr
     highest = _round_up(float(shown.max()))
     image = laid_over(ground.image, coloured(length_um, 0, highest, "amount"), ground.opacity)
     arrows, factor = _arrows(field, ground)
-    return MapFigure(
-        jpeg_uri(image),
-        image.shape[1],
-        image.shape[0],
-        legend(0, highest, "µm", "amount", 1 if highest < 20 else 0),
-        arrows,
-        note=_times(factor),
-    )
+    scale = legend(0, highest, "µm", "amount", 1 if highest < 20 else 0)
+    return MapFigure(image, scale, arrows=arrows, note=_times(factor))
 
 
 def folding_map(field: SampledField, ground: Ground, in_pieces: bool = False) -> MapFigure:
@@ -179,12 +186,7 @@ def folding_map(field: SampledField, ground: Ground, in_pieces: bool = False) ->
     image[jacobian <= 0] = FOLD_COLOUR
     scale = legend(-reach, reach, "area", "change")
     ends = [f"{100 * (2**value - 1):+.0f} %".replace("-", "−") for value in (-reach, reach)]
-    return MapFigure(
-        jpeg_uri(image),
-        image.shape[1],
-        image.shape[0],
-        Legend(scale.gradient, ends[0], "no change", ends[1], "area"),
-    )
+    return MapFigure(image, Legend(scale.gradient, ends[0], "no change", ends[1], "area"))
 
 
 def residual_figure(residual: ResidualMap, ground: Ground) -> MapFigure:
@@ -205,14 +207,8 @@ def residual_figure(residual: ResidualMap, ground: Ground) -> MapFigure:
         )
         for point, value, found in zip(points, shift, matched, strict=True)
     ]
-    height, width = ground.image.shape[:2]
-    return MapFigure(
-        jpeg_uri(ground.image),
-        width,
-        height,
-        legend(0, highest, "µm", "amount", 1 if highest < 20 else 0),
-        dots=tuple(dots),
-    )
+    scale = legend(0, highest, "µm", "amount", 1 if highest < 20 else 0)
+    return MapFigure(ground.image, scale, dots=tuple(dots))
 
 
 def landmark_figure(points: Points, names: list[str], ground: Ground) -> MapFigure:
@@ -221,8 +217,7 @@ def landmark_figure(points: Points, names: list[str], ground: Ground) -> MapFigu
         Dot(float(x), float(y), "", name)
         for (x, y), name in zip(ground.percent(points), names, strict=True)
     ]
-    height, width = ground.image.shape[:2]
-    return MapFigure(jpeg_uri(ground.image), width, height, None, dots=tuple(dots))
+    return MapFigure(ground.image, None, dots=tuple(dots))
 
 
 def _arrows(field: SampledField, ground: Ground) -> tuple[tuple[Line, ...], float]:

@@ -121,11 +121,14 @@ def _input(registration: Registration, pair: SlidePair, stain: str) -> InputRow:
     )
 
 
+def stage_seconds(run: Path) -> dict[str, float]:
+    """Return the wall time of each stage of a run; none where the file is gone."""
+    noted = json_record(run / TIMINGS_NAME)
+    return {name: float(value) for name, value in noted.items() if isinstance(value, int | float)}
+
+
 def _timings(registration: Registration) -> tuple[Timing, ...]:
     """Return the wall times of the run; none where the file is gone."""
-    noted = json_record(registration.folder / TIMINGS_NAME)
-    seconds = {
-        name: float(value) for name, value in noted.items() if isinstance(value, int | float)
-    }
+    seconds = stage_seconds(registration.folder)
     longest = max(seconds.values(), default=0.0) or 1.0
     return tuple(Timing(name, value, 100 * value / longest) for name, value in seconds.items())

@@ -9,7 +9,6 @@ import numpy as np
 
 from pipeline.report.drawing import coloured, laid_over, legend
 from pipeline.report.maps import Ground, MapFigure
-from registration.files.pictures import jpeg_uri
 from registration.pages.page import Finding, significant
 from registration.result import Registration
 
@@ -48,9 +47,4 @@ def uncertainty_figure(registration: Registration, ground: Ground) -> MapFigure 
     colours[~known] = UNKNOWN_COLOUR
     opacity = np.where(ground.tissue, ground.opacity, 0).astype(np.float32)
     image = laid_over(ground.image, colours, cv2.GaussianBlur(opacity, (0, 0), 1))
-    return MapFigure(
-        jpeg_uri(image),
-        width,
-        height,
-        legend(0, SHOWN_UM, "µm", "amount", 0),
-    )
+    return MapFigure(image, legend(0, SHOWN_UM, "µm", "amount", 0))

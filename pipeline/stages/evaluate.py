@@ -122,7 +122,9 @@ def evaluate_slide(
     """
     with _opened(request) as slides:
         frame = _frame(request, *slides)
-        scoring = _scoring(request, frame)
+        scoring = Scoring(
+            request.settings.protocol, request.settings.shift_px, nuclei=nuclei_of, mpp=frame.mpp
+        )
         pairs = frame.pairs
         controls = [c for c in control_candidates((), pairs) if c.key in CONTROLS]
         record = ScoreRecord(request.out / RECORD_NAME, _key(request, frame))
@@ -205,16 +207,6 @@ def _share(mask: NDArray[np.bool_], box: Box, scale: float) -> float:
     columns = slice(int(box.x * scale), max(int(box.x * scale) + 1, int(box.right * scale)))
     part = mask[rows, columns]
     return float(part.mean()) if part.size else 0.0
-
-
-def _scoring(request: SlideEvaluationRequest, frame: _Frame) -> Scoring:
-    settings = request.settings
-    return Scoring(
-        protocol=settings.protocol,
-        shift_px=settings.shift_px,
-        nuclei=nuclei_of,
-        mpp=frame.mpp,
-    )
 
 
 def _key(request: SlideEvaluationRequest, frame: _Frame) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from registration.files.storage import write_json, write_text
 from registration.files.text import read_json
 from registration.synth.case import SynthCase, write_truth
 from registration.synth.deform import make_truth
-from registration.synth.rendering import Progress, SlideJob, render_slides
+from registration.synth.rendering import SlideJob, render_slides
 from registration.synth.settings import Stain, SynthSettings
 
 MANIFEST = "manifest.yaml"
@@ -67,11 +67,12 @@ def write_cohort(
     *,
     workers: int = 1,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> list[SynthCase]:
     """Write all cases and ``manifest.yaml``; cases that are already there whole are kept.
 
-    Raises :class:`SynthError` when ``folder`` holds anything else.
+    ``progress`` gets the pixels drawn so far, and how many there are to draw. Raises
+    :class:`SynthError` when ``folder`` holds anything else.
     """
     check_folder(folder)
     planned = plan.planned(folder)
@@ -80,7 +81,16 @@ def write_cohort(
     missing = [case for case in cases if not case.is_complete()]
     for case in missing:
         case.own.mkdir(parents=True, exist_ok=True)
-    render_slides(jobs_of(missing), workers, progress)
+    jobs = jobs_of(missing)
+    total, done = sum(job.pixels for job in jobs), 0
+
+    def advance(pixels: int) -> None:
+        nonlocal done
+        done += pixels
+        if progress is not None:
+            progress(done, total)
+
+    render_slides(jobs, workers, advance)
     for case in missing:
         write_truth(case)
     write_text(folder / MANIFEST, manifest_text(planned))

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -86,6 +86,21 @@ class Silent:
 
     def validated(self, record: ValidationRecord) -> None:
         """Ignore it."""
+
+
+class Forwarder(Silent):
+    """A listener that passes on how far a run is."""
+
+    def __init__(self, report: Callable[[str, int, int], object]) -> None:
+        self._report = report
+
+    def preparing(self, stage: str, done: int, total: int) -> None:
+        """Pass it on."""
+        self._report(stage, done, total)
+
+    def advanced(self, step: int, total: int) -> None:
+        """Pass it on."""
+        self._report("training", step, total)
 
 
 @dataclass

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import bci_pipeline as bci
-from pipeline.api.reporting import NotebookBars, TrainingReports, reporting
+from pipeline.api.reporting import NotebookBars, reporting
+from pipeline.api.stain import TrainingReports
 from pipeline.errors import DatasetError
 from registration.children import environment, python
 from registration.errors import BciError, RunError, SettingsError
