@@ -61,16 +61,6 @@ class Assessment:
     some_piece_has_enough: bool = False
 
     @property
-    def stands_out(self) -> bool:
-        """Whether the worst pair is likely to be a mis-click."""
-        return self.worst in self.doubtful
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether to register with these pairs: enough to reveal a mis-click, and nothing odd."""
-        return self.counted >= ADVISED_PAIRS and not self.problems
-
-    @property
     def needed(self) -> int:
         """How many more pairs a transform needs."""
         return max(0, MINIMUM_PAIRS - self.counted)

@@ -225,11 +225,11 @@ def assembled(
     return image
 
 
-def read_whole(image: TiffImage, level: int = 0) -> Image:
-    """Return a level as it is stored, not turned upright."""
-    page = image.pages[level]
+def read_whole(image: TiffImage) -> Image:
+    """Return full resolution as it is stored, not turned upright."""
+    page = image.pages[0]
     rows, columns = range(page.imagelength), range(page.imagewidth)
-    return assembled(page, rows, columns, partial(image.segment, level))
+    return assembled(page, rows, columns, partial(image.segment, 0))
 
 
 def _main_image(path: Path, pages: list[Any], described: tuple[OmeImage, ...]) -> tifffile.TiffPage:

@@ -205,10 +205,14 @@ def range_plot(label: str, rows: Mapping[str, tuple[float, float, float]], axis:
     return _svg(label, 60 + 34 * len(rows), draw)
 
 
-def shift_edges(values: Sequence[float], limit: float, most: float = 64.0) -> list[float]:
+FARTHEST_UM = 64.0
+"""No axis of shifts is longer, unless the limit is."""
+
+
+def shift_edges(values: Sequence[float], limit: float) -> list[float]:
     """Return the edges of 30 bins from 0 to where 98 % of the values lie, past the limit in any case."""
     reach = max(1.5 * limit, float(np.percentile(values, 98)) if len(values) else 0.0, 1e-3)
-    return [float(edge) for edge in np.linspace(0, min(reach, max(most, limit)), 31)]
+    return [float(edge) for edge in np.linspace(0, min(reach, max(FARTHEST_UM, limit)), 31)]
 
 
 def _svg(label: str, height: float, draw: Callable[[Any, Any], None]) -> Markup:

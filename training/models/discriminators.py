@@ -31,13 +31,11 @@ class MultiscaleDiscriminator(nn.Module):
     scale are the logits.
     """
 
-    def __init__(
-        self, in_channels: int = 6, width: int = 64, norm: Norm = "instance", scales: int = 2
-    ) -> None:
+    def __init__(self, in_channels: int = 6, width: int = 64, scales: int = 2) -> None:
         super().__init__()
         self.scales = scales
         for scale in range(scales):
-            stages = _stages(in_channels, width, norm, padding=2, bias=True)
+            stages = _stages(in_channels, width, "instance", padding=2, bias=True)
             for number, stage in enumerate(stages):
                 self.add_module(f"scale{scale}_layer{number}", nn.Sequential(*stage))
         self.downsample = nn.AvgPool2d(3, stride=2, padding=1, count_include_pad=False)
