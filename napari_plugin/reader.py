@@ -52,7 +52,7 @@ def slide_layer(slide: Slide, name: str | None = None) -> tuple[Any, dict[str, A
         "name": name or slide.path.stem,
         "multiscale": True,
         "rgb": True,
-        "affine": affine_napari(_scale(slide.mpp)),
+        "affine": affine_napari(np.diag([slide.mpp, slide.mpp, 1.0])),
         "units": "um",
         "interpolation2d": "linear",
         "metadata": {"slide": str(slide.path), "mpp": slide.mpp},
@@ -66,7 +66,3 @@ def _opened(path: Path) -> Slide:
         return open_slide(path)
     except SlideError:
         return open_slide(path, UNKNOWN_MPP)
-
-
-def _scale(mpp: float) -> Any:
-    return np.diag([mpp, mpp, 1.0])

@@ -64,7 +64,9 @@ class RunPanel(QWidget):
         self.blocks = StillComboBox()
         self.blocks.addItems(BLOCKS)
         self.out = PathField("run folder", folder=True)
-        self.out.set(Path.cwd() / "registered" / _run_name(session))
+        # The file of landmarks tells cases and stains apart.
+        name = session.picker.journal.path.stem.removesuffix("_landmarks")
+        self.out.set(Path.cwd() / "registered" / name)
         self.image = QCheckBox("write the registered slide")
         self.image.setChecked(True)
         self.overwrite = QCheckBox("replace an earlier run in this folder")
@@ -229,8 +231,3 @@ class RunPanel(QWidget):
         layout.addWidget(QLabel("The same in a terminal:"))
         layout.addWidget(self.command)
         layout.addWidget(copy, alignment=Qt.AlignmentFlag.AlignRight)
-
-
-def _run_name(session: Session) -> str:
-    """Return a folder's name that tells cases and stains apart, as the landmark file's does."""
-    return session.picker.journal.path.stem.removesuffix("_landmarks")

@@ -175,11 +175,14 @@ class Review:
         places, mpp = self.residual_um, self.pair.fixed_slide.mpp
         shifts = self.residual_px
         order = [i for i in np.argsort(-places.values) if places.values[i] > LARGE_RESIDUAL_UM]
+        # So much is shown around a place that both ends of its shift are seen.
         return [
             Flag(
                 "place",
                 f"shift {number + 1}",
-                _around(places.points[index], round(_view_um(places.values[index]) / mpp)),
+                _around(
+                    places.points[index], round(max(LEAST_VIEW_UM, 3 * places.values[index]) / mpp)
+                ),
                 f"{places.values[index]:.0f} µm are left",
                 (float(shifts[index, 0]), float(shifts[index, 1])),
             )
@@ -259,7 +262,9 @@ class Review:
         found = {own}
         for path in (*beside, *of_cases):
             with suppress(RunError, OSError):
-                if he.encode() in path.read_bytes() and _he_hash(path.parent) == he:
+                if he.encode() not in path.read_bytes():
+                    continue
+                if read_record(path.parent)["inputs"]["he"]["hash"] == he:
                     found.add(path.parent.resolve())
         return sorted(found)
 
@@ -309,16 +314,6 @@ def _corners(box: Box) -> Points:
     """Return the corners of a box in turn."""
     corners = mesh(np.array([box.x, box.right], float), np.array([box.y, box.bottom], float))
     return corners[[0, 1, 3, 2]]
-
-
-def _he_hash(folder: Path) -> str:
-    """Return which H&E slide a run is of. Raises :class:`RunError`."""
-    return str(read_record(folder)["inputs"]["he"]["hash"])
-
-
-def _view_um(shift_um: float) -> float:
-    """Return how much to show around a place so that both ends of its shift are seen."""
-    return max(LEAST_VIEW_UM, 3 * shift_um)
 
 
 def _around(point: NDArray[np.float64], side: int) -> Box:

@@ -90,15 +90,12 @@ class CohortPage:
             verdict=_verdict(facts),
             tiles=_tiles(facts),
             yields=_yield(facts),
-            rows=[self._row(one) for one in facts],
+            rows=[Row(one, _uri(one.picture), self._report(one)) for one in facts],
             shared=[shown for of_one in by_slide(facts) if (shown := self._shared(of_one)).picture],
             odd=outliers(facts),
             words=sorted({one.word for one in facts}),
             dataset=self._link(dataset) if dataset.exists() else "",
         )
-
-    def _row(self, facts: CaseFacts) -> Row:
-        return Row(facts, _uri(facts.picture), self._report(facts))
 
     def _shared(self, facts: Sequence[CaseFacts]) -> SharedSlide:
         """Return the stains of one H&E slide."""

@@ -133,14 +133,10 @@ def record_of(dataset: Dataset, key: str) -> dict[str, Any]:
         "kept": summary.kept,
         "funnel": [asdict(step) for step in summary.funnel],
         "cases": [
-            asdict(line) | _slides_record(case)
+            asdict(line) | {"slides": asdict(case.patches.slides) if case.patches else None}
             for line, case in zip(summary.cases, plan.cases, strict=True)
         ],
     }
-
-
-def _slides_record(case: DatasetCase) -> dict[str, Any]:
-    return {"slides": asdict(case.patches.slides) if case.patches else None}
 
 
 def _row(case: DatasetCase, patches: CasePatches, candidate: Candidate, split: Split) -> PatchRow:

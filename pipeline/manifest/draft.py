@@ -74,9 +74,8 @@ def draft_manifest(request: DraftRequest, report: Report) -> Draft:
     pairing = Pairing(pairing.entries, (*unknown, *pairing.findings))
     about = tuple(_about(patterns, names, named, request, ignored))
     if not pairing.usable:
-        raise UsageError(
-            "\n".join([f"no case of {request.folder} is whole", *about, *_first(pairing)])
-        )
+        why = (f"{found.kind}: {found.text}" for found in pairing.findings)
+        raise UsageError("\n".join([f"no case of {request.folder} is whole", *about, *why]))
     heading = Heading(request.folder.resolve().name, request.out.stem, request.command, about)
     write_text(request.out, manifest_text(pairing, heading, request.out.parent))
     load_manifest(request.out)
@@ -163,7 +162,3 @@ def _about(
     if ignored:
         said.append(f"Columns of {request.table} that mean nothing here: {', '.join(ignored)}.")
     return said
-
-
-def _first(pairing: Pairing) -> list[str]:
-    return [f"{found.kind}: {found.text}" for found in pairing.findings]

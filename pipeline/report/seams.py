@@ -9,7 +9,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from registration.files.pictures import jpeg_uri
-from registration.geometry import Box, Image
+from registration.geometry import Box
 from registration.nonrigid.grid import BlockGrid
 from registration.pages.plots import Curve, Limit, curve_plot
 from registration.pair import SlidePair
@@ -91,7 +91,9 @@ def _strip(
     box = _strip_box(border, along, registration.fixed.mpp)
     fixed = pair.fixed_slide.read_scaled(box, 1.0)
     moved = warp_box(pair.moving_slide, registration.chain, box).image
-    pictures = [_upright(image, border.vertical) for image in (fixed, moved)]
+    pictures = [fixed, moved]
+    if not border.vertical:  # borders run from top to bottom
+        pictures = [np.ascontiguousarray(np.rot90(image)) for image in pictures]
     height, width = pictures[0].shape[:2]
     mm = along * registration.fixed.mpp / 1000
     caption = f"{'column' if border.vertical else 'row'} {border.position} px, {mm:.1f} mm along it"
@@ -122,8 +124,3 @@ def _strip_box(border: BorderJumps, along: float, mpp: float) -> Box:
     if border.vertical:
         return Box(start, first, across, length)
     return Box(first, start, length, across)
-
-
-def _upright(image: Image, vertical: bool) -> Image:
-    """Turn a strip so that its border runs from top to bottom."""
-    return image if vertical else np.ascontiguousarray(np.rot90(image))

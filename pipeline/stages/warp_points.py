@@ -137,7 +137,8 @@ def warp_points(
     mapper = _mapper(registration, to)
     odd: list[str] = []
     if is_geojson:
-        here, there = (origin_of(registration, stain) for stain in (_other(to), to))
+        stains: tuple[Moving, ...] = ("he", "ihc") if to == "ihc" else ("ihc", "he")
+        here, there = (origin_of(registration, stain) for stain in stains)
         with _uncollected():
             document = read_geojson(points, here)
             odd = odd_shapes(document)
@@ -148,10 +149,6 @@ def warp_points(
         _warp_table(points, out, mapper)
     found = (mapper.points, mapper.off_slide, mapper.unsolved, mapper.off_piece)
     return WarpedPoints(out, to, *found, tuple(odd))
-
-
-def _other(stain: Moving) -> Moving:
-    return "ihc" if stain == "he" else "he"
 
 
 def origin_of(registration: Registration, stain: Moving) -> Origin:

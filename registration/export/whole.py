@@ -100,7 +100,7 @@ def write_itk(registration: Registration, folder: Path) -> list[ExportedFile]:
         what = f"{way.words}, displacements in mm"
         written.append(ExportedFile(name, what, way.piece, dense.accuracy))
         spacing = dense.field.spacing
-    name = f"{_stains(registration)}_grid.mha"
+    name = "ihc_to_he_grid.mha" if registration.moving == "he" else "he_to_ihc_grid.mha"
     write_displacements(folder / name, padded_grid(registration, spacing), 1.0)
     what = "displacements in pixels of their own grid over both slides, as TIA Toolbox reads"
     return [*written, ExportedFile(name, what, None, None)]
@@ -157,10 +157,6 @@ def padded_grid(registration: Registration, spacing: float) -> Field:
     mapped = (registration.chain(nodes * step) + padding) / step - nodes
     mapped[~np.isfinite(mapped).all(axis=1)] = -2.0 * counts
     return Field((0.0, 0.0), 1.0, mapped.reshape(counts[1], counts[0], 2))
-
-
-def _stains(registration: Registration) -> str:
-    return "ihc_to_he" if registration.moving == "he" else "he_to_ihc"
 
 
 def _area(

@@ -77,6 +77,7 @@ def evaluate(view: TileView, textures: Textures) -> Layers:
     nuclei, stained = _nuclei(view, cells)
     white = np.maximum(hole, np.maximum(cleft, split * 0.9) * (1 - np.clip(3 * nuclei, 0, 1)))
     epithelial = cells.take(np.flatnonzero((kind == TUMOUR) | (kind == BENIGN)))
+    red = cells.take(np.flatnonzero(kind == ERYTHROCYTE))
     return Layers(
         tissue=step(view.smooth(scene.tissue)) * (1 - white) * (1 - lumen),
         epithelium=step(epithelium),
@@ -88,7 +89,7 @@ def evaluate(view: TileView, textures: Textures) -> Layers:
         fat=fat,
         nuclei=nuclei,
         stained=stained,
-        erythrocytes=_erythrocytes(view, cells.take(np.flatnonzero(kind == ERYTHROCYTE))),
+        erythrocytes=draw_nuclei(red, view.box, np.ones(len(red.cells), np.float32)),
         grain=textures.fine.at(*(axis + textures.own for axis in view.texels(1.9))),
         chromatin=textures.fine.at(*(axis - textures.own for axis in view.texels(3.3))),
         patchy=patchy,
@@ -146,7 +147,3 @@ def _nuclei(view: TileView, cells: PlacedCells) -> tuple[Float32, Float32]:
     stained = shown.take(positive)
     stained = replace(stained, cells=replace(stained.cells, density=stained.cells.antigen))
     return draw_nuclei(shown, view.box, swell), draw_nuclei(stained, view.box, swell[positive])
-
-
-def _erythrocytes(view: TileView, cells: PlacedCells) -> Float32:
-    return draw_nuclei(cells, view.box, np.ones(len(cells.cells), np.float32))

@@ -92,7 +92,7 @@ def as_json(evaluation: Evaluation, about: About) -> dict[str, Any]:
 
 def as_csv(evaluation: Evaluation) -> str:
     """Return one row per image and candidate; undefined scores are empty."""
-    names = [metric.key for metric in _image_metrics(evaluation)]
+    names = [metric.key for metric in evaluation.metrics if metric.key in evaluation.values[MODEL]]
     counted = list(PathologyCounts.__slots__) if evaluation.counts else []
     rows = [["image", "her2", "patient", "slide", "candidate", *names, "her2_level", *counted]]
     for number, pair in enumerate(evaluation.pairs):
@@ -149,7 +149,10 @@ def as_html(
         level_metrics=levelled,
         charts=[draw_chart(evaluation, metric) for metric in levelled],
         compared=lambda key, metric: verdict(evaluation, key, metric),
-        counts={level: _count(evaluation, level) for level in evaluation.levels},
+        counts={
+            level: sum(level in (ALL_LEVELS, pair.her2) for pair in evaluation.pairs)
+            for level in evaluation.levels
+        },
         control_notes={candidate.key: candidate.note for candidate in evaluation.candidates},
         paper=PAPER_ROWS,
         mask_density=DAB_MASK_DENSITY,
@@ -222,13 +225,3 @@ def interval_text(interval: Interval, digits: int) -> str:
     if math.isnan(interval.low):
         return mean
     return f"{mean} ({number(interval.low, digits)} to {number(interval.high, digits)})"
-
-
-def _image_metrics(evaluation: Evaluation) -> list[Metric]:
-    """Return the metrics that every single image has."""
-    return [metric for metric in evaluation.metrics if metric.key in evaluation.values[MODEL]]
-
-
-def _count(evaluation: Evaluation, level: str) -> int:
-    """Return the number of images of a level."""
-    return sum(level in (ALL_LEVELS, pair.her2) for pair in evaluation.pairs)

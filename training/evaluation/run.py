@@ -53,7 +53,9 @@ def run_evaluation(
     :class:`training.errors.TrainingError` for whatever cannot be read, matched or compared.
     """
     pairs, scoring, model = _prepared(request)
-    controls = control_candidates(_training_pairs(request.dataset), pairs, scoring.view)
+    dataset = request.dataset
+    train = dataset.select("train") if dataset.has_splits else ()
+    controls = control_candidates(train, pairs, scoring.view)
     with explained(lambda: OTHER_PROGRAMS):
         evaluation = evaluate(
             pairs, (model, *controls), scoring, lambda done: on_image(done, len(pairs))
@@ -153,11 +155,6 @@ def _saving(candidate: Candidate, folder: Path) -> Candidate:
         return fake
 
     return replace(candidate, make=make)
-
-
-def _training_pairs(dataset: PairDataset) -> tuple[PatchPair, ...]:
-    """Return the pairs of the training split, none where the dataset has no splits."""
-    return dataset.select("train") if dataset.has_splits else ()
 
 
 def _about(request: EvaluationRequest, model: Candidate, pairs: tuple[PatchPair, ...]) -> About:
