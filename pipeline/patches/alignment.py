@@ -90,7 +90,8 @@ def align(fixed: Plane, moving: Plane, mpp: float) -> Alignment:
     shifts, heights, _ = refined_peaks(pooled)
     distances = np.hypot(*shifts.T) * mpp
     weights = np.maximum(heights, FAINTEST)
-    return Alignment(_weighted_median(distances, weights), float(heights.mean()))
+    shift_um = np.quantile(distances, 0.5, weights=weights, method="inverted_cdf")
+    return Alignment(float(shift_um), float(heights.mean()))
 
 
 def null_percentiles(
@@ -140,9 +141,3 @@ def _pooling(count: int) -> NDArray[np.float32]:
     near /= near.sum(axis=1, keepdims=True)
     weights = near + ALL_OTHERS / count**2
     return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
-
-
-def _weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
-    order = np.argsort(values)
-    reached = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(reached, reached[-1] / 2)])

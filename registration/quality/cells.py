@@ -311,9 +311,8 @@ def _weighted_median(pairs: Sequence[tuple[float, float]]) -> float:
     known = np.array([(v, w) for v, w in pairs if np.isfinite(v) and w > 0], np.float64)
     if not len(known):
         return float("nan")
-    values, weights = known[np.argsort(known[:, 0], kind="stable")].T
-    reached = np.cumsum(weights)
-    return float(values[int(np.searchsorted(reached, reached[-1] / 2))])
+    values, weights = known.T
+    return float(np.quantile(values, 0.5, weights=weights, method="inverted_cdf"))
 
 
 def can_compare(fixed: Slide, moving: Slide) -> bool:
