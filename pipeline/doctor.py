@@ -48,7 +48,6 @@ PACKAGES = [
     "bci-pipeline",
     "numpy",
     "scipy",
-    "scikit-image",
     "openslide-python",
     "openslide-bin",
     "itk-elastix",

@@ -27,7 +27,7 @@ from training.metrics.features import load_features, load_lpips
 from training.metrics.pathology import FindNuclei
 from training.settings.evaluate import EvaluateSettings
 
-PACKAGES = ("bci-pipeline", "torch", "numpy", "scikit-image", "pillow")
+PACKAGES = ("bci-pipeline", "torch", "numpy", "pillow")
 
 
 @dataclass(frozen=True, kw_only=True)
