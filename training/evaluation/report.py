@@ -8,12 +8,14 @@ from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from registration.files.her2 import HER2_LEVELS
 from registration.files.storage import write_json, write_text
 from registration.files.tables import table_text
 from registration.pages.page import render, verdict_of
+from registration.pages.plots import interval_plot
 from training.evaluation.cases import DIFFERENCE_RANGE, Case, case_metric
-from training.evaluation.charts import draw_chart
 from training.evaluation.groups import group_rows
 from training.evaluation.measures import PATHOLOGY, Metric
 from training.evaluation.paper import PAPER_ROWS
@@ -147,7 +149,7 @@ def as_html(
         pixel_metrics=[m for m in evaluation.metrics if m.group not in PATHOLOGY],
         pathology_metrics=[m for m in evaluation.metrics if m.group in PATHOLOGY],
         level_metrics=levelled,
-        charts=[draw_chart(evaluation, metric) for metric in levelled],
+        charts=[(metric, draw_chart(evaluation, metric)) for metric in levelled],
         compared=lambda key, metric: verdict(evaluation, key, metric),
         counts={
             level: sum(level in (ALL_LEVELS, pair.her2) for pair in evaluation.pairs)
@@ -225,3 +227,12 @@ def interval_text(interval: Interval, digits: int) -> str:
     if math.isnan(interval.low):
         return mean
     return f"{mean} ({number(interval.low, digits)} to {number(interval.high, digits)})"
+
+
+def draw_chart(evaluation: Evaluation, metric: Metric) -> Markup:
+    """Draw a metric of all candidates: a band per HER2 level, in it means with whiskers."""
+    bands = {}
+    for level in evaluation.levels:
+        found = [evaluation.intervals[c.key, level, metric.key] for c in evaluation.candidates]
+        bands[level] = [(interval.mean, interval.low, interval.high) for interval in found]
+    return interval_plot(f"{metric.label} per HER2 level", bands)
