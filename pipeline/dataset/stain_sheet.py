@@ -13,7 +13,6 @@ from PIL import ImageDraw, ImageFont
 from pipeline.dataset.figures import GAP_PX, LINE_PX, PAIR_PX, TEXT_PX, read_picture
 from pipeline.dataset.table import PatchRow
 from registration.geometry import Image
-from training.data.pairs import spread_evenly
 
 MOST_PLACES = 6
 
@@ -29,7 +28,8 @@ def shared_places(rows: Sequence[PatchRow]) -> list[list[PatchRow]]:
             found.setdefault((row.he_hash, row.x, row.y), {}).setdefault(row.stain, row)
     most = max(map(len, found.values()), default=0)
     places = [list(stains.values()) for stains in found.values() if len(stains) == most > 1]
-    return list(spread_evenly(places, MOST_PLACES))
+    count = min(MOST_PLACES, len(places))
+    return [places[len(places) * k // count] for k in range(count)]
 
 
 def stain_sheet(folder: Path, places: Sequence[Sequence[PatchRow]], side_by_side: bool) -> Image:

@@ -22,17 +22,24 @@ MARK_SIGNS: dict[Mark, str] = {"ok": "✓", "look": "!", "bad": "✗", "none": "
 NOTHING = "–"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The answer to the question that a section asks."""
+class Marked:
+    """What has a mark."""
 
+    __slots__ = ()
     mark: Mark
-    text: str
 
     @property
     def sign(self) -> str:
         """The mark as a character."""
         return MARK_SIGNS[self.mark]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding(Marked):
+    """The answer to the question that a section asks."""
+
+    mark: Mark
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +54,7 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class Tile:
+class Tile(Marked):
     """One figure of the summary."""
 
     label: str
@@ -56,25 +63,15 @@ class Tile:
     mark: Mark
     href: str
 
-    @property
-    def sign(self) -> str:
-        """The mark as a character."""
-        return MARK_SIGNS[self.mark]
-
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Marked):
     """The first thing on a page: a word, what stands behind it, and what to do."""
 
     mark: Mark
     word: str
     lines: tuple[str, ...]
     advice: str = ""
-
-    @property
-    def sign(self) -> str:
-        """The mark as a character."""
-        return MARK_SIGNS[self.mark]
 
 
 def verdict_of(lines: Sequence[tuple[bool, str]], doubtful: str, sound: str) -> Verdict:
