@@ -120,6 +120,8 @@ class _Job:
     key: str
     prefix: str = ""
     """Of the names of finished units."""
+    coarse: float | None = None
+    """Downsample of a piece's coarse pass: it follows the tissue, however turned, not the glass."""
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -262,15 +264,17 @@ def _piece(job: _Job, plan: PiecePlan, piece: PlannedPiece) -> PieceResult:
     def progress(stage: str, done: int, total: int) -> None:
         job.progress(stage, before * total + done, count * total)
 
+    tissue = TissueMap.of(fixed)
     own = replace(
         job,
         pair=SlidePair(he, ihc, job.pair.moving),
         settings=settings_of_part(job.settings, fixed.size, job.pair.fixed_slide.size),
         progress=progress,
         prefix=f"piece_{piece.number}_",
+        coarse=coarse_downsample(tissue.extent),
     )
     start = piece.start.transform
-    chain, records, quality, places = _measured(own, start, TissueMap.of(fixed), None)
+    chain, records, quality, places = _measured(own, start, tissue, None)
     return result_on_slides(piece, chain, (records, quality, places))
 
 
@@ -338,7 +342,8 @@ def _nonrigid(
         return spliced, [result.record for result in results]
     with job.timed("coarse"):
         job.progress("coarse", 0, 1)
-        coarse = coarse_field(job.pair, start, tissue, coarse_downsample(fixed.size))
+        downsample = job.coarse or coarse_downsample(fixed.size)
+        coarse = coarse_field(job.pair, start, tissue, downsample)
         job.progress("coarse", 1, 1)
     results = _blocks(job, grid, Chain((coarse, start)), settings, tissue)
     spacing = node_spacing(settings, fixed.mpp)

@@ -36,6 +36,14 @@ class TissueMap:
         """Share of the slide that is tissue."""
         return float(self.mask.mean())
 
+    @property
+    def extent(self) -> Size:
+        """Sides in level-0 pixels of the smallest rectangle, however turned, that holds the tissue."""
+        points = self.points().astype(np.float32)
+        _, sides, _ = cv2.minAreaRect(points) if len(points) else (None, (0.0, 0.0), None)
+        width, height = (max(1, math.ceil(side + self.downsample)) for side in sides)
+        return Size(width, height)
+
     def on(self, box: Box, size: Size) -> Mask:
         """Return the mask over a level-0 ``box``, resampled to ``size`` pixels (nearest)."""
         xs = _indices(box.x, box.width, size.width, self.downsample)
