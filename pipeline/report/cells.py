@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.report.drawing import colour_of, legend
 from pipeline.report.maps import Dot, Ground, MapFigure
-from registration.cell_evidence import CellEvidence, CellField
+from registration.cell_evidence import CellField
 from registration.pages.page import Finding, Tile, number, significant
 from registration.result import Registration
 
@@ -79,14 +79,9 @@ def cells_figure(registration: Registration, ground: Ground) -> MapFigure | None
     cells = registration.quality.cells
     if cells is None:
         return None
-    dots = tuple(_dot(field, ground) for field in _largest_last(cells))
+    largest_last = sorted(cells.fields, key=lambda field: np.nan_to_num(_length(field), nan=-1))
+    dots = tuple(_dot(field, ground) for field in largest_last)
     return MapFigure(ground.image, legend(0, SHOWN_UM, "µm", "amount", 0), dots=dots)
-
-
-def _largest_last(cells: CellEvidence) -> list[CellField]:
-    return sorted(
-        cells.fields, key=lambda field: _length(field) if math.isfinite(_length(field)) else -1
-    )
 
 
 def _length(field: CellField) -> float:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -127,8 +128,8 @@ def open_dataset(
         raise DataError(f"dataset folder not found: {root}")
     for layout, find in (
         ("HE/ and IHC/", _domain_first),
-        ("train/HE and train/IHC", _split_first),
-        ("trainA and trainB", _lettered),
+        ("train/HE and train/IHC", partial(_by_split, "{}/HE", "{}/IHC")),
+        ("trainA and trainB", partial(_by_split, "{}A", "{}B")),
         ("HE/ and a folder per stain", _folder_per_stain),
         ("a dataset per stain", _dataset_per_stain),
         ("side by side", _side_by_side),
@@ -168,16 +169,10 @@ def _two_folders(he: Path, ihc: Path) -> _Found:
     return _match(he, ihc, None)
 
 
-def _split_first(root: Path) -> _Found:
-    """Pairs of ``train/HE`` and ``train/IHC``, and so on."""
-    splits = [s for s in SPLITS if (root / s / "HE").is_dir() and (root / s / "IHC").is_dir()]
-    return _joined(_match(root / s / "HE", root / s / "IHC", s) for s in splits)
-
-
-def _lettered(root: Path) -> _Found:
-    """Pairs of ``trainA`` and ``trainB``, and so on."""
-    splits = [s for s in SPLITS if (root / f"{s}A").is_dir() and (root / f"{s}B").is_dir()]
-    return _joined(_match(root / f"{s}A", root / f"{s}B", s) for s in splits)
+def _by_split(he: str, ihc: str, root: Path) -> _Found:
+    """Pairs of the two folders of each split; ``he`` and ``ihc`` are their names, ``{}`` the split."""
+    folders = [(root / he.format(split), root / ihc.format(split), split) for split in SPLITS]
+    return _joined(_match(*pair) for pair in folders if pair[0].is_dir() and pair[1].is_dir())
 
 
 def _folder_per_stain(root: Path) -> _Found:
