@@ -31,9 +31,9 @@ ASIDE = {
     "right": "        {}",
     "left": "{}        ",
     "below": "\n\n{}",
-    "above": "{}\n\n",
+    "above": "{}\n\n ",
 }
-"""Keep a number clear of its mark at any zoom, on one side of it."""
+"""Keep a number clear of its mark at any zoom, on one side of it; vispy counts no line that is empty."""
 OFF_COLOR = "#8c8c8c"
 WORST_COLOR = "#ff0000"
 SELECTED_COLOR = "#ffe600"
