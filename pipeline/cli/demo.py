@@ -31,7 +31,7 @@ Running it again goes on where it stopped, and does nothing that is done.
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path("demo"),
     size: Annotated[
-        int, typer.Option(min=1024, help="Pixels a side of the slides, a multiple of 64.")
+        int, typer.Option(min=2048, help="Pixels a side of the slides, a multiple of 64.")
     ] = 4096,
     dry_run: DryRun = False,
     as_json: AsJson = False,

@@ -22,12 +22,14 @@ from training.data.holdout import graded, hold_out
 from training.data.pairs import PairDataset
 from training.devices import device_named, usable_precision
 from training.errors import ConfigError
+from training.inference.checkpoints import BEST, CHECKPOINT, LAST
 from training.memory import demand, meta_networks
 from training.models.pix2pix import generator_spec, shown_channels
 from training.probes import HALVES
+from training.run.history import HISTORY, VALIDATION
 from training.run.machine import fitted, with_stain
 from training.run.preparation import sampling_of
-from training.run.report import CONFIG
+from training.run.report import ABOUT, CONFIG, REPORT
 from training.settings.config import TrainConfig
 
 OVERHEAD = 2.0
@@ -38,6 +40,9 @@ CYCLEGAN_PASSES = {"generator": 18, "discriminator": 16}
 PROBE_SIDE_PX = 64
 SHORTER_CROP = 256
 SHORTER_NGF = 16
+
+WRITTEN = (BEST, LAST, CHECKPOINT, HISTORY, VALIDATION, REPORT, ABOUT)
+"""What a run writes after its settings, and therefore not into a folder without them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +110,14 @@ def plan_run(config: TrainConfig, dataset: PairDataset, out: Path, *, resume: bo
 
 
 def check_free(out: Path, *, resume: bool) -> None:
-    """Raise :class:`ConfigError` for a run folder that is taken."""
-    if not resume and (out / CONFIG).exists():
-        raise ConfigError(f"{out} holds a run already: add --resume, or give another folder")
+    """Raise :class:`ConfigError` for a run folder that is taken, by a run or by files of its names."""
+    if (out / CONFIG).exists():
+        if not resume:
+            raise ConfigError(f"{out} holds a run already: add --resume, or give another folder")
+        return
+    for name in WRITTEN:
+        if (out / name).exists():
+            raise ConfigError(f"{out} holds a {name} of something else: give another folder")
 
 
 def shorter(plan: RunPlan) -> list[tuple[str, float]]:

@@ -32,6 +32,7 @@ from training.evaluation.cases import data_uri
 from training.evaluation.summary import her2_levels
 
 FORMAT = "bci-pipeline reader study"
+STUDY = "study.json"
 VERSION = 1
 KEY_COLUMNS = ("image", "kind", "pair", "her2", "patient")
 SHEET_COLUMNS = ("study", "reader", "image", "her2")
@@ -88,15 +89,16 @@ def create_study(
     shown = [{"id": entry.image, "src": source} for entry, source in sources]
     write_text(out / "readers" / "sheet.csv", blank_sheet(study, key))
     write_text(out / "readers" / "study.html", _page(study, shown))
-    settings = {"study": study, "pairs": count, "levels": list(HER2_LEVELS)}
-    write_json(out / "study.json", {"format": FORMAT, "version": VERSION, **settings})
     write_text(out / "key.csv", _key_csv(key))
+    settings = {"study": study, "pairs": count, "levels": list(HER2_LEVELS)}
+    write_json(out / STUDY, {"format": FORMAT, "version": VERSION, **settings})
     return key
 
 
 def check_study(pairs: Sequence[PatchPair], out: Path, count: int) -> None:
     """Raise :class:`DataError` where ``out`` holds a study, or there are fewer pairs than wanted."""
-    if (out / "key.csv").exists():
+    # Written last: the key may be kept elsewhere while readers fill in what lies here.
+    if (out / STUDY).exists():
         raise DataError(f"{out} holds a study already. Choose another folder with --out.")
     if len(pairs) < count:
         raise DataError(

@@ -11,7 +11,15 @@ from registration.files.tables import read_table
 from registration.files.text import read_json
 from registration.files.words import excerpt, listed, some
 from training.errors import DataError
-from training.study.create import FORMAT, GENERATED, KEY_COLUMNS, REAL, SHEET_COLUMNS, StudyImage
+from training.study.create import (
+    FORMAT,
+    GENERATED,
+    KEY_COLUMNS,
+    REAL,
+    SHEET_COLUMNS,
+    STUDY,
+    StudyImage,
+)
 
 _NAMED_AT_MOST = 8
 
@@ -36,15 +44,15 @@ class Sheet:
 
 def read_study(folder: Path) -> Study:
     """Return a study; raises :class:`DataError` when the folder holds none, or a foreign one."""
-    if not (folder / "study.json").exists():
-        raise DataError(f"no reader study in {folder}: study.json is missing")
-    described = read_json(folder / "study.json", DataError)
+    if not (folder / STUDY).exists():
+        raise DataError(f"no reader study in {folder}: {STUDY} is missing")
+    described = read_json(folder / STUDY, DataError)
     if (
         not isinstance(described, dict)
         or described.get("format") != FORMAT
         or not isinstance(described.get("study"), str)
     ):
-        raise DataError(f"{folder / 'study.json'} was not written by study create")
+        raise DataError(f"{folder / STUDY} was not written by study create")
     key = tuple(
         StudyImage(
             row["image"], row["kind"], row["pair"], row["her2"] or None, row["patient"] or None

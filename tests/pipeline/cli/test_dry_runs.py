@@ -48,7 +48,7 @@ def test_plans_are_printed_and_nothing_is_written(data: Path, tmp_path: Path) ->
     bci, generated = data / "BCI", data / "generated"
 
     synth = planned("synth", out, "--size", 1024, "--cases", 2)
-    demo = json.loads(planned("demo", "--out", out, "--size", 1024, "--json"))
+    demo = json.loads(planned("demo", "--out", out, "--size", 2048, "--json"))
     scored = planned("evaluate", bci, "--generated", generated, "--images", 2, "--out", out)
     study = planned("study", "create", bci, "--generated", generated, "--n", 3, "--out", out)
     table = planned("dataset", bci, "--scores", bci / "patches.csv")  # where training looks for it

@@ -417,6 +417,21 @@ def test_a_finished_folder_is_not_overwritten_and_settings_must_match(
         train(small_config(epochs=(1, 0), batch=3), dataset, tmp_path / "run", resume=True)
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_files_of_something_else_are_not_replaced(
+    tmp_path: Path, write_pairs: WritePairs, small_config: SmallConfig, resume: bool
+) -> None:
+    dataset = open_dataset(write_pairs(tmp_path / "data"))
+    theirs = tmp_path / "run" / "best.pt"
+    theirs.parent.mkdir()
+    theirs.write_text("of somebody else")
+
+    with pytest.raises(ConfigError, match=r"holds a best\.pt of something else"):
+        train(small_config(epochs=(1, 0)), dataset, tmp_path / "run", resume=resume)
+
+    assert theirs.read_text() == "of somebody else"
+
+
 def test_resuming_a_run_that_never_saved_starts_at_the_beginning(
     tmp_path: Path, write_pairs: WritePairs, small_config: SmallConfig
 ) -> None:

@@ -175,5 +175,6 @@ def test_too_few_pairs_an_existing_study_and_another_size_are_refused(
     with pytest.raises(DataError, match=r"case\d+: the generated image has 14 x 8 px"):
         create_study(pairs, lambda _, he: he[:-1], tmp_path / "a", count=2)
     create_study(pairs, make, tmp_path / "b", count=2)
+    (tmp_path / "b" / "key.csv").unlink()  # kept elsewhere, as readers must not see it
     with pytest.raises(DataError, match="holds a study already"):
         create_study(pairs, make, tmp_path / "b", count=2)
