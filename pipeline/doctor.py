@@ -15,13 +15,13 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.machinery import PathFinder
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
 from registration.children import environment, python
 from registration.execution import usable_cores
 from registration.files.memory import free_memory, usable_memory
+from registration.files.versions import version_of
 
 Status = Literal["works", "limited", "fails"]
 
@@ -184,13 +184,8 @@ def probe(name: str) -> Probed:
 
 def installed() -> dict[str, str]:
     """Return the version of each of our packages that is installed."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    found = {name: version_of(name, "") for name in PACKAGES}
+    return {name: version for name, version in found.items() if version}
 
 
 def judge(machine: Machine, probed: Mapping[str, Probed]) -> tuple[Check, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import io
 import platform
@@ -11,7 +10,6 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rich.console import Console
@@ -19,6 +17,7 @@ from rich.console import Console
 from pipeline.extras import TRAINING, missing
 from registration.children import INTERRUPTED, interrupt_on_termination
 from registration.errors import BciError, StartError
+from registration.files.versions import version_of
 from training.errors import DivergedError
 
 FAILED_CHECK = 1
@@ -110,8 +109,8 @@ def _log() -> str:
     """Write the error at hand and the versions to a file; return what to say of it."""
     text = f"{platform.platform()}, Python {platform.python_version()}\n"
     for package in PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):
-            text += f"{package} {version(package)}\n"
+        if found := version_of(package, ""):
+            text += f"{package} {found}\n"
     text += f"{' '.join(sys.argv)}\n\n{traceback.format_exc()}"
     try:
         with tempfile.NamedTemporaryFile(

@@ -21,6 +21,7 @@ from registration.files.alone import one_at_a_time
 from registration.files.outputs import check_folder
 from registration.files.pictures import jpeg_uri
 from registration.files.storage import content_hash, settings_hash
+from registration.files.versions import version_of
 from registration.geometry import Box, Image
 from registration.nuclei import can_show_nuclei, find_nuclei
 from registration.slides.slide import Slide, open_slide
@@ -30,7 +31,7 @@ from training.data.pairs import PatchPair, spread_evenly
 from training.evaluation.cases import draw_cases
 from training.evaluation.controls import control_candidates
 from training.evaluation.report import About, SlideMap, write_evaluation
-from training.evaluation.run import PACKAGES, version_of
+from training.evaluation.run import PACKAGES
 from training.evaluation.score_record import ScoreRecord
 from training.evaluation.scoring import Candidate, Evaluation, Scoring, evaluate
 from training.evaluation.summary import MODEL, REAL

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+
+from registration.files.versions import version_of
 
 Mark = Literal["ok", "look", "bad", "none"]
 MARK_SIGNS: dict[Mark, str] = {"ok": "✓", "look": "!", "bad": "✗", "none": "–"}
@@ -115,14 +116,6 @@ def significant(value: float | None) -> str:
     return number(value, 1 if size >= 10 else 2 if size >= 0.1 else 3)
 
 
-def _program_version() -> str:
-    """Return the version of this program; it may run from its source without being installed."""
-    try:
-        return version("bci-pipeline")
-    except PackageNotFoundError:
-        return "unknown"
-
-
 @cache
 def _environment(package: str) -> Environment:
     """Return the environment of a package's pages."""
@@ -136,7 +129,7 @@ def _environment(package: str) -> Environment:
     )
     environment.globals["style"] = Markup(shared.get_source(environment, "page.css")[0])
     environment.globals["script"] = Markup(shared.get_source(environment, "page.js")[0])
-    environment.globals["program_version"] = _program_version()
+    environment.globals["program_version"] = version_of("bci-pipeline", "unknown")
     environment.filters["number"] = number
     environment.filters["significant"] = significant
     return environment

@@ -5,13 +5,13 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
 from registration.files.alone import one_at_a_time
 from registration.files.outputs import check_folder
+from registration.files.versions import version_of
 from training.data.images import Pixels, write_png
 from training.data.pairs import PairDataset, PatchPair, spread_evenly
 from training.devices import device_named
@@ -191,14 +191,6 @@ def _about(request: EvaluationRequest, model: Candidate, pairs: tuple[PatchPair,
             **{name: version_of(name) for name in PACKAGES},
         },
     )
-
-
-def version_of(package: str) -> str:
-    """Return the version of a package, where it is installed and not only on the path."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _device(request: EvaluationRequest) -> str:
