@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from napari_plugin.picker.doubt import LARGE_UM, disagreement_um, odd_one, suspects
+from napari_plugin.picker.doubt import FEWEST_PAIRS, LARGE_UM, disagreement_um, odd_one, suspects
 from napari_plugin.picker.picks import PickedPair, Picks
 from napari_plugin.picker.pieces import Tissue
 from napari_plugin.views import SIDES, Frame
@@ -26,8 +26,6 @@ from registration.transforms import Projective
 
 FOLLOW_PAIRS = 3
 """An affine map needs three pairs."""
-LEFT_OUT_PAIRS = 5
-"""With four pairs each left-out one is judged by an exact fit of three: of no use."""
 ADVISED_PAIRS = 6
 LARGEST_SCALE = 2.0
 """Sections of one block differ less than this in physical size; a fit that says more is a mis-click."""
@@ -180,7 +178,7 @@ def _distances(
         return {}, {}
     residual = residuals(transform, fixed, moving) * mpp
     by_name = dict(zip(names, residual.tolist(), strict=True))
-    if len(names) < LEFT_OUT_PAIRS:
+    if len(names) < FEWEST_PAIRS:
         return by_name, {}
     left_out = leave_one_out(fixed, moving) * mpp
     return by_name, dict(zip(names, left_out.tolist(), strict=True))

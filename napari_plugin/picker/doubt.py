@@ -17,7 +17,8 @@ from registration.geometry import Points
 from registration.landmarks.projective import fit_affine, residuals
 
 FEWEST_PAIRS = 5
-"""With four pairs an affine fit leaves two degrees of freedom, and none without one of them."""
+"""With four pairs an affine fit leaves two degrees of freedom, and none without one of them: how far
+they are off, or would be if left out, says nothing."""
 CHANCE = 0.025
 """How often good pairs may look so bad by chance, at most."""
 FLOOR_UM = 30.0

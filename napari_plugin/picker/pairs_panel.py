@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_plugin.picker.assessment import Assessment
+from napari_plugin.picker.doubt import FEWEST_PAIRS
 from napari_plugin.picker.marks import OFF_COLOR, color_of
 from napari_plugin.picker.picks import PickedPair
 from napari_plugin.picker.session import Session
@@ -47,8 +48,6 @@ ADVICE = (
     "Choose places that you can find again on both slides, such as a vessel, a duct or a corner of "
     "the tissue, spread over the whole section."
 )
-FEWEST_THAT_TELL = 5
-"""With four pairs the fit is exact, and how far they are off says nothing."""
 
 
 class PairsPanel(QWidget):
@@ -141,7 +140,7 @@ class PairsPanel(QWidget):
         else:
             use.setData(Qt.ItemDataRole.CheckStateRole, None)
         off = found.residual_um.get(pair.name, found.aside_um.get(pair.name))
-        tells = found.counted >= FEWEST_THAT_TELL or pair.name in found.aside_um
+        tells = found.counted >= FEWEST_PAIRS or pair.name in found.aside_um
         self._item(row, FIT, _um(off) if tells else "–" if off is not None else "")
         self._item(row, LEFT_OUT, _um(found.left_out_um.get(pair.name)))
         state = self._item(row, STATE, _state(pair, found))

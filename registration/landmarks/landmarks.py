@@ -24,8 +24,8 @@ from registration.files.tables import Row, Table, read_table, table_text
 from registration.files.words import excerpt, split_files
 from registration.geometry import Box, Points, Size
 from registration.landmarks.geojson import Origin, read_named_points
+from registration.landmarks.problems import MINIMUM_PAIRS
 
-MINIMUM_PAIRS = 4
 PIECE = "piece"
 COORDINATES = ("he_x", "he_y", "ihc_x", "ihc_y")
 SLIDES = ("he_slide", "ihc_slide")

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from registration.landmarks.landmarks import MINIMUM_PAIRS, Landmarks, Moving
+from registration.landmarks.landmarks import Landmarks, Moving
+from registration.landmarks.problems import MINIMUM_PAIRS
 from registration.pieces.find import LEFT_OUT, Pieces
 
 HELD_SHARE = 0.25
