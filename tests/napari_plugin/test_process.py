@@ -40,6 +40,22 @@ for number, (dx, dy) in enumerate([(-40, -50), (45, -30), (20, 60)]):
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
+SHOWN_WHEN_NAPARI_IS_LOADED = """
+import os, sys
+
+class Watch:
+    def find_spec(self, name, path, target=None):
+        if name == "napari":
+            from qtpy.QtWidgets import QApplication, QSplashScreen
+            shown = [w for w in QApplication.topLevelWidgets() if isinstance(w, QSplashScreen)]
+            print([w.windowHandle().isExposed() for w in shown], shown[0].message(), flush=True)
+            os._exit(0)
+
+sys.meta_path.insert(0, Watch())
+from napari_plugin.__main__ import main
+main(["pick", *sys.argv[1:]])
+"""
+
 
 @pytest.mark.gui
 @pytest.mark.slow
@@ -93,3 +109,11 @@ def test_without_a_display_the_command_says_so() -> None:
 
     assert done.returncode == 2
     assert "no display" in done.stderr
+
+
+@pytest.mark.gui
+def test_what_is_opened_is_on_the_screen_before_napari_is_loaded() -> None:
+    words = [sys.executable, "-c", SHOWN_WHEN_NAPARI_IS_LOADED, "slides/he.ndpi", "slides/ihc.ndpi"]
+    said = subprocess.run(words, check=True, capture_output=True, text=True, timeout=500).stdout
+    assert said.startswith("[True] ")
+    assert "he.ndpi\nihc.ndpi" in said
