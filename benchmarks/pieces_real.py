@@ -5,8 +5,8 @@
 FOLDER is that of :mod:`benchmarks.real_pairs`. Two or three of its pairs are laid on one glass; on
 the other slide they lie in another order, each turned by an angle of its own. A specimen that is
 there twice may be matched with either of its copies. *Alone* is the same section, turned by the same
-angle, on a glass of its own: its error differs from that of the picture as it is, as the coarse pass
-halves the resolution of images above 2,028 px and one of the pictures is just smaller.
+angle, on a glass of its own: its error differs from that of the picture as it is, as resolution and
+grid of a single section follow the size of the slide, and those of a piece its tissue.
 """
 
 from __future__ import annotations

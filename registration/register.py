@@ -24,6 +24,7 @@ from registration.execution import InProcess, Progress, Workers, no_progress
 from registration.figures import Quality
 from registration.files.storage import settings_hash, write_json, write_npz
 from registration.files.text import json_record
+from registration.geometry import Size
 from registration.landmarks.landmarks import Landmarks, Moving
 from registration.nonrigid.block import (
     BlockResult,
@@ -80,7 +81,7 @@ from registration.transforms import Chain, DisplacementField, Projective, Splice
 
 TIMINGS_NAME = "timings.json"
 TRANSFORMS_FOLDER = "transforms"
-KEY_VERSION = 9
+KEY_VERSION = 10
 """Raised when the algorithm changes, so that results of an older one are not taken up again."""
 
 
@@ -120,14 +121,19 @@ class _Job:
     key: str
     prefix: str = ""
     """Of the names of finished units."""
-    coarse: float | None = None
-    """Downsample of a piece's coarse pass: it follows the tissue, however turned, not the glass."""
+    extent: Size | None = None
+    """Of a piece's tissue: its passes follow that, however it is turned, and not the glass around it."""
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def cache(self) -> Path:
         """Folder of finished units."""
         return self.folder / f".work-{self.key}"
+
+    @property
+    def worked_size(self) -> Size:
+        """What the passes are made for, in level-0 pixels."""
+        return self.extent or self.pair.fixed_slide.size
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -271,7 +277,7 @@ def _piece(job: _Job, plan: PiecePlan, piece: PlannedPiece) -> PieceResult:
         settings=settings_of_part(job.settings, fixed.size, job.pair.fixed_slide.size),
         progress=progress,
         prefix=f"piece_{piece.number}_",
-        coarse=coarse_downsample(tissue.extent),
+        extent=tissue.extent,
     )
     start = piece.start.transform
     chain, records, quality, places = _measured(own, start, tissue, None)
@@ -286,7 +292,7 @@ def _measured(
     field_, records = _nonrigid(job, start, tissue)
     chain = Chain((field_, start))
     with job.timed("quality"):
-        grid = _grid(pair, fine_pass(job.settings, pair.fixed_slide.size, pair.fixed_slide.mpp))
+        grid = _grid(pair, fine_pass(job.settings, job.worked_size, pair.fixed_slide.mpp))
         stages = Stages(pair, start, chain, grid, tissue)
         quality, places = measure(stages, truth, job.workers, job.progress)
     return chain, with_confirmed(records, places), quality, places
@@ -332,7 +338,7 @@ def _nonrigid(
 ) -> tuple[DisplacementField | SplicedField, list[BlockRecord]]:
     """Run the recipe's non-rigid passes."""
     fixed = job.pair.fixed_slide
-    settings = fine_pass(job.settings, fixed.size, fixed.mpp)
+    settings = fine_pass(job.settings, job.worked_size, fixed.mpp)
     grid = _grid(job.pair, settings)
     if job.settings.recipe == "paper":
         results = _blocks(job, grid, Chain((start,)), settings, tissue)
@@ -342,8 +348,7 @@ def _nonrigid(
         return spliced, [result.record for result in results]
     with job.timed("coarse"):
         job.progress("coarse", 0, 1)
-        downsample = job.coarse or coarse_downsample(fixed.size)
-        coarse = coarse_field(job.pair, start, tissue, downsample)
+        coarse = coarse_field(job.pair, start, tissue, coarse_downsample(job.worked_size))
         job.progress("coarse", 1, 1)
     results = _blocks(job, grid, Chain((coarse, start)), settings, tissue)
     spacing = node_spacing(settings, fixed.mpp)
