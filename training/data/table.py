@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
 
+from registration.files.her2 import parse_her2
 from registration.files.tables import Row, Table, read_table
 from training.errors import DataError
 
@@ -33,6 +34,8 @@ COLUMNS = (
         "grade",
     ),
 )
+SPLITS = ("train", "val", "test", "validation")
+LEAST_MPP, MOST_MPP = 0.01, 100.0
 TRUST_FLOOR = 0.05
 
 
@@ -136,13 +139,15 @@ def _row(row: Row, columns: dict[str, int]) -> TableRow:
         return row.number(columns[name], name)
 
     mpp, shift_um, shift_px = (number(name) for name in ("mpp", "shift_um", "shift_px"))
+    if mpp is not None and not LEAST_MPP <= mpp <= MOST_MPP:
+        raise row.error(f"expected from {LEAST_MPP:g} to {MOST_MPP:g} µm for mpp, found {mpp:g}")
     if shift_px is None and shift_um is not None and mpp:
         shift_px = shift_um / mpp
     return TableRow(
         kept=text("kept") is None or row.flag(columns["kept"], "kept"),
-        split=text("split"),
+        split=_split(text("split")),
         patient=text("patient"),
-        her2=text("her2"),
+        her2=_level(text("her2")),
         stain=text("stain"),
         mpp=mpp,
         shift_px=shift_px,
@@ -150,3 +155,18 @@ def _row(row: Row, columns: dict[str, int]) -> TableRow:
         slide=text("case"),
         grade=text("grade"),
     )
+
+
+def _split(written: str | None) -> str | None:
+    """Return a split, the usual ones in small letters, as they are asked for."""
+    return written.lower() if written and written.lower() in SPLITS else written
+
+
+def _level(written: str | None) -> str | None:
+    """Return a HER2 level as it is written here; what is none, of another marker, as it stands."""
+    if written is None:
+        return None
+    try:
+        return parse_her2(written)
+    except ValueError:
+        return written

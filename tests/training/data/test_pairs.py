@@ -289,3 +289,27 @@ def test_training_takes_pairs_of_at_least_a_grade_and_tests_stay_whole() -> None
     assert graded(dataset, "bronze") is dataset
     with pytest.raises(DataError, match="no training pair of grade gold"):
         graded(replace(dataset, pairs=tuple(p for p in pairs if p.grade != "gold")), "gold")
+
+
+@pytest.mark.parametrize(
+    ("written", "level"), [("3", "3+"), ("0.0", "0"), ("2,0", "2+"), ("1 +", "1+"), ("low", "low")]
+)
+def test_levels_and_splits_mean_what_they_mean_elsewhere(
+    tmp_path: Path, written: str, level: str
+) -> None:
+    bci_like(tmp_path, ["00000_train_1+"])
+    rows = f"he_file;her2;split\nHE/train/00000_train_1+.png;{written};TRAIN\n"
+    (tmp_path / "patches.csv").write_text(rows)
+
+    (pair,) = open_dataset(tmp_path).pairs
+
+    assert (pair.her2, pair.split) == (level, "train")
+
+
+@pytest.mark.parametrize("mpp", ["0", "-0.5", "500"])
+def test_a_pixel_size_that_cannot_be_is_refused(tmp_path: Path, mpp: str) -> None:
+    bci_like(tmp_path, ["00000_train_1+"])
+    (tmp_path / "patches.csv").write_text(f"he_file,mpp\nHE/train/00000_train_1+.png,{mpp}\n")
+
+    with pytest.raises(DataError, match=r"line 2: expected from 0\.01 to 100 µm for mpp"):
+        open_dataset(tmp_path)
