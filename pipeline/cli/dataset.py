@@ -64,7 +64,7 @@ def dataset(
     from pipeline.dataset.external import described
     from pipeline.dataset.inspection import inspect_dataset, is_ours
     from pipeline.dataset.table import CSV_NAME, PARQUET_NAME
-    from registration.files.outputs import check_file, check_folder
+    from registration.files.outputs import check_file, check_folder, resolved
     from training.data.pairs import open_dataset
 
     ours = folder is not None and is_ours(folder)
@@ -92,7 +92,7 @@ def dataset(
             odd = "most pairs are no more alike than mismatched ones; look at some of them"
             facts["problems"] = [*facts.get("problems", []), odd]
     if audit:
-        written = out or Path(f"audit-{(folder or ihc or Path()).resolve().name}")
+        written = out or Path(f"audit-{resolved(folder or ihc or Path()).name}")
         check_folder(written, pairs.folders, [])
         if dry_run:
             show_plan({"pairs to audit": len(pairs.pairs), "folder": str(written)}, as_json)

@@ -12,6 +12,7 @@ from pipeline.cli.help import command
 from pipeline.cli.options import AsJson, DryRun, show_plan, with_settings
 from pipeline.cli.progress import progress_on_stderr
 from pipeline.errors import UsageError
+from registration.files.outputs import resolved
 from registration.files.plain_json import json_text
 from training.settings.evaluate import EvaluateSettings
 
@@ -79,7 +80,7 @@ def evaluate(
     dataset = open_dataset(root, he=he, ihc=ihc)
     request = EvaluationRequest(
         dataset=dataset,
-        out=out or Path(f"evaluation-{(generated or model or Path()).resolve().stem}"),
+        out=out or Path(f"evaluation-{resolved(generated or model or Path()).stem}"),
         model=model,
         generated=generated,
         settings=settings,

@@ -23,7 +23,7 @@ from pipeline.split import Label, SplitSettings, assign_splits, check_leakage, o
 from registration.errors import RegistrationError, RunError
 from registration.execution import Progress, prefixed, usable_cores, workers
 from registration.files.alone import one_at_a_time
-from registration.files.outputs import check_folder
+from registration.files.outputs import check_folder, resolved
 from registration.files.text import read_json
 from registration.result import Registration
 from registration.tissue import TissueMap
@@ -63,13 +63,13 @@ class PatchRequest:
         missing = [str(run) for run in self.runs if not run.is_dir()]
         if missing:
             raise UsageError(f"there is no folder {', '.join(missing)}; name what `register` wrote")
-        names = Counter(run.resolve().name for run in self.runs)
+        names = Counter(resolved(run).name for run in self.runs)
         twice = [name for name, count in names.items() if count > 1]
         if twice:
             raise UsageError(
                 f"more than one run folder is called {', '.join(twice)}; cases need names of their own"
             )
-        return {run.resolve().name: run for run in self.runs}
+        return {resolved(run).name: run for run in self.runs}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from registration.errors import RunError, SlideError, StartError
 from registration.execution import Progress, usable_cores, workers
 from registration.files.alone import one_at_a_time
 from registration.files.commands import mpp_options, typed
-from registration.files.outputs import check_folder
+from registration.files.outputs import check_folder, resolved
 from registration.files.words import split_files
 from registration.landmarks.landmarks import Landmarks, Moving, parse_landmark_argument
 from registration.pair import SlidePair
@@ -192,7 +192,7 @@ def _pairs(text: str | None, minimum: int, pair: SlidePair) -> Landmarks | None:
 @contextmanager
 def _open(request: RegisterRequest) -> Iterator[SlidePair]:
     """Open both slides, and close them afterwards; what is wrong with both is said at once."""
-    if request.he.resolve() == request.ihc.resolve():
+    if resolved(request.he) == resolved(request.ihc):
         raise UsageError(f"the H&E and the IHC slide are the same file: {request.he}")
     given = (
         (request.he, request.mpp_he, "--mpp-he"),
@@ -331,7 +331,7 @@ def _landmark_files(request: RegisterRequest) -> set[Path]:
 
 def _named_files(*inputs: str | None) -> set[Path]:
     given = [text for text in inputs if text is not None]
-    return {Path(part.strip()).resolve() for text in given for part in split_files(text)}
+    return {resolved(Path(part.strip())) for text in given for part in split_files(text)}
 
 
 def _clear(folder: Path, kept: set[Path]) -> None:

@@ -75,7 +75,7 @@ def _mode(out: Path, option: str) -> int | None:
 
 def _probe(out: Path, option: str) -> None:
     """Raise where nothing can be written to ``out``: tries it in the nearest folder there is."""
-    folder = out.resolve()
+    folder = resolved(out)
     if not folder.is_dir():
         folder = folder.parent
     while not folder.exists():
@@ -101,8 +101,8 @@ def _with_companions(inputs: Iterable[Path]) -> list[Path]:
 
 def lies_in(inner: Path, outer: Path) -> bool:
     """Return whether a path is another one, or lies in it, through links and all."""
-    resolved = _resolved(inner)
-    return any(_same(path, outer) for path in (resolved, *resolved.parents))
+    there = resolved(inner)
+    return any(_same(path, outer) for path in (there, *there.parents))
 
 
 def _same(one: Path, other: Path) -> bool:
@@ -110,7 +110,7 @@ def _same(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)
     except (OSError, ValueError):
-        return _resolved(one) == _resolved(other)
+        return resolved(one) == resolved(other)
 
 
 def _is_folder(path: Path) -> bool:
@@ -120,7 +120,8 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _resolved(path: Path) -> Path:
+def resolved(path: Path) -> Path:
+    """Return where a path leads; what is no name of a file stays: who reads it will say so."""
     try:
         return path.resolve()
     except (OSError, ValueError, RuntimeError):

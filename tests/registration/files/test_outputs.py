@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from registration.errors import OutputError
-from registration.files.outputs import check_file, check_folder
+from registration.files.outputs import check_file, check_folder, resolved
 
 
 @pytest.fixture
@@ -110,3 +110,11 @@ def test_a_read_only_folder_is_told_at_once(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(OutputError, match="permission denied"):
         check_folder(tmp_path / "new")
+
+
+def test_a_name_of_no_file_leads_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "back")
+    (tmp_path / "back").symlink_to(tmp_path / "loop")
+    for name in ("loop", "nul\0"):
+        assert resolved(tmp_path / name).name == name
+    assert resolved(tmp_path / "a" / "..") == tmp_path.resolve()
