@@ -26,6 +26,8 @@ from registration.settings import Place, Settings, problem
 
 ABOUT_KEYS = ("unknown", "given twice")
 CASE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+LONGEST_NAME = 200
+"""Letters; file systems take 255, and patches have a place and a suffix behind it."""
 
 
 def _case_name(value: object) -> str:
@@ -34,6 +36,8 @@ def _case_name(value: object) -> str:
             f"expected letters, digits, dots, dashes and underscores, found {value!r}; "
             "the id becomes a folder and part of file names"
         )
+    if len(value) > LONGEST_NAME:
+        raise ValueError(f"expected at most {LONGEST_NAME} letters, found {len(value)}")
     return value
 
 

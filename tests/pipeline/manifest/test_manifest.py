@@ -124,6 +124,10 @@ def test_her2_is_understood_as_people_write_it(base: Path, written: str, level: 
         (CASE.replace("    patient: p012\n", ""), "3:5: case p012: patient is missing"),
         (CASE.replace("id: p012", "id: a/b"), "3:9: case a/b: id: expected letters, digits"),
         (
+            CASE.replace("id: p012", f"id: {'p' * 201}"),
+            "id: expected at most 200 letters, found 201",
+        ),
+        (
             CASE + CASE.replace("slides/p012", "slides/p013"),
             "7:9: case p012: id: p012 is also the id of case number 1",
         ),
