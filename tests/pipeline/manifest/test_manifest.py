@@ -125,7 +125,7 @@ def test_her2_is_understood_as_people_write_it(base: Path, written: str, level: 
         (CASE.replace("id: p012", "id: a/b"), "3:9: case a/b: id: expected letters, digits"),
         (
             CASE.replace("id: p012", f"id: {'p' * 201}"),
-            "id: expected at most 200 letters, found 201",
+            f"3:9: case {'p' * 201}: id: expected at most 200 letters, found 201",
         ),
         (
             CASE + CASE.replace("slides/p012", "slides/p013"),
