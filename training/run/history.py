@@ -162,13 +162,22 @@ class Table:
         self._path = path
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Add a row; the first one names the columns."""
-        fresh = not self._path.exists()
-        with naming(self._path), self._path.open("a", encoding="utf-8", newline="") as file:
+        """Add a row; the first one names the columns. A file of others is damaged and begun anew."""
+        fresh = self._columns() != list(row)
+        mode = "w" if fresh else "a"
+        with naming(self._path), self._path.open(mode, encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, list(row))
             if fresh:
                 writer.writeheader()
             writer.writerow(row)
+
+    def _columns(self) -> list[str]:
+        """Return the names in the first line; none where there is no such line."""
+        try:
+            with self._path.open(encoding="utf-8", errors="replace", newline="") as file:
+                return next(csv.reader(file), [])
+        except (FileNotFoundError, csv.Error):
+            return []
 
     def rows(self) -> list[dict[str, str]]:
         """Return all whole rows; a last line cut off by a kill does not count."""

@@ -180,3 +180,16 @@ def test_confidence_without_figures() -> None:
     assert weights is not None
     assert weights[3, 0] == pytest.approx(weights[1, 0] / 2)
     assert weights[2, 0] < weights[1, 0] < weights[0, 0]
+
+
+def test_a_table_whose_columns_are_damaged_is_begun_anew(tmp_path: Path) -> None:
+    table = Table(tmp_path / "history.csv")
+    table.append({"step": 1, "loss": 0.5})
+    table.append({"step": 2, "loss": 0.25})
+    assert [row["step"] for row in table.rows()] == ["1", "2"]
+    damaged = (tmp_path / "history.csv").read_bytes().replace(b"loss", b"lo\xffs")
+    (tmp_path / "history.csv").write_bytes(damaged)
+
+    table.append({"step": 3, "loss": 0.125})
+
+    assert table.rows() == [{"step": "3", "loss": "0.125"}]
