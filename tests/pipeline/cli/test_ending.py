@@ -81,7 +81,9 @@ def test_an_interrupted_training_names_its_option(capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_with_the_way_to_go_on(number: signal.Signals) -> None:
     program = (
-        "import sys, time; from pipeline.cli.ending import ended\n"
+        "import signal, sys, time; from pipeline.cli.ending import ended\n"
+        # Tests that were started in the background of a shell hand down that Ctrl-C is ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def command(): print('ready', flush=True); time.sleep(60)\n"
         "sys.exit(ended(command, ['register']))"
     )
@@ -91,6 +93,6 @@ def test_signals_end_with_the_way_to_go_on(number: signal.Signals) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
-        said = process.communicate(timeout=30)[1]
+        said = process.communicate(timeout=300)[1]
     assert process.returncode == INTERRUPTED
     assert said == "interrupted: the same command goes on where it stopped\n"
