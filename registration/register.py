@@ -25,7 +25,7 @@ from registration.figures import Quality
 from registration.files.storage import settings_hash, write_json, write_npz
 from registration.files.text import json_record
 from registration.geometry import Size
-from registration.landmarks.landmarks import Landmarks, Moving
+from registration.landmarks.landmarks import Landmarks
 from registration.nonrigid.block import (
     BlockResult,
     BlockTask,
@@ -43,6 +43,7 @@ from registration.pieces.drawn import DrawnPair
 from registration.pieces.join import (
     PieceResult,
     landmarks_of,
+    left_out_of,
     map_of,
     piece_records,
     quality_of,
@@ -68,7 +69,6 @@ from registration.result import (
     RECORD_NAME,
     RESIDUAL_NAME,
     BlockRecord,
-    LeftOut,
     Registration,
     SlideRecord,
     write_registration,
@@ -318,19 +318,8 @@ def _inputs(job: _Job) -> dict[str, Any]:
         "ihc": SlideRecord.of(job.pair.ihc),
         "moving": job.pair.moving,
         "settings": job.settings,
-        "left_out": _left_out(job.options.drawn, job.pair.moving),
+        "left_out": left_out_of(job.options.drawn, job.pair.moving),
     }
-
-
-def _left_out(drawn: DrawnPair | None, moving: Moving) -> LeftOut:
-    """Return what a person drew as not to be used, on each slide."""
-    he, ihc = (
-        tuple(tuple(tuple(map(tuple, ring.tolist())) for ring in area) for area in side.left_out)
-        if side
-        else ()
-        for side in ((drawn.he, drawn.ihc) if drawn else (None, None))
-    )
-    return LeftOut(ihc, he) if moving == "he" else LeftOut(he, ihc)
 
 
 def _nonrigid(

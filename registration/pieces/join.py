@@ -15,6 +15,7 @@ from registration.geometry import Box
 from registration.landmarks.landmarks import Landmarks, Moving
 from registration.pair import SlidePair
 from registration.piece_map import MappedPiece, PieceMap, initial_of, outlines_of
+from registration.pieces.drawn import DrawnPair
 from registration.pieces.find import Pieces
 from registration.pieces.frames import astray, corner, on_slides
 from registration.pieces.part import PiecePart
@@ -24,7 +25,7 @@ from registration.quality.quality import landmark_errors, residual_summary
 from registration.quality.uncertainty import uncertainty_of
 from registration.quality.verdict import verdict_of
 from registration.residual_map import ResidualMap
-from registration.result import BlockRecord, PieceRecord, PieceStatus, StartRecord
+from registration.result import BlockRecord, LeftOut, PieceRecord, PieceStatus, StartRecord
 from registration.transforms import Chain, DisplacementField, Projective, Transform
 
 Area = TypeVar("Area", Gap, Torn)
@@ -279,6 +280,17 @@ def _cells_on_slide(cells: CellEvidence | None, fixed: Box) -> CellEvidence | No
 def _outlines(pieces: Pieces, part: PiecePart, reach_um: float) -> tuple[np.ndarray, ...]:
     """Return the territory of a part."""
     return outlines_of(pieces.near(part.numbers, reach_um), pieces.downsample)
+
+
+def left_out_of(drawn: DrawnPair | None, moving: Moving) -> LeftOut:
+    """Return what a person drew as not to be used, on each slide."""
+    he, ihc = (
+        tuple(tuple(tuple(map(tuple, ring.tolist())) for ring in area) for area in side.left_out)
+        if side
+        else ()
+        for side in ((drawn.he, drawn.ihc) if drawn else (None, None))
+    )
+    return LeftOut(ihc, he) if moving == "he" else LeftOut(he, ihc)
 
 
 def _rings(pieces: Pieces, part: PiecePart) -> tuple[tuple[tuple[float, float], ...], ...]:
