@@ -20,6 +20,7 @@ from typing import Literal
 
 from registration.children import environment, python
 from registration.execution import usable_cores
+from registration.files.commands import install_extra, pip
 from registration.files.memory import free_memory, usable_memory
 from registration.files.versions import version_of
 
@@ -68,8 +69,6 @@ PACKAGES = [
 OURS = ("bci_pipeline", "pipeline", "registration", "training", "napari_plugin")
 LEAST_MEMORY = 2 * 2**30
 LEAST_DISK = 2 * 2**30
-NAPARI_REMEDY = "pip install 'bci-pipeline[napari]'"
-TRAIN_REMEDY = "pip install 'bci-pipeline[train]'; registration and patches do not need it"
 
 
 @dataclass(frozen=True)
@@ -199,7 +198,7 @@ def judge(machine: Machine, probed: Mapping[str, Probed]) -> tuple[Check, ...]:
 
 
 def _judged(machine: Machine, probed: Mapping[str, Probed]) -> tuple[Check, ...]:
-    reinstall = "pip install -c constraints.txt ."
+    reinstall = install_extra()
     return (
         _needed("read slides", probed["slides"], "OpenSlide ", reinstall),
         _needed("register (elastix)", probed["elastix"], "a test registration ran", reinstall),
@@ -225,10 +224,10 @@ def _images(machine: Machine, found: Probed) -> Check:
     name = "write images"
     headless, full = "opencv-python-headless", "opencv-python"
     if headless in machine.packages and full in machine.packages:
-        remedy = f"pip uninstall -y {full} {headless} && pip install {headless}"
+        remedy = f"{pip('uninstall', '-y', full, headless)} && {pip('install', headless)}"
         detail = f"{full} and {headless} are both installed and overwrite each other"
         return Check(name, "limited" if found.ok else "fails", detail, remedy, core=True)
-    return _needed(name, found, "OpenCV ", f"pip install --force-reinstall {headless}")
+    return _needed(name, found, "OpenCV ", pip("install", "--force-reinstall", headless))
 
 
 def _memory(machine: Machine) -> Check:
@@ -263,7 +262,7 @@ def _names(machine: Machine) -> Check:
 def _workers(machine: Machine, found: Probed) -> Check:
     """Judge running on several cores or machines."""
     if not found.ok:
-        remedy = "pip install distributed; until then use --workers 1"
+        remedy = f"{pip('install', 'distributed')}; until then use --workers 1"
         return Check("workers", "limited", found.output, remedy)
     return Check("workers", "works", f"{machine.cores} cores, dask.distributed {found.output}")
 
@@ -271,7 +270,8 @@ def _workers(machine: Machine, found: Probed) -> Check:
 def _training(found: Probed) -> Check:
     """Judge training and translation."""
     if not found.ok:
-        return Check("train", "fails", found.output, TRAIN_REMEDY)
+        remedy = f"{install_extra('train')}; registration and patches do not need it"
+        return Check("train", "fails", found.output, remedy)
     torch_version, *devices = found.output.splitlines()
     lacking = [line for line in devices if line.startswith("without ")]
     devices = [line for line in devices if line.strip() and line not in lacking]
@@ -297,9 +297,10 @@ def _picker(machine: Machine, found: Probed) -> Check:
     """Judge the napari windows."""
     name = "pick and review"
     if "napari" not in machine.packages:
-        return Check(name, "fails", "napari is not installed", NAPARI_REMEDY)
+        return Check(name, "fails", "napari is not installed", install_extra("napari"))
     if not found.ok:
-        remedy = f"{NAPARI_REMEDY}; on Debian: apt-get install libegl1 libopengl0 libxcb-cursor0"
+        libraries = "apt-get install libegl1 libopengl0 libxcb-cursor0"
+        remedy = f"{install_extra('napari')}; on Debian: {libraries}"
         return Check(name, "fails", f"Qt does not start: {found.output}", remedy)
     detail = f"napari {machine.packages['napari']}, {found.output}"
     if not machine.display:

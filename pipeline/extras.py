@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from pipeline.errors import MissingExtraError
+from registration.files.commands import install_extra
 
 TRAINING = ("torch", "lightning_fabric", "torchmetrics", "tensorboard")
 
@@ -20,5 +21,5 @@ def missing(name: str) -> MissingExtraError:
     """Return the error that says how to install what training needs."""
     return MissingExtraError(
         f"{name} is not installed, which training and virtual staining need. "
-        "Install it with: pip install 'bci-pipeline[train]'"
+        f"Install it with: {install_extra('train')}"
     )

@@ -15,7 +15,7 @@ from pipeline.cli.help import command
 from pipeline.cli.options import HeMpp, HeSlide, IhcMpp, IhcSlide, ManifestConfig
 from pipeline.errors import UsageError
 from registration.children import environment, python
-from registration.files.commands import mpp_options, typed
+from registration.files.commands import install_extra, mpp_options, typed
 
 EXAMPLES = (
     "bci-pipeline pick he.ndpi ihc.ndpi",
@@ -109,7 +109,7 @@ def _check_window() -> None:
     if find_spec("napari") is None:
         raise UsageError(
             "napari is not installed, which the picker is a part of. "
-            "Install it with: pip install 'bci-pipeline[napari]'"
+            f"Install it with: {install_extra('napari')}"
         )
     shown = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
     if sys.platform.startswith("linux") and not any(os.environ.get(name) for name in shown):

@@ -38,7 +38,7 @@ NO_DISPLAY = (
     "no display: the tests of the napari window did not run. Install Xvfb and use "
     "`.ci/with-display python -m pytest`, as `make test` does"
 )
-NO_NAPARI = "napari is not installed: pip install 'bci-pipeline[napari]'"
+NO_NAPARI = "napari is not installed: pip install -e '.[napari]'"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -21,6 +21,7 @@ from pipeline.demo import SLIDES, Demo, Stage, make_slides, run_demo, stain_virt
 from pipeline.errors import UsageError
 from registration.errors import OutputError
 from registration.execution import no_progress
+from registration.files.commands import install_extra
 from registration.files.storage import content_hash
 from registration.landmarks.landmarks import read_landmarks
 from registration.slides.slide import open_slide
@@ -152,4 +153,4 @@ def test_a_demo_without_torch_says_how_to_get_it(
 
     assert demo.trained is None
     assert "no network was trained: torch is not installed" in demo.results[0]
-    assert "pip install 'bci-pipeline[train]'" in demo.results[0]
+    assert install_extra("train") in demo.results[0]

@@ -16,6 +16,7 @@ from pipeline.api.stain import TrainingReports
 from pipeline.errors import DatasetError
 from registration.children import environment, python
 from registration.errors import BciError, RunError, SettingsError
+from registration.files.commands import install_extra
 
 ROOT = Path(__file__).parents[3]
 
@@ -154,7 +155,7 @@ def test_without_the_training_packages_the_first_half_works(hand_made, tmp_path:
     assert worked == "True"
     assert said == (
         "torch is not installed, which training and virtual staining need. "
-        "Install it with: pip install 'bci-pipeline[train]'"
+        f"Install it with: {install_extra('train')}"
     )
     assert done.stderr == f"error: {said}\n"
     assert done.returncode == 2
