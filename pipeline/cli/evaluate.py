@@ -23,7 +23,7 @@ EXAMPLES = (
     "bci-pipeline evaluate runs/robust dataset",
     "bci-pipeline evaluate latest_net_G.pth BCI --protocol official --images 50",
     "bci-pipeline evaluate dataset --generated generated",
-    "bci-pipeline evaluate runs/all dataset --stain KI67",
+    "bci-pipeline evaluate runs/all stained/results/dataset --stain KI67",
     "bci-pipeline evaluate --slide virtual.tif ihc.ndpi",
     "bci-pipeline evaluate runs/llvip --he LLVIP/visible --ihc LLVIP/infrared --images 4",
 )

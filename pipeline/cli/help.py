@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -49,7 +50,7 @@ class HelpfulCommand(TyperCommand):
         sections: dict[str, list[Record]] = {"Arguments": arguments, "Options": []}
         for param in params:
             if _is_option(param) and (record := param.get_help_record(ctx)):
-                sections.setdefault(param.rich_help_panel or "Options", []).append(record)
+                sections.setdefault(param.rich_help_panel or "Options", []).append(_plain(record))
         _print(ctx.get_usage(), self.help, sections, self.epilog)
 
 
@@ -132,6 +133,15 @@ def _print(
             given = paragraph.startswith("Examples:")
             console.print(Text(paragraph if given else _filled(paragraph, width)))
             console.print()
+
+
+def _plain(record: Record) -> Record:
+    """Say kinds and ranges in words: ``<number>`` and ``at least 1`` for ``<int range>`` and ``x>=1``."""
+    name, text = record
+    name = re.sub(r"<list\[(.*)\]>", r"<\1>", name)
+    name = re.sub(r"<(?:int|float)(?: range)?>", "<number>", name).replace("<str>", "<text>")
+    text = re.sub(r"\b([-\d.]+)<=x<=([-\d.]+)", r"\1 to \2", text)
+    return name, re.sub(r"\bx>=", "at least ", text)
 
 
 def _row(name: str, text: str, width: int) -> Text:

@@ -31,6 +31,7 @@ EXAMPLES = (
     "bci-pipeline run cohort.yaml --stage dataset --stage train",
     "bci-pipeline run cohort.yaml --print-slurm array > submit.sh",
     "bci-pipeline run slides.csv --config settings.yaml --dry-run",
+    "bci-pipeline run stained/manifest.yaml",
 )
 NOTES = """
 Started again it goes on; changed settings redo exactly what depends on them. One bad slide never

@@ -40,7 +40,7 @@ def status(
     manifest: ManifestFile,
     config: ManifestConfig = None,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Show it again every few seconds, until Ctrl-C.")
+        bool, typer.Option("--watch", help="Show it again every few seconds, until all have ended.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the states as JSON.")] = False,
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -46,7 +46,9 @@ def create(
     seed: Annotated[
         int | None, typer.Option(help="Repeat a draw. Without it, nobody can guess the order.")
     ] = None,
-    device: Annotated[str, typer.Option(help="Device of the model: auto, cuda or cpu.")] = "auto",
+    device: Annotated[
+        Literal["auto", "cuda", "cpu"], typer.Option(help="Device of the model.")
+    ] = "auto",
     dry_run: DryRun = False,
 ) -> None:
     """Draw pairs, shuffle and blind their images, and write the page that readers score on."""

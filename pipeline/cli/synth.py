@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -18,16 +18,16 @@ from registration.files.words import did_you_mean
 if TYPE_CHECKING:
     from registration.geometry import Size
     from registration.synth import CohortPlan, GlassSettings, SynthCase
-    from registration.synth.settings import Outline, Stain
+    from registration.synth.settings import Arrangement, Stain
 
 MIRROR = "mirror"
 STAGE = "synth"
 EXAMPLES = (
     "bci-pipeline synth slides --cases 2 --her2 0,3+",
-    "bci-pipeline synth hard --cases 1 --rotation 140 --damage tear,pen,mirror",
-    "bci-pipeline synth cores --cases 1 --pieces 4 --shape cores --arrangement permuted --control",
+    "bci-pipeline synth hard --cases 1 --size 2048 --rotation 140 --damage tear,pen,mirror",
+    "bci-pipeline synth cores --cases 1 --size 1024 --pieces 4 --shape cores --control",
     "bci-pipeline synth wide --cases 1 --size 4096x2048",
-    "bci-pipeline synth stained --cases 2 --stains HER2,KI67",
+    "bci-pipeline synth stained --cases 2 --size 2048 --stains HER2,KI67",
 )
 
 
@@ -70,9 +70,9 @@ def synth(
     pieces: Annotated[
         int | None, typer.Option(min=1, help="Pieces on a glass, each turned and bent on its own.")
     ] = None,
-    shape: Annotated[str, typer.Option(help="Of the pieces: section or cores.")] = "section",
+    shape: Annotated[Literal["section", "cores"], typer.Option(help="Of the pieces.")] = "section",
     arrangement: Annotated[
-        str, typer.Option(help="Of the pieces on the IHC glass: same or permuted.")
+        Literal["same", "permuted"], typer.Option(help="Of the pieces on the IHC glass.")
     ] = "same",
     control: Annotated[
         bool, typer.Option("--control", help="Control tissue on the IHC glass.")
@@ -108,7 +108,7 @@ def synth(
         mpp_ihc=mpp_ihc,
         picks=picks,
         pick_noise_px=pick_noise_px,
-        outline=_outline(shape),
+        outline="core" if shape == "cores" else "section",
         glass=_glass(pieces, arrangement, control, lost),
     )
     levels, drawn = tuple(_words(her2)), _stains(stains)
@@ -175,15 +175,9 @@ def _stains(text: str) -> tuple[Stain, ...]:
     return tuple(stain for stain in STAINS if stain in found)
 
 
-def _outline(shape: str) -> Outline:
-    """Return the outline of a piece."""
-    outlines: dict[str, Outline] = {"section": "section", "cores": "core"}
-    if shape not in outlines:
-        raise UsageError(f"--shape {shape!r} is neither section nor cores")
-    return outlines[shape]
-
-
-def _glass(pieces: int | None, arrangement: str, control: bool, lost: bool) -> GlassSettings | None:
+def _glass(
+    pieces: int | None, arrangement: Arrangement, control: bool, lost: bool
+) -> GlassSettings | None:
     """Return what lies on a glass; ``None`` for one section that fills it."""
     from registration.synth import GlassSettings
 
@@ -191,7 +185,7 @@ def _glass(pieces: int | None, arrangement: str, control: bool, lost: bool) -> G
         if arrangement != "same" or control or lost:
             raise UsageError("--arrangement, --control and --lost need --pieces")
         return None
-    return GlassSettings(pieces, arrangement, control, lost)  # type: ignore[arg-type]
+    return GlassSettings(pieces, arrangement, control, lost)
 
 
 def _size(text: str) -> Size:

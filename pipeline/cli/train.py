@@ -40,7 +40,7 @@ EXAMPLES = (
     "bci-pipeline train dataset --out runs/robust",
     "bci-pipeline train dataset --out runs/robust --resume",
     "bci-pipeline train BCI --out runs/paper --recipe paper",
-    "bci-pipeline train dataset --out runs/all --stain all",
+    "bci-pipeline train stained/results/dataset --out runs/all --stain all",
     "bci-pipeline train --he LLVIP/visible --ihc LLVIP/infrared --out runs/llvip --crop 256 --batch 8",
 )
 NOTES = """

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "bci-pipeline translate runs/robust he.ndpi --out virtual_ihc.tif",
+    "bci-pipeline translate runs/robust registered/he/registered.tif --out virtual.tif",
     "bci-pipeline translate latest_net_G.pth he.ndpi --model-mpp 0.46 --out second.tif",
     "bci-pipeline translate runs/robust dataset/HE/test --out generated",
     "bci-pipeline translate runs/all he.ndpi --stain KI67 --out virtual_ki67.tif",

@@ -27,6 +27,8 @@ MANIFEST = "manifest.yaml"
 RECORD = "synth.json"
 BYTES_PER_PIXEL = 0.2
 """JPEG of quality 88 with its levels, 0.14 on drawn sections of 4,096 px."""
+PATCH_PX = 512
+"""In the manifest: half of the default, since drawn slides are small."""
 CASE_FOLDER = re.compile(r"case\d{2,9}")
 
 
@@ -120,7 +122,12 @@ def manifest_text(planned: Sequence[tuple[str, SynthCase]]) -> str:
             cases[-1]["ihc"][case.settings.stain] = {"slide": slide, **own}
         else:
             cases[-1] |= {"ihc": slide, **own}
-    whole = {"name": "synthetic", "out": "results", "cases": cases}
+    whole = {
+        "name": "synthetic",
+        "out": "results",
+        "cases": cases,
+        "patch": {"size": PATCH_PX},
+    }
     return str(yaml.safe_dump(whole, sort_keys=False))
 
 

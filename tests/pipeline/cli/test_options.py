@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,7 @@ def test_help_of_every_command_has_examples_and_breaks_no_option(command: str) -
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert "<bool>" not in result.stdout
+    assert re.findall(r"range>|<(?:str|int|float)>|list\[|\bx[<>]=", result.stdout) == []
     assert not any(line.rstrip().endswith(("-", "--")) for line in lines)
     assert lines[0].startswith(f"Usage: bci-pipeline {command} [OPTIONS]") or command == "study"
     if command != "study":
