@@ -34,6 +34,9 @@ contract: $(VENV)/.dev
 
 $(VENV)/.base: pyproject.toml constraints.txt
 	.ci/system-packages base
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; old = sys.version_info < (3, 11); \
+	  sys.exit("Python 3.11 or later is needed, and $(PYTHON) is %d.%d: name another, as in make demo PYTHON=python3.11" \
+	  % tuple(sys.version_info)[:2] if old else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
 	touch $@
