@@ -21,6 +21,7 @@ from rich.progress import (
 from registration.files.words import duration
 
 SAY_EVERY_S = 60.0
+SAY_NOT_BEFORE_S = 1.0
 WORTH_SAYING_S = 10.0
 
 QUIET = ContextVar("QUIET", default=False)
@@ -66,15 +67,17 @@ def progress_on_stderr(names: dict[str, str] | None = None) -> Iterator[Report]:
 
 
 def plain_lines(console: Console, names: dict[str, str]) -> Report:
-    """Report each stage at about every tenth of the way and every minute, one line each."""
+    """Report each stage at about every tenth of the way and every minute, not twice in a second."""
     said: dict[str, tuple[int, float]] = {}
     begun: dict[str, tuple[int, float]] = {}
 
     def report(stage: str, done: int, total: int) -> None:
         tenth, now = 10 * done // max(total, 1), time.monotonic()
         first, since = begun.setdefault(stage, (done, now))
-        if stage in said and said[stage][0] == tenth and now - said[stage][1] < SAY_EVERY_S:
-            return
+        if stage in said:
+            last, ago = said[stage][0], now - said[stage][1]
+            if ago < SAY_EVERY_S and (last == tenth or (ago < SAY_NOT_BEFORE_S and done < total)):
+                return
         said[stage] = tenth, now
         left = ""
         if first < done < total and now - since > WORTH_SAYING_S:

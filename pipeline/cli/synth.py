@@ -124,7 +124,7 @@ def _write(out: Path, plan: CohortPlan, workers: int, overwrite: bool) -> list[S
     from pipeline.cli.progress import progress_on_stderr
     from registration.synth import write_cohort
 
-    with progress_on_stderr({STAGE: f"rendering {plan.cases} pairs, megapixels"}) as report:
+    with progress_on_stderr({STAGE: "drawing slides, megapixels"}) as report:
 
         def advance(done: int, total: int) -> None:
             report(STAGE, done // 10**6, max(total // 10**6, 1))

@@ -70,17 +70,24 @@ def commands(page: Path) -> list[str]:
     return [line for line in lines if re.match(r"bci-pipeline (?!doctor)", line)]
 
 
+def program(page: Path) -> str:
+    """The Python of a page, from one import on."""
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.S)
+    return "\n".join(["import bci_pipeline as bci", *blocks]) if blocks else ""
+
+
 PAGES = [
     page
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-    if commands(page) and page.stem != "start"
+    if (commands(page) or program(page)) and page.stem not in ("start", "api")
 ]
-"""The ten-minute start draws slides of its own; ``test_site`` follows it."""
+"""``test_site`` follows the ten-minute start, ``test_api`` the page on Python."""
 
 RUNS = {"registered/p012": "registered/p012", "registered/p013": "registered/he"}
 NEEDS: dict[str, dict[str, str]] = {
     "dataset": {**RUNS, "BCI_dataset": "BCI", "LLVIP": "LLVIP"},
     "evaluation": {"runs/robust": "runs/robust", "dataset": "dataset", **RUNS},
+    "formats": {"dataset": "dataset"},
     "own-slides": RUNS,
     "qupath": RUNS,
     "training": {"dataset": "dataset"},
@@ -244,3 +251,6 @@ def test_every_command_of_a_page_runs(page: Path, folder: Path, tmp_path: Path) 
         if "study score" in line:
             write_score_sheets(tmp_path)
         check(line, tmp_path)
+    if code := program(page):
+        (tmp_path / "page.py").write_text(code)
+        check(shlex.join([sys.executable, "page.py"]), tmp_path)

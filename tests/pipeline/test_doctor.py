@@ -90,7 +90,7 @@ def test_two_opencvs_are_in_each_others_way() -> None:
         ({"free_disk": GIB}, "write here", "limited", "another disk"),
         ({"writable": False}, "write here", "fails", "--out"),
         ({"display": False}, "pick and review", "limited", "xvfb-run"),
-        ({"packages": {}}, "pick and review", "fails", "bci-pipeline[napari]"),
+        ({"packages": {}}, "pick and review", "fails", "[napari]"),
     ],
 )
 def test_limits_of_a_machine_come_with_a_remedy(

@@ -38,6 +38,20 @@ def test_plain_lines_say_how_much_is_left(monkeypatch: pytest.MonkeyPatch) -> No
     assert lines[-1] == "scoring images: 1000/1000"
 
 
+def test_a_stage_that_is_over_in_a_second_is_two_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    written = io.StringIO()
+    report = plain_lines(Console(file=written, width=200), {})
+
+    for done in range(1, 17):
+        now[0] += 0.05
+        report("quality", done, 16)
+
+    lines = [DATED.sub("", line) for line in written.getvalue().splitlines()]
+    assert lines == ["quality: 1/16", "quality: 16/16"]
+
+
 @pytest.mark.parametrize("quiet", [False, True])
 def test_quiet_shows_no_progress_but_warnings(quiet: bool) -> None:
     shell = typer.Typer(callback=app.registered_callback.callback)  # type: ignore[union-attr]
