@@ -89,7 +89,9 @@ def _generator(checkpoint: Path, out: Path | None, stain: str) -> str:
     from training.inference.checkpoints import load_generator
     from training.models.official import save_official
 
-    check_file(out, [checkpoint], suffixes=(".pth", ".pt"))
+    if out.is_file():
+        raise UsageError(f"{out} is there already; name another file, or remove it")
+    check_file(out, [checkpoint])
     trained = load_generator(checkpoint, stain=stain)
     save_official(trained.network, out)
     return f"{out}: {trained.describe()}"

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 from pipeline.patches.alignment import Alignment, align, fine_structure, null_percentiles
 from pipeline.patches.blank.filter import work_downsample
 from registration.execution import Progress, Workers
+from registration.files.storage import write_text
+from registration.files.tables import table_text
 from registration.stain import Plane
 
 if TYPE_CHECKING:
@@ -40,6 +43,9 @@ class PairScore:
     """In pixels of the images."""
     similarity: float
     null_percentile: float | None
+
+
+SCORE_COLUMNS = tuple(field.name for field in fields(PairScore))
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,17 @@ def score_some(task: ScoreTask) -> list[tuple[Alignment, list[float]]]:
         ]
         found.append((align(second, first, mpp), null))
     return found
+
+
+def write_scores(path: Path, measured: Sequence[PairScore]) -> None:
+    """Write one line per pair."""
+    write_text(path, table_text([SCORE_COLUMNS, *map(astuple, measured)]))
+
+
+def is_scores(path: Path) -> bool:
+    """Return whether a file is a table that :func:`write_scores` wrote."""
+    with path.open("rb") as file:
+        return file.readline(1000).decode("utf-8", "replace").strip() == ",".join(SCORE_COLUMNS)
 
 
 def _plane(image: NDArray[np.uint8], downsample: float, mpp: float) -> Plane:

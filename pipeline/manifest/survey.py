@@ -28,7 +28,9 @@ SLIDE_SUFFIXES = (
         ".svslide",
         ".dcm",
     ),
-    *(".qptiff", ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".czi", ".vsi", ".isyntax", ".lif"),
+    *(".qptiff", ".czi", ".png", ".jpg", ".jpeg", ".webp", ".bmp"),
+    *(".vsi", ".isyntax", ".lif", ".jp2", ".jls", ".jxl", ".heic", ".avif", ".gif", ".zvi", ".nd2"),
+    *(".oir", ".kfb", ".ndpis"),
 )
 ZARR = ".zarr"
 """Endings of slides, also of kinds that cannot be read: they are named rather than passed over."""

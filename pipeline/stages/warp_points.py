@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,8 @@ def warp_points(
 
     ``to`` names the slide that the result is for; without it, the fixed slide, where the registered
     image lies. Raises :class:`LandmarkError` naming file and line for unreadable points, and
-    :class:`OutputError` where ``out`` would replace something that is read, or is no such file.
+    :class:`OutputError` where ``out`` would replace something that is read or was not written here,
+    or is no such file.
     """
     to = to or ("ihc" if registration.moving == "he" else "he")
     is_geojson = points.suffix.lower() in GEOJSON_SUFFIXES
@@ -133,7 +135,7 @@ def warp_points(
         raise OutputError(
             f"--out {out}: what is made of {points} has its format; give a name in {suffixes[0]}"
         )
-    check_file(out, [points, *_files_of(registration)], suffixes=suffixes)
+    check_file(out, [points, *_files_of(registration)], suffixes=suffixes, is_ours=_is_ours)
     mapper = _mapper(registration, to)
     odd: list[str] = []
     if is_geojson:
@@ -161,6 +163,14 @@ def origin_of(registration: Registration, stain: Moving) -> Origin:
         return 0, 0
     with record.open(registration.folder) as slide:
         return slide.origin
+
+
+def _is_ours(path: Path) -> bool:
+    """Return whether a file has the flag that is written here: a table in its first line."""
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        is_table = path.suffix.lower() in TABLE_SUFFIXES
+        end = content.find(b"\n") if is_table else len(content)
+        return content.find(FLAG.encode(), 0, end) >= 0
 
 
 def _files_of(registration: Registration) -> list[Path]:

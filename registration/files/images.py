@@ -103,7 +103,7 @@ def _opened(path: Path) -> Iterator[PillowImage.Image]:
         head = file.read(4)
     opener = next((OPENERS[magic] for magic in OPENERS if head.startswith(magic)), None)
     if opener is None:
-        raise SlideError(explain(path, "not an image"))
+        raise SlideError(explain(path))
     with refusing(path), opener(path) as image:
         _refuse_giants(path, image.size)
         if (count := getattr(image, "n_frames", 1)) > 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from registration.errors import OutputError
@@ -15,11 +15,13 @@ def check_file(
     inputs: Iterable[Path] = (),
     option: str = "--out",
     suffixes: Sequence[str] = (),
+    is_ours: Callable[[Path], bool] = lambda path: True,
 ) -> None:
     """Raise :class:`OutputError` where a file cannot be written, or is one of the inputs.
 
-    An existing file within a folder that is read is one of the inputs, too. Where ``suffixes`` are
-    given, a file of another kind is not replaced: most likely its name was given by mistake.
+    An existing file within a folder that is read is one of the inputs, too. A file of another kind
+    than ``suffixes``, or that ``is_ours`` does not know for an earlier result, is not replaced: most
+    likely its name was given by mistake. An empty one holds nothing to lose.
     """
     mode = _mode(out, option)
     for given in _with_companions(inputs):
@@ -33,6 +35,11 @@ def check_file(
         raise OutputError(
             f"{option} {out} is there already and of another kind than is written here "
             f"({', '.join(suffixes)}); name another file"
+        )
+    if mode is not None and out.stat().st_size and not is_ours(out):
+        raise OutputError(
+            f"{option} {out} is there already and no earlier result of this command; name another "
+            "file, or remove it"
         )
     _probe(out, option)
 

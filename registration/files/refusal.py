@@ -12,6 +12,7 @@ from pathlib import Path
 import tifffile
 
 from registration.errors import SlideError
+from registration.files.foreign import foreign_format
 from registration.files.tiff_reach import MAGIC, bytes_missing
 from registration.files.words import nearest_entry
 
@@ -21,8 +22,11 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 KINDS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"BM": "BMP", b"RIFF": "WebP"}
 """By the first bytes of a file."""
+HEAD_BYTES = 2**18
+"""A JPEG says how it is coded behind the profile and the thumbnail of its header."""
 DICOM_MAGIC_OFFSET = 128
 OLD_JPEG, JPEG_XR = 6, 22610
+EXPORT_OTHERWISE = "Export it as a tiled TIFF or OME-TIFF, as QuPath does, or a small one as PNG."
 EXPORT_AGAIN = "Export it again as JPEG-compressed tiles."
 DAMAGE = (
     ArithmeticError,
@@ -77,6 +81,11 @@ def check_file(path: Path, noun: str = "slide") -> None:
     if path.suffix.lower() == ".mrxs" and not path.with_suffix("").is_dir():
         folder = path.with_suffix("")
         raise SlideError(f"{path} is the cover of a slide whose pixels are missing: no {folder}.")
+    if path.suffix.lower() == ".vsi":
+        raise SlideError(
+            f"{path} is the cover of an Olympus slide, whose pixels lie in .ets files that are not "
+            f"read here. {EXPORT_OTHERWISE}"
+        )
     if not head:
         raise SlideError(f"{path} is empty (0 bytes); copy it again from its source.")
     with refusing(path):
@@ -94,22 +103,25 @@ def _head(path: Path, count: int = 4) -> bytes:
         return file.read(count)
 
 
-def explain(path: Path, reason: str) -> str:
+def explain(path: Path, reason: str = "") -> str:
     """Return why an existing, non-empty file cannot be opened; ``reason`` is what its reader said."""
-    head = _head(path, 4096)
+    said = f" ({reason})" if reason else ""
+    head = _head(path, HEAD_BYTES)
     if head[:4] in MAGIC:
         return _explain_tiff(path, reason)
     if head[DICOM_MAGIC_OFFSET : DICOM_MAGIC_OFFSET + 4] == b"DICM":
         return (
-            f"{path} is DICOM, but not a whole-slide image that OpenSlide reads ({reason}). "
+            f"{path} is DICOM, but not a whole-slide image that OpenSlide reads{said}. "
             "Give one file of a complete VL Whole Slide Microscopy series."
         )
+    if foreign := foreign_format(head):
+        return f"{path} is {foreign} file, which is not read here{said}. {EXPORT_OTHERWISE}"
     kind = next((KINDS[magic] for magic in KINDS if head.startswith(magic)), None)
     if kind is not None and "cannot handle" in reason:
         return f"{path} is a {kind} file of an unsupported kind: {reason}. Export it as 8-bit RGB."
     if kind is not None:
         return f"{path} is a {kind} file, damaged or cut short: {reason}. Copy it again."
-    if _is_text(head):
+    if _is_text(head[:4096]):
         return f"{path} is a text file, not an image."
     return (
         f"{path} is not an image in a known format (its first bytes are {head[:4].hex(' ')}). "

@@ -343,12 +343,16 @@ def _check_planes(
     )
     if described is not None:
         planes = max(planes, described.planes // main.samplesperpixel)
-    said = text(main, 270)
-    if file.is_imagej and (images := re.search(r"^images=(\d{1,9})\s*$", said, re.MULTILINE)):
+    description = text(main, 270)
+    if file.is_imagej and (
+        images := re.search(r"^images=(\d{1,9})\s*$", description, re.MULTILINE)
+    ):
         planes = max(planes, int(images[1]))
-    if file.is_shaped and (shape := re.search(r'"shape": \[([\d, ]+)\]', said)):
+    if file.is_shaped and (shape := re.search(r'"shape": \[([\d, ]+)\]', description)):
         values = math.prod(int(side) for side in shape[1].split(","))
-        planes = max(planes, values // math.prod(main.shape)) if "truncated" in said else planes
+        planes = (
+            max(planes, values // math.prod(main.shape)) if "truncated" in description else planes
+        )
     if planes > 1:
         raise SlideError(
             f"{path} holds {planes} planes of one size, not one RGB image. Export it as 8-bit RGB."

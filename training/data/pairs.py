@@ -140,8 +140,7 @@ def open_dataset(
     raise DataError(
         f"no image pairs in {root}: expected HE/ and IHC/ (with train/ and test/ inside or not), "
         "train/HE and train/IHC, trainA and trainB, HE/ and a folder per stain, or side-by-side images "
-        "in train/. "
-        "For other names give the two folders."
+        f"in train/, of {', '.join(sorted(SUFFIXES))}. For other names give the two folders."
     )
 
 

@@ -6,6 +6,7 @@ image's name is needed, every other column may be missing (see docs/dataset.md f
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,7 @@ from pathlib import Path, PureWindowsPath
 
 from registration.files.her2 import parse_her2
 from registration.files.tables import Row, Table, read_table
+from registration.files.words import excerpt
 from training.errors import DataError
 
 TABLES = ("patches.csv", "patches.parquet")
@@ -34,7 +36,9 @@ COLUMNS = (
         "grade",
     ),
 )
-SPLITS = ("train", "val", "test", "validation")
+SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
+"""Names that mean what they say, by what is written; others are splits of their own."""
+LEAST_LIKENESS = 0.65
 LEAST_MPP, MOST_MPP = 0.01, 100.0
 TRUST_FLOOR = 0.05
 
@@ -145,7 +149,7 @@ def _row(row: Row, columns: dict[str, int]) -> TableRow:
         shift_px = shift_um / mpp
     return TableRow(
         kept=text("kept") is None or row.flag(columns["kept"], "kept"),
-        split=_split(text("split")),
+        split=_split(row, text("split")),
         patient=text("patient"),
         her2=_level(text("her2")),
         stain=text("stain"),
@@ -157,9 +161,18 @@ def _row(row: Row, columns: dict[str, int]) -> TableRow:
     )
 
 
-def _split(written: str | None) -> str | None:
-    """Return a split, the usual ones in small letters, as they are asked for."""
-    return written.lower() if written and written.lower() in SPLITS else written
+def _split(row: Row, written: str | None) -> str | None:
+    """Return a split's name; a slip of the pen, whose pairs nothing would use, is refused."""
+    if written is None:
+        return None
+    word = written.lower().strip(" ._-")
+    near = difflib.get_close_matches(word, SPLITS, n=1, cutoff=LEAST_LIKENESS)
+    if written.lower() not in SPLITS and word.isalpha() and near and near[0][0] == word[0]:
+        raise row.error(
+            "expected train, val, test or a name that differs more from these for split, found "
+            f"{excerpt(written)}. Did you mean {near[0]}?"
+        )
+    return SPLITS.get(written.lower(), written)
 
 
 def _level(written: str | None) -> str | None:

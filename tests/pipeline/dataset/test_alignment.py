@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from pipeline.cli.app import app
 from pipeline.dataset.alignment import MEASURED, outlook, with_alignment
 from training.data.pairs import open_dataset
-from training.run.history import Silent
+from training.run.history import Listener
 
 SIDE = 320
 SHIFTS = (0, 0, 0, 14, 0)
@@ -23,7 +23,7 @@ SHIFTS = (0, 0, 0, 14, 0)
 QUICK = ("--ngf", "2", "--crop", "32", "--epochs", "1+0", "--device", "cpu", "--set", "ndf=2")
 
 
-class Heard(Silent):
+class Heard(Listener):
     def __init__(self) -> None:
         self.notes: list[str] = []
         self.stages: set[str] = set()
@@ -88,7 +88,7 @@ def test_known_alignment_and_small_images_are_left_alone(download: Path, tmp_pat
 
     for dataset in (known, small):
         assert outlook(dataset) == ""
-        assert with_alignment(dataset, tmp_path / "run", Silent()) is dataset
+        assert with_alignment(dataset, tmp_path / "run", Listener()) is dataset
     assert not (tmp_path / "run").exists()
 
 
@@ -117,8 +117,25 @@ def test_real_pairs_in_bcis_layout(real_data: Path, tmp_path: Path) -> None:
         for path in sorted((real_data / "patches" / "bci" / kind / "test").iterdir())[:4]:
             shutil.copy(path, tmp_path / kind / "train" / path.name.replace("_test_", "_train_"))
 
-    found = with_alignment(open_dataset(tmp_path), tmp_path / "run", Silent())
+    found = with_alignment(open_dataset(tmp_path), tmp_path / "run", Listener())
 
     shifts = {pair.name: pair.shift_px for pair in found.pairs}
     assert shifts["00007_train_1+"] < 2
     assert max(shift for shift in shifts.values() if shift is not None) > 20
+
+
+def test_scores_replace_nothing_but_earlier_scores(download: Path, tmp_path: Path) -> None:
+    words = ["dataset", str(download), "--mpp", "0.5", "--workers", "1", "--scores"]
+    other, scores = tmp_path / "patients.csv", tmp_path / "scores.csv"
+    other.write_text("patient,age\n1,50\n")
+
+    onto = CliRunner().invoke(app, [*words, str(other)])
+    first = CliRunner().invoke(app, [*words, str(scores)])
+    written = scores.read_text()
+    second = CliRunner().invoke(app, [*words, str(scores)])
+
+    assert "patients.csv is there already and no earlier result" in str(onto.exception)
+    assert other.read_text() == "patient,age\n1,50\n"
+    assert (first.exit_code, second.exit_code) == (0, 0), first.output + second.output
+    assert len(written.splitlines()) == 1 + len(SHIFTS)
+    assert scores.read_text() == written

@@ -313,3 +313,21 @@ def test_a_table_is_not_written_as_something_else(hand_made, tmp_path: Path, nam
 
     assert (tmp_path / "b.png").read_text() == "a picture"
     assert not (tmp_path / "b.geojson").exists()
+
+
+@pytest.mark.parametrize("kind", ["csv", "geojson"])
+def test_only_an_earlier_result_is_replaced(hand_made, tmp_path: Path, kind: str) -> None:
+    feature = {"type": "Feature", "geometry": {"type": "Point", "coordinates": [700, 500]}}
+    texts = {"csv": "x,y\n700,500\n", "geojson": json.dumps(feature)}
+    source = _write(tmp_path / f"a.{kind}", texts[kind])
+    other = _write(tmp_path / f"b.{kind}", texts[kind].replace("700", "701"))
+
+    with pytest.raises(OutputError, match=rf"b\.{kind} is there already and no earlier result"):
+        warp_points(hand_made.registration, source, other)
+    assert "701" in other.read_text()
+
+    other.write_bytes(b"")
+    warp_points(hand_made.registration, source, other)
+    written = other.read_bytes()
+    warp_points(hand_made.registration, source, other)
+    assert other.read_bytes() == written

@@ -57,6 +57,14 @@ def test_a_file_of_another_kind_is_not_replaced(slide: Path) -> None:
     check_file(slide.with_name("new.tif"), suffixes=(".csv",))
 
 
+def test_what_is_no_earlier_result_is_not_replaced(slide: Path) -> None:
+    with pytest.raises(OutputError, match=r"he\.tif is there already and no earlier result"):
+        check_file(slide, is_ours=lambda path: path.read_bytes() != b"slide")
+    check_file(slide, is_ours=lambda path: path.read_bytes() == b"slide")
+    slide.write_bytes(b"")
+    check_file(slide, is_ours=lambda path: False)
+
+
 @pytest.mark.parametrize("out", ["slides", "slides/", ".", "link", "slides/..", "link/../slides"])
 def test_a_folder_that_holds_an_input_is_not_written(tmp_path: Path, slide: Path, out: str) -> None:
     (tmp_path / "link").symlink_to(slide.parent)

@@ -4,6 +4,7 @@ import struct
 import subprocess
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -11,6 +12,7 @@ from PIL import Image as PillowImage
 
 from registration.children import environment, python
 from registration.errors import SlideError
+from registration.files.images import read_image
 from registration.geometry import Box, Image
 from registration.slides.slide import open_slide
 
@@ -144,6 +146,60 @@ def test_what_is_no_image(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "slide.svs"
     path.write_bytes(content)
     assert message in refusal(path, mpp=0.5)
+
+
+PIXELS = np.random.default_rng(3).integers(0, 255, (40, 56, 3), np.uint8)
+ENCODED = {
+    "jls": ("is a JPEG-LS file", lambda: imagecodecs.jpegls_encode(PIXELS)),
+    "jp2": ("is a JPEG 2000 file", lambda: imagecodecs.jpeg2k_encode(PIXELS)),
+    "j2k": (
+        "is a JPEG 2000 file",
+        lambda: imagecodecs.jpeg2k_encode(PIXELS, codecformat="j2k"),
+    ),
+    "jxl": ("is a JPEG XL file", lambda: imagecodecs.jpegxl_encode(PIXELS, usecontainer=False)),
+    "box.jxl": ("is a JPEG XL file", lambda: imagecodecs.jpegxl_encode(PIXELS, usecontainer=True)),
+    "jxr": ("is a JPEG XR file", lambda: imagecodecs.jpegxr_encode(PIXELS)),
+    "avif": ("is an AVIF file", lambda: imagecodecs.avif_encode(PIXELS)),
+    "gif": ("is a GIF file", lambda: imagecodecs.gif_encode(PIXELS[..., 0])),
+    "heic": ("is a HEIC file", lambda: b"\0\0\0\x18ftypheic" + bytes(100)),
+    "czi": ("is a Zeiss CZI file", lambda: b"ZISRAWFILE" + bytes(100)),
+    "zvi": ("is a Zeiss ZVI", lambda: b"\xd0\xcf\x11\xe0" + bytes(100)),
+    "nd2": ("is a Nikon ND2 file", lambda: b"\xda\xce\xbe\x0a" + bytes(100)),
+    "oir": ("is an Olympus OIR file", lambda: b"OLYMPUSRAWFORMAT" + bytes(100)),
+    "ets": ("is an Olympus ETS file", lambda: b"SIS\0" + bytes(100)),
+    "lif": ("is a Leica LIF file", lambda: b"p\0\0\0" + bytes(100)),
+    "kfb": ("is a KFBIO file", lambda: b"KFB\0" + bytes(100)),
+    "isyntax": (
+        "is a Philips iSyntax file",
+        lambda: b'<DataObject ObjectType="DPUfsImport">\n' * 20,
+    ),
+    "ndpis": (
+        "is a Hamamatsu NDPIS file",
+        lambda: b"[NanoZoomer Digital Pathology Image Set]\nNoImages=3\n",
+    ),
+    "vsi": ("is the cover of an Olympus slide", lambda: b"II*\0\x08\0\0\0" + bytes(100)),
+    "pdf": ("is a PDF file", lambda: b"%PDF-1.7\n" * 20),
+}
+
+
+@pytest.mark.parametrize("suffix", ENCODED)
+def test_a_format_that_is_not_read_is_named_with_the_remedy(tmp_path: Path, suffix: str) -> None:
+    message, encoded = ENCODED[suffix]
+    path = tmp_path / f"slide.{suffix}"
+    path.write_bytes(encoded())
+    with pytest.raises(SlideError) as as_image:
+        read_image(path)
+    for said in (refusal(path, mpp=0.5), str(as_image.value)):
+        assert message in said
+        assert "not read here" in said
+        assert "Export it as a tiled TIFF" in said
+        assert "damaged" not in said
+
+
+def test_a_jpeg_of_the_usual_kind_that_is_damaged_is_not_called_foreign(tmp_path: Path) -> None:
+    path = tmp_path / "slide.jpg"
+    path.write_bytes(imagecodecs.jpeg8_encode(PIXELS)[:300])
+    assert "is a JPEG file, damaged or cut short" in refusal(path, mpp=0.5)
 
 
 def picture() -> Image:

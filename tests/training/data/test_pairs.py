@@ -306,6 +306,41 @@ def test_levels_and_splits_mean_what_they_mean_elsewhere(
     assert (pair.her2, pair.split) == (level, "train")
 
 
+def _named_split(folder: Path, split: str) -> str | None:
+    bci_like(folder, ["00000_train_1+"])
+    (folder / "patches.csv").write_text(f"he_file,split\nHE/train/00000_train_1+.png,{split}\n")
+    return open_dataset(folder).pairs[0].split
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        *(("Trainn", "train"), ("tran", "train"), ("training", "train"), ("train.", "train")),
+        *(("tset", "test"), ("Tests", "test"), ("testing", "test"), ("vall", "val")),
+        *(("valid", "val"), ("validatoin", "validation"), ("VLA", "val")),
+    ],
+)
+def test_a_slip_of_the_pen_is_no_split_of_its_own(tmp_path: Path, written: str, meant: str) -> None:
+    with pytest.raises(DataError, match=rf"patches\.csv, line 2: .*{written}.*mean {meant}\?"):
+        _named_split(tmp_path, written)
+
+
+@pytest.mark.parametrize(
+    ("written", "split"),
+    [
+        *(
+            (name, name)
+            for name in ("holdout", "fold1", "train2", "test_external", "dev", "Extern")
+        ),
+        *(("Validation", "val"), ("VAL", "val"), ("Test", "test")),
+    ],
+)
+def test_other_names_are_splits_as_they_are_written(
+    tmp_path: Path, written: str, split: str
+) -> None:
+    assert _named_split(tmp_path, written) == split
+
+
 @pytest.mark.parametrize("mpp", ["0", "-0.5", "500"])
 def test_a_pixel_size_that_cannot_be_is_refused(tmp_path: Path, mpp: str) -> None:
     bci_like(tmp_path, ["00000_train_1+"])
