@@ -43,7 +43,7 @@ from training.metrics.stain import stain_scores
 from training.models.generators import build_generator
 from training.models.pix2pix import generator_spec
 from training.run.averaging import recalibrate
-from training.run.history import Silent
+from training.run.history import Listener
 from training.run.loop import train
 from training.run.preparation import calibration_images, prepare
 from training.settings.config import TrainConfig
@@ -78,9 +78,7 @@ CHOICE_VARIANTS: dict[str, dict[str, Any]] = {
     "with a conditional discriminator": {"conditional": True},
     "with a weak discriminator": {"lambda_gan": 0.2},
     "with flips": {"augment": "flip"},
-    "without fine L1": {"lambda_l1": 0.0, "scales": 3, "scale_weights": (0.0, 25.0, 25.0)},
     "with turns and mirrors": {"augment": "dihedral"},
-    "with coarse weights": {"scales": 3, "scale_weights": (25.0, 50.0, 100.0), "lambda_l1": 12.5},
 }
 TRAINED_AS = {
     "without EMA": "robust",
@@ -212,7 +210,7 @@ def made_anew(folder: Path, config: TrainConfig, dataset: PairDataset) -> Traine
         state["averaged"]["network"] if config.ema else state["networks"]["generator"]
     )
     if config.recalibrate:
-        data = prepare(config, dataset, make_fabric(config), Silent(), folder.parent / "cache")
+        data = prepare(config, dataset, make_fabric(config), Listener(), folder.parent / "cache")
         images = calibration_images(data, config.recalibrate, spec.multiple_px)
         recalibrate(network, images)
     return TrainedGenerator(network.eval(), spec, folder)

@@ -126,9 +126,9 @@ class LocalWorkers:
     A worker that cannot even begin, time after time, is given up: :meth:`check` then says why.
     """
 
-    def __init__(self, address: str, count: int, said: IO[bytes]) -> None:
+    def __init__(self, address: str, count: int, stderr: IO[bytes]) -> None:
         self._address = address
-        self._said = said
+        self._stderr = stderr
         self._failures = 0
         self._closing = threading.Event()
         self._started = [self._start() for _ in range(count)]
@@ -155,8 +155,8 @@ class LocalWorkers:
         """Raise :class:`RegistrationError` where workers do not start."""
         if self._failures < MOST_FAILURES:
             return
-        self._said.seek(0)
-        lines = self._said.read().decode(errors="replace").splitlines()
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode(errors="replace").splitlines()
         reasons = [line.strip() for line in lines if "rror" in line]
         raise RegistrationError(
             f"worker processes do not start: {(reasons or ['they end without a word'])[-1]}. "
@@ -168,7 +168,7 @@ class LocalWorkers:
             python("-m", "registration.worker", self._address),
             env={name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()},
             stdout=subprocess.DEVNULL,
-            stderr=self._said,
+            stderr=self._stderr,
             start_new_session=True,
         )
         return process, time.monotonic()
@@ -205,8 +205,8 @@ def local_cluster(count: int) -> Iterator[Cluster]:
             silence_logs=50,
         ) as scheduler,
         Client(scheduler) as client,
-        tempfile.TemporaryFile() as said,
-        LocalWorkers(scheduler.scheduler_address, count, said) as pool,
+        tempfile.TemporaryFile() as stderr,
+        LocalWorkers(scheduler.scheduler_address, count, stderr) as pool,
     ):
         while len(client.scheduler_info(n_workers=-1)["workers"]) < count:
             pool.check()

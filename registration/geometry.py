@@ -205,3 +205,11 @@ def outermost(points: Points) -> int:
 def to_rows_columns(points: Points) -> NDArray[np.float64]:
     """Return ``(2, N)`` rows and columns for array look-ups at ``(N, 2)`` points."""
     return np.ascontiguousarray(points[:, ::-1].T)
+
+
+def vertex(
+    before: NDArray[np.float32], at: NDArray[np.float32], after: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Return where the parabola through three heights has its top, -0.5 to 0.5."""
+    bend = np.minimum(before.astype(np.float64) - 2 * at + after, -1e-9)
+    return np.asarray(np.clip((before - after) / (2 * bend), -0.5, 0.5))

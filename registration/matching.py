@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from registration.geometry import Image, Points
+from registration.geometry import Image, Points, vertex
 from registration.stain import DARKEST, Plane, extract_channel
 
 NOISE = 0.02
@@ -145,17 +145,9 @@ def refined_peaks(
     score = surfaces[every, row, column].astype(np.float64)
     bounded = (row > 0) & (row < side - 1) & (column > 0) & (column < side - 1)
     r, c = np.clip(row, 1, side - 2), np.clip(column, 1, side - 2)
-    x = column + bounded * _vertex(*(surfaces[every, r, c + k] for k in (-1, 0, 1)))
-    y = row + bounded * _vertex(*(surfaces[every, r + k, c] for k in (-1, 0, 1)))
+    x = column + bounded * vertex(*(surfaces[every, r, c + k] for k in (-1, 0, 1)))
+    y = row + bounded * vertex(*(surfaces[every, r + k, c] for k in (-1, 0, 1)))
     return np.stack([x, y], axis=1) - side // 2, score, bounded
-
-
-def _vertex(
-    before: NDArray[np.float32], at: NDArray[np.float32], after: NDArray[np.float32]
-) -> NDArray[np.float64]:
-    """Return where the parabola through three heights has its top, -0.5 to 0.5."""
-    bend = np.minimum(before.astype(np.float64) - 2 * at + after, -1e-9)
-    return np.asarray(np.clip((before - after) / (2 * bend), -0.5, 0.5))
 
 
 def _second_peaks(

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from registration.geometry import Image, Points, to_level0
+from registration.geometry import Image, Points, to_level0, vertex
 from registration.stain import DARKEST, Plane, disc, extract_channel
 
 WORK_MPP = 0.5
@@ -132,11 +132,8 @@ def _within_pixel(
     answers: Plane, rows: NDArray[np.intp], columns: NDArray[np.intp]
 ) -> NDArray[np.float64]:
     """Return where, off the middle of its pixel, the parabolas through each peak have their top."""
-    middle = answers[rows, columns].astype(np.float64)
-    offsets = []
-    for down, across in ((0, 1), (1, 0)):
-        before = answers[rows - down, columns - across]
-        after = answers[rows + down, columns + across]
-        bend = np.minimum(before - 2 * middle + after, -1e-9)
-        offsets.append(np.clip((before - after) / (2 * bend), -0.5, 0.5))
+    offsets = [
+        vertex(*(answers[rows + k * down, columns + k * across] for k in (-1, 0, 1)))
+        for down, across in ((0, 1), (1, 0))
+    ]
     return np.stack(offsets, axis=1)

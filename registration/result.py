@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -171,25 +171,21 @@ class ReviewNotes:
     """Patches that touch one of these areas are dropped."""
 
 
-@dataclass(frozen=True, eq=False)
-class Registration:
-    """A finished registration."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Facts:
+    """What is the same in the record and in the registration that it is of."""
 
-    folder: Path
     key: str
     """Hash of inputs and settings: the same key, the same result."""
-    he: SlideRecord
-    ihc: SlideRecord
     moving: Moving
     settings: RegistrationSettings
     start: StartRecord
-    chain: Chain
     blocks: tuple[BlockRecord, ...]
     quality: Quality
     verdict: Verdict
     reasons: tuple[str, ...]
-    image: str | None
-    """File name of the registered slide in the folder."""
+    image: FileName | None
+    """The registered slide."""
     review: Review | None = None
     """A person's judgement."""
     notes: ReviewNotes = ReviewNotes()
@@ -197,6 +193,33 @@ class Registration:
     """Where a slide shows several pieces of tissue; none where one chain serves the whole slide."""
     left_out: LeftOut = LeftOut()
     """Patches that touch it are dropped."""
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    he: SlideRecord
+    ihc: SlideRecord
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Stored(_Facts):
+    """``registration.json`` as it lies on the disk."""
+
+    inputs: _Inputs
+    chain: list[dict[str, Any]]
+
+
+_STORED = TypeAdapter(_Stored)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Registration(_Facts):
+    """A finished registration."""
+
+    folder: Path
+    he: SlideRecord
+    ihc: SlideRecord
+    chain: Chain
 
     @property
     def fixed(self) -> SlideRecord:
@@ -235,55 +258,14 @@ class Registration:
             stored = _STORED.validate_json(path.read_bytes(), strict=True)
         except ValidationError as error:
             raise RunError(f"{path} is damaged ({first_mistake(error)}). {REMEDY}") from error
+        facts = {field.name: getattr(stored, field.name) for field in fields(_Facts)}
         return cls(
             folder=folder,
-            key=stored.key,
             he=stored.inputs.he,
             ihc=stored.inputs.ihc,
-            moving=stored.moving,
-            settings=stored.settings,
-            start=stored.start,
             chain=load_chain(stored.chain, folder),
-            blocks=stored.blocks,
-            quality=stored.quality,
-            verdict=stored.verdict,
-            reasons=stored.reasons,
-            image=stored.image,
-            review=stored.review,
-            notes=stored.notes,
-            pieces=stored.pieces,
-            left_out=stored.left_out,
+            **facts,
         )
-
-
-@dataclass(frozen=True)
-class _Inputs:
-    he: SlideRecord
-    ihc: SlideRecord
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """``registration.json`` as it lies on the disk."""
-
-    key: str
-    inputs: _Inputs
-    moving: Moving
-    settings: RegistrationSettings
-    start: StartRecord
-    chain: list[dict[str, Any]]
-    blocks: tuple[BlockRecord, ...]
-    quality: Quality
-    verdict: Verdict
-    reasons: tuple[str, ...]
-    image: FileName | None
-    review: Review | None = None
-    notes: ReviewNotes = ReviewNotes()
-    pieces: tuple[PieceRecord, ...] = ()
-    left_out: LeftOut = LeftOut()
-
-
-_STORED = TypeAdapter(_Stored)
 
 
 def read_record(folder: Path) -> dict[str, Any]:

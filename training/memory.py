@@ -118,14 +118,14 @@ def remedies(config: TrainConfig, side_px: int, half: bool) -> str:
         options.append(
             (f"--batch 1 --accumulate {count}", config.model_copy(update={"batch": 1}), side_px)
         )
-    said = [
+    ways = [
         f"{option} (about {training_bytes(changed, side, half) / GIB:.1f} GiB)"
         for option, changed, side in options
     ]
-    if not said:
+    if not ways:
         return "Train on a GPU with more memory"
     return (
-        f"Give {', '.join(said[:-1])} or {said[-1]}, or several" if said[1:] else f"Give {said[0]}"
+        f"Give {', '.join(ways[:-1])} or {ways[-1]}, or several" if ways[1:] else f"Give {ways[0]}"
     )
 
 

@@ -17,6 +17,7 @@ from pipeline.cli.options import (
     HeFolder,
     IhcFolder,
     assignments,
+    show_facts,
     with_settings,
 )
 from registration.files.plain_json import json_text
@@ -75,7 +76,7 @@ def ablate(
     pairs = open_dataset(dataset, he=he, ihc=ihc)
     if dry_run:
         plans = plan_ablation(pairs, out, table, given)
-        typer.echo(json_text(_plan(plans)) if as_json else _plan_text(plans))
+        show_facts(_plan(plans) if as_json else _in_words(plans), as_json)
         return
     with training_progress() as listener:
 
@@ -100,26 +101,21 @@ def _plan(plans: Mapping[str, RunPlan | str]) -> dict[str, Any]:
     }
 
 
-def _plan_text(plans: Mapping[str, RunPlan | str]) -> str:
-    """Return one line per model, and the sum."""
+def _in_words(plans: Mapping[str, RunPlan | str]) -> dict[str, str]:
+    """Return what each model takes, and all of them."""
     from registration.files.words import duration
 
+    def takes(steps: int, seconds: float) -> str:
+        return f"{steps:,} steps, about {duration(seconds)}"
+
     sound = [plan for plan in plans.values() if not isinstance(plan, str)]
-    width = max(map(len, plans))
-    lines = [
-        f"{name:<{width}}  "
-        + (
-            plan
-            if isinstance(plan, str)
-            else f"{plan.steps:,} steps, about {duration(plan.seconds)}"
-        )
+    words = {
+        name: plan if isinstance(plan, str) else takes(plan.steps, plan.seconds)
         for name, plan in plans.items()
-    ]
-    steps, seconds = sum(plan.steps for plan in sound), sum(plan.seconds for plan in sound)
+    }
     where = f" on {sound[0].device}" if sound else ""
-    return "\n".join(
-        [*lines, f"{'all':<{width}}  {steps:,} steps, about {duration(seconds)}{where}"]
-    )
+    in_all = takes(sum(plan.steps for plan in sound), sum(plan.seconds for plan in sound))
+    return {**words, "all": in_all + where}
 
 
 def _drawn(results: list[Result], table: str) -> Table:

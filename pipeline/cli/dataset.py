@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.help import command
-from pipeline.cli.options import AsJson, DryRun, WorkerCount, show_plan
+from pipeline.cli.options import AsJson, DryRun, WorkerCount, show_facts
 from pipeline.cli.progress import progress_on_stderr
 from registration.files.alone import one_at_a_time
-from registration.files.plain_json import json_text
 
 if TYPE_CHECKING:
     from pipeline.dataset.external import PairScore
@@ -61,7 +60,7 @@ def dataset(
     as_json: AsJson = False,
 ) -> None:
     """Say what a dataset holds, check it, and measure the alignment of its pairs."""
-    from pipeline.dataset.external import described
+    from pipeline.dataset.external import described, is_scores, write_scores
     from pipeline.dataset.inspection import inspect_dataset, is_ours
     from pipeline.dataset.table import CSV_NAME, PARQUET_NAME
     from registration.files.outputs import check_file, check_folder, resolved
@@ -76,16 +75,16 @@ def dataset(
         images = (image.path for pair in pairs.pairs for image in (pair.he, pair.ihc))
         tables = [] if folder is None else [folder / name for name in (CSV_NAME, PARQUET_NAME)]
         read = [*images, *filter(Path.exists, tables)]
-        check_file(scores, read, "--scores", (".csv", ".tsv", ".txt"))
+        check_file(scores, read, "--scores", (".csv", ".tsv", ".txt"), is_scores)
         if dry_run:
-            show_plan({"pairs to measure": len(pairs.pairs), "table": str(scores)}, as_json)
+            show_facts({"pairs to measure": len(pairs.pairs), "table": str(scores)}, as_json)
             return
         from pipeline.dataset.external import score
         from registration.execution import workers as start_workers
 
         with start_workers(workers) as pool, progress_on_stderr() as progress:
             measured = score(pairs.pairs, pairs.mpp() or mpp, pool, progress)
-        _write(scores, measured)
+        write_scores(scores, measured)
         facts["alignment"] = _alignment(measured)
         facts["scores"] = str(scores)
         if len(_matched(measured)) < len(measured) / 2:
@@ -95,10 +94,10 @@ def dataset(
         written = out or Path(f"audit-{resolved(folder or ihc or Path()).name}")
         check_folder(written, pairs.folders, [])
         if dry_run:
-            show_plan({"pairs to audit": len(pairs.pairs), "folder": str(written)}, as_json)
+            show_facts({"pairs to audit": len(pairs.pairs), "folder": str(written)}, as_json)
             return
         _add_audit(facts, pairs, written, workers)
-    typer.echo(json_text(facts) if as_json else _text(facts))
+    show_facts(facts, as_json)
     if facts.get("problems"):
         sys.exit(1)
 
@@ -115,17 +114,6 @@ def _add_audit(facts: dict[str, Any], pairs: PairDataset, out: Path, workers: in
     write_audit(out, pairs.pairs, leaks)
     facts["audit"] = {"pairs": len(pairs.pairs), **facts_of(leaks), "written to": str(out)}
     facts["problems"] = [*facts.get("problems", []), *problems_of(leaks)]
-
-
-def _write(path: Path, measured: list[PairScore]) -> None:
-    """Write one line per pair."""
-    from dataclasses import asdict
-
-    from registration.files.storage import write_text
-    from registration.files.tables import table_text
-
-    records = [asdict(score) for score in measured]
-    write_text(path, table_text([list(records[0]), *(list(record.values()) for record in records)]))
 
 
 def _alignment(measured: list[PairScore]) -> dict[str, Any]:
@@ -154,16 +142,3 @@ def _matched(measured: list[PairScore]) -> list[PairScore]:
 
     least = PatchSettings().min_percentile
     return [one for one in measured if (one.null_percentile or 0) >= least]
-
-
-def _text(facts: dict[str, Any]) -> str:
-    """Return the facts as lines."""
-    lines = []
-    for key, value in facts.items():
-        if isinstance(value, dict):
-            lines += [f"{key}:", *(f"  {name}: {found}" for name, found in value.items())]
-        elif isinstance(value, list):
-            lines += [f"{key}: {item}" for item in value]
-        else:
-            lines.append(f"{key}: {value}")
-    return "\n".join(lines)

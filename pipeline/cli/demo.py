@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.help import command
-from pipeline.cli.options import AsJson, DryRun, show_plan
+from pipeline.cli.options import AsJson, DryRun, show_facts
 from pipeline.cli.progress import progress_on_stderr
 from registration.files.commands import typed
 from registration.files.plain_json import json_text
@@ -42,7 +42,7 @@ def demo(
     from pipeline.demo import Demo, plan_demo, run_demo
 
     if dry_run:
-        show_plan(plan_demo(Demo(out, size)), as_json)
+        show_facts(plan_demo(Demo(out, size)), as_json)
         return
     notes = Console(stderr=True, highlight=False, soft_wrap=True)
     work = Demo(out, size)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.help import command
-from pipeline.cli.options import AsJson, DryRun, show_plan, with_settings
+from pipeline.cli.options import AsJson, DryRun, show_facts, with_settings
 from pipeline.cli.progress import progress_on_stderr
 from pipeline.errors import UsageError
 from registration.files.outputs import resolved
@@ -91,7 +91,7 @@ def evaluate(
     found = {}
     for each in by_stain(request):
         if dry_run:
-            show_plan(plan_evaluation(each), as_json)
+            show_facts(plan_evaluation(each), as_json)
             continue
         with progress_on_stderr({"images": "scoring images"}) as report:
             evaluation, about = run_evaluation(each, partial(report, "images"))
@@ -122,7 +122,7 @@ def _slides(
     target = out or Path(f"evaluation-{virtual.stem}")
     request = SlideEvaluationRequest(virtual, real, target, settings)
     if dry_run:
-        show_plan(plan_slide_evaluation(request), as_json)
+        show_facts(plan_slide_evaluation(request), as_json)
         return
     with progress_on_stderr({"images": "scoring tiles"}) as report:
         evaluation, about = evaluate_slide(request, partial(report, "images"))

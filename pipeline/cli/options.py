@@ -61,19 +61,24 @@ SETTINGS_PANEL = "Settings"
 PLAIN_TYPES = (bool, int, float, str, Path)
 
 
-def plan_text(planned: Mapping[str, object]) -> str:
-    """Return a plan as lines of names and values."""
-    words = {True: "yes", False: "no"}
-    width = max(map(len, planned))
-    return "\n".join(
-        f"{name:<{width}}  {words[value] if isinstance(value, bool) else value}"
-        for name, value in planned.items()
-    )
+def facts_text(facts: Mapping[str, Any]) -> str:
+    """Return names and values as lines; what belongs to a name stands below it."""
+    lines = []
+    alone = [name for name, value in facts.items() if not isinstance(value, Mapping | list)]
+    width = max(map(len, alone), default=0)
+    for name, value in facts.items():
+        if name in alone:
+            shown = ("no", "yes")[value] if isinstance(value, bool) else value
+            lines.append(f"{name:<{width}}  {shown}")
+        elif value:
+            below = value if isinstance(value, list) else facts_text(value).splitlines()
+            lines += [name, *(f"  {line}" for line in below)]
+    return "\n".join(lines)
 
 
-def show_plan(planned: Mapping[str, object], as_json: bool) -> None:
-    """Print what would be done."""
-    typer.echo(json_text(planned) if as_json else plan_text(planned))
+def show_facts(facts: Mapping[str, Any], as_json: bool) -> None:
+    """Print a plan, or what was found out."""
+    typer.echo(json_text(facts) if as_json else facts_text(facts))
 
 
 def assignments(texts: list[str]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from pipeline.cli.options import (
     IhcSlide,
     Scheduler,
     WorkerCount,
-    show_plan,
+    show_facts,
     with_settings,
 )
 from pipeline.cli.progress import progress_on_stderr
@@ -106,7 +106,7 @@ def register(
         overwrite=overwrite,
     )
     if dry_run:
-        show_plan(plan(request), as_json)
+        show_facts(plan(request), as_json)
         return
     already = is_done(request)
     try:

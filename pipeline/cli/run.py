@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -16,6 +16,7 @@ from pipeline.cli.options import (
     ManifestFile,
     Scheduler,
     WorkerCount,
+    show_facts,
 )
 from pipeline.cli.progress import progress_on_stderr
 from registration.files.plain_json import json_text
@@ -131,17 +132,12 @@ def _print_plan(request: RunRequest, as_json: bool) -> None:
     from pipeline.cohort.plan import plan_cohort
 
     plan = plan_cohort(request)
-    if as_json:
-        typer.echo(json_text(plan))
-        return
-    for case in plan["cases"]:
-        typer.echo(f"case {case['case']}")
-        for key, value in case.items():
-            if key != "case":
-                typer.echo(f"  {key:<12} {value}")
-    for key, value in plan.items():
-        if key != "cases":
-            typer.echo(f"{key:<14} {value}")
+    cases = {f"case {case['case']}": _without(case, "case") for case in plan["cases"]}
+    show_facts(plan if as_json else {**cases, **_without(plan, "cases")}, as_json)
+
+
+def _without(facts: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in facts.items() if key != name}
 
 
 def _json(outcome: Outcome) -> str:

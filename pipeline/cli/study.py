@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pipeline.cli.help import HelpfulGroup, command
-from pipeline.cli.options import AsJson, DryRun, show_plan
+from pipeline.cli.options import AsJson, DryRun, show_facts
 from pipeline.cli.progress import progress_on_stderr
 from registration.files.outputs import check_file, check_folder
 from registration.files.plain_json import json_text
@@ -64,7 +64,7 @@ def create(
     pairs, make = generated_source(pairs, generated, device_named(device))
     if dry_run:
         check_study(pairs, out, n)
-        show_plan({"pairs": n, "of": len(pairs), "images": 2 * n, "out": str(out)}, False)
+        show_facts({"pairs": n, "of": len(pairs), "images": 2 * n, "out": str(out)}, False)
         return
     with progress_on_stderr({"images": "writing images"}) as report:
         key = create_study(pairs, make, out, n, seed, partial(report, "images"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pipeline.cli.help import command
-from pipeline.cli.options import DryRun, show_plan
+from pipeline.cli.options import DryRun, show_facts
 from pipeline.errors import UsageError
 from registration.files.commands import typed
 from registration.files.plain_json import json_text
@@ -114,7 +114,7 @@ def synth(
     levels, drawn = tuple(_words(her2)), _stains(stains)
     plan = CohortPlan(settings, cases, levels, cases_per_patient, drawn)  # type: ignore[arg-type]
     if dry_run:
-        show_plan(plan_cohort(out, plan, overwrite), as_json)
+        show_facts(plan_cohort(out, plan, overwrite), as_json)
         return
     _report(out, _write(out, plan, workers or min(os.cpu_count() or 1, 4), overwrite), as_json)
 

@@ -15,6 +15,7 @@ from pipeline.cli.options import (
     HeFolder,
     IhcFolder,
     assignments,
+    show_facts,
     with_settings,
 )
 from registration.files.plain_json import json_text
@@ -108,8 +109,7 @@ def train(
         measure = alignment.with_alignment
         notes += filter(None, [alignment.outlook(pairs)])
     if dry_run:
-        planned = _plan(plan, pairs, notes)
-        typer.echo(json_text(planned) if as_json else _as_lines(planned))
+        show_facts(_plan(plan, pairs, notes), as_json)
         return
     with training_progress() as listener:
         listener.note(outlook(plan))
@@ -154,19 +154,6 @@ def _plan(plan: RunPlan, dataset: PairDataset, notes: list[str]) -> dict[str, An
         "seconds": round(plan.seconds),
         "settings": plan.config.as_dict(),
     }
-
-
-def _as_lines(values: dict[str, Any]) -> str:
-    """Return nested values as ``name: value`` lines."""
-    lines = []
-    for name, value in values.items():
-        if isinstance(value, dict):
-            lines += [f"{name}:", *(f"  {k}: {v}" for k, v in value.items())]
-        elif isinstance(value, list):
-            lines += [f"{name}:", *(f"  {item}" for item in value)]
-        else:
-            lines.append(f"{name}: {value}")
-    return "\n".join(lines)
 
 
 def _summary(done: Outcome) -> str:

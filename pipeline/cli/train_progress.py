@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -21,9 +20,7 @@ from rich.progress import (
 
 from pipeline.cli.progress import SAY_EVERY_S, dated, plain_lines, stderr_console
 from registration.files.words import duration
-
-if TYPE_CHECKING:
-    from training.run.history import Listener, StepRecord, ValidationRecord
+from training.run.history import Listener, StepRecord, ValidationRecord
 
 
 @contextmanager
@@ -45,7 +42,7 @@ def training_progress() -> Iterator[Listener]:
         yield LiveProgress(console, bars)
 
 
-class PlainProgress:
+class PlainProgress(Listener):
     """One line per record."""
 
     def __init__(self, console: Console) -> None:

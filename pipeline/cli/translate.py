@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.help import command
-from pipeline.cli.options import AsJson, DryRun, show_plan, with_settings
+from pipeline.cli.options import AsJson, DryRun, show_facts, with_settings
 from pipeline.cli.progress import progress_on_stderr
 from pipeline.errors import UsageError
 from pipeline.stages.settings import TranslateSettings
@@ -64,7 +64,7 @@ def translate(
     if dry_run:
         planned = plan_translation(request)
         notes = {k: "; ".join(v) for k, v in planned.items() if isinstance(v, list)}
-        show_plan(planned if as_json else planned | notes, as_json)
+        show_facts(planned if as_json else planned | notes, as_json)
         return
     with progress_on_stderr({"translate": "virtual IHC"}) as progress:
         done = translate_slide(request, progress)

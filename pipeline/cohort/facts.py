@@ -17,7 +17,7 @@ from pipeline.patches.record import CasePatches
 from pipeline.report.provenance import stage_seconds
 from registration.errors import RegistrationError
 from registration.files.commands import mpp_options, typed
-from registration.pages.page import Mark
+from registration.pages.page import VERDICT_MARKS, Mark
 from registration.result import Registration
 
 MM2 = 1e-6
@@ -31,8 +31,6 @@ PICKING = " Pick landmarks with"
 
 UNREGISTERED = "alignment"
 """In the words of a case that was refused for want of a start, which landmarks can give."""
-
-VERDICT_MARKS: Mapping[str, Mark] = {"pass": "ok", "review": "look", "fail": "bad"}
 
 
 @dataclass(frozen=True)

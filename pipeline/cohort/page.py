@@ -17,6 +17,7 @@ from pipeline.dataset.plan import REPORT_NAME
 from pipeline.dataset.summary import SMALLEST_ODD_DENSITY, odd_ones
 from pipeline.manifest.manifest import Case
 from registration.files.storage import write_text
+from registration.files.words import duration
 from registration.pages.page import Bar, Mark, Tile, Verdict, number, render
 
 PAGE_NAME = "cohort.html"
@@ -124,15 +125,6 @@ def _uri(picture: Path | None) -> str:
     """Return a JPEG for the page itself; empty where it is not there yet."""
     data = picture.read_bytes() if picture and picture.is_file() else b""
     return f"data:image/jpeg;base64,{base64.b64encode(data).decode('ascii')}" if data else ""
-
-
-def duration(seconds: float | None) -> str:
-    """Return seconds, minutes or hours as people say them."""
-    if seconds is None:
-        return "–"
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def outliers(facts: Sequence[CaseFacts]) -> dict[str, list[str]]:

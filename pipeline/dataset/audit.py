@@ -151,14 +151,14 @@ def slide_of(pair: PatchPair) -> str | None:
 def _same_slides(pairs: Sequence[PatchPair]) -> Iterator[Leak]:
     """Yield one leak per slide and further split that it is in."""
     first: dict[str, PatchPair] = {}
-    told: set[tuple[str, str]] = set()
+    reported: set[tuple[str, str]] = set()
     for pair in pairs:
         slide = slide_of(pair)
         if slide is None or not pair.split:
             continue
         other = first.setdefault(slide, pair)
-        if other.split and other.split != pair.split and (slide, pair.split) not in told:
-            told.add((slide, pair.split))
+        if other.split and other.split != pair.split and (slide, pair.split) not in reported:
+            reported.add((slide, pair.split))
             yield _leak("same slide", other, pair, f"both are of {slide}")
 
 
@@ -166,16 +166,16 @@ def _between(
     pairs: Sequence[PatchPair], signed: Sequence[Signature], a: Sequence[int], b: Sequence[int]
 ) -> Iterator[Leak]:
     """Yield the leaks between two splits, each couple of pairs once."""
-    told: set[tuple[int, int]] = set()
+    reported: set[tuple[int, int]] = set()
     for i, j, evidence in _duplicates(pairs, signed, a, b):
-        told.add((i, j))
+        reported.add((i, j))
         yield _leak("duplicate", pairs[i], pairs[j], evidence)
     for i, j, evidence in _overlaps(pairs, signed, a, b):
-        if (i, j) not in told:
-            told.add((i, j))
+        if (i, j) not in reported:
+            reported.add((i, j))
             yield _leak("overlapping", pairs[i], pairs[j], evidence)
     for i, j, evidence in _touching(signed, a, b):
-        if (i, j) not in told:
+        if (i, j) not in reported:
             yield _leak("touching", pairs[i], pairs[j], evidence)
 
 

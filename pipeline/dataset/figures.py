@@ -12,10 +12,10 @@ from PIL import Image as Pictures
 from PIL import ImageDraw, ImageFont
 
 from pipeline.dataset.table import PatchRow
-from pipeline.errors import DatasetError
 from pipeline.patches.examples import read_example
 from pipeline.patches.record import THUMBNAIL, Candidate, CasePatches
 from pipeline.report.drawing import backdrop, coloured, laid_over
+from registration.files.images import read_image
 from registration.geometry import Image
 
 PAIR_PX = 260
@@ -80,7 +80,7 @@ def pair_picture(folder: Path, row: PatchRow) -> PairPicture:
     assert row.he_file is not None
     assert row.ihc_file is not None
     files = [row.he_file] if row.he_file == row.ihc_file else [row.he_file, row.ihc_file]
-    image = np.hstack([read_picture(folder / file) for file in files])
+    image = np.hstack([read_image(folder / file) for file in files])
     return PairPicture(_shrunk(image), row.pair_id, _scores(row))
 
 
@@ -130,7 +130,7 @@ def contact_sheet(pictures: Sequence[PairPicture]) -> Image:
 
 def heat_map(patches: CasePatches, max_shift_um: float) -> Image:
     """Return the fixed slide in grey with every candidate: kept ones by shift, others by reason."""
-    slide = backdrop(read_picture(patches.folder / THUMBNAIL))
+    slide = backdrop(read_image(patches.folder / THUMBNAIL))
     scale = slide.shape[1] / patches.slides.width
     colours = slide.copy()
     order = sorted(patches.candidates, key=lambda item: item.kept)
@@ -199,11 +199,3 @@ def _shrunk(image: Image) -> Image:
     return np.asarray(
         cv2.resize(image, (2 * PAIR_PX, PAIR_PX), interpolation=cv2.INTER_AREA), np.uint8
     )
-
-
-def read_picture(path: Path) -> Image:
-    """Return an image file as RGB; raises :class:`DatasetError` where it cannot be read."""
-    pixels = cv2.imread(str(path))
-    if pixels is None:
-        raise DatasetError(f"{path} is missing or damaged")
-    return np.asarray(pixels[..., ::-1], np.uint8)

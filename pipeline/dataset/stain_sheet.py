@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image as Pictures
 from PIL import ImageDraw, ImageFont
 
-from pipeline.dataset.figures import GAP_PX, LINE_PX, PAIR_PX, TEXT_PX, read_picture
+from pipeline.dataset.figures import GAP_PX, LINE_PX, PAIR_PX, TEXT_PX
 from pipeline.dataset.table import PatchRow
+from registration.files.images import read_image
 from registration.geometry import Image
 
 MOST_PLACES = 6
@@ -55,9 +56,7 @@ def stain_sheet(folder: Path, places: Sequence[Sequence[PatchRow]], side_by_side
 
 def _images(folder: Path, rows: Sequence[PatchRow], side_by_side: bool) -> list[Image]:
     """Return the H&E image of a place and its stains, all of one size."""
-    he, *ihc = (
-        read_picture(folder / str(f)) for f in (rows[0].he_file, *(r.ihc_file for r in rows))
-    )
+    he, *ihc = (read_image(folder / str(f)) for f in (rows[0].he_file, *(r.ihc_file for r in rows)))
     if side_by_side:
         half = he.shape[1] // 2
         he, ihc = he[:, :half], [image[:, half:] for image in ihc]

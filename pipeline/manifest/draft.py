@@ -142,23 +142,25 @@ def _about(
     ignored: Sequence[str],
 ) -> list[str]:
     """Return how slides were told apart, in sentences."""
-    said = [f"{'H&E' if p.is_he else 'IHC'} slides are called {p.text}." for p in patterns]
+    sentences = [f"{'H&E' if p.is_he else 'IHC'} slides are called {p.text}." for p in patterns]
     by_name = {path: name for path, name in names.items() if name and path not in of_table}
     if of_table:
-        said.append(f"{request.table} names {len(of_table)} slides.")
+        sentences.append(f"{request.table} names {len(of_table)} slides.")
     if by_name and len(patterns) < 2:
         counts = Counter(name.stain for name in by_name.values())
         stains = ", ".join(f"{stain} ({count})" for stain, count in counts.most_common())
         example, name = next(iter(by_name.items()))
-        said.append(
+        sentences.append(
             f"Stains by their names: {stains}; the rest of a name is the case: "
             f"{example.relative_to(request.folder)} is {name.stain} of case {name.case}. "
             "Other names: --he '{case}_HE*' --ihc '{case}_{stain}*'."
         )
     if by_name and not any(name.patient for name in by_name.values()):
-        said.append(
+        sentences.append(
             "Each case is a patient of its own, unless a table or {patient} says otherwise."
         )
     if ignored:
-        said.append(f"Columns of {request.table} that mean nothing here: {', '.join(ignored)}.")
-    return said
+        sentences.append(
+            f"Columns of {request.table} that mean nothing here: {', '.join(ignored)}."
+        )
+    return sentences

@@ -101,14 +101,14 @@ def pair_slides(
     groups: dict[str, list[Candidate]] = defaultdict(list)
     for candidate in candidates:
         groups[candidate.name.case.casefold()].append(candidate)
-    said = {row.values.get("id", "").casefold(): row for row in reversed(rows)}
+    given = {row.values.get("id", "").casefold(): row for row in reversed(rows)}
     entries: list[Entry] = []
     findings: list[Finding] = []
     for key in sorted(groups, key=_natural):
-        entry, found = _case(groups[key], said.get(key), groups.keys())
+        entry, found = _case(groups[key], given.get(key), groups.keys())
         entries += [entry] if entry else []
         findings += found
-        if rows and key not in said:
+        if rows and key not in given:
             text = f"{groups[key][0].name.case}: taken for a patient of its own"
             findings.append(Finding("not in the table", text))
     for row in rows:
@@ -145,11 +145,11 @@ def _case(
             findings.append(_unpaired(group, others))
         return None, findings
     patients = {one.name.patient for one in group if one.name.patient}
-    said = row.values if row else {}
-    values = {key: value for key, value in said.items() if key not in OF_ITS_OWN}
-    patient = said.get("patient", "") or min(patients, default=name)
+    given = row.values if row else {}
+    values = {key: value for key, value in given.items() if key not in OF_ITS_OWN}
+    patient = given.get("patient", "") or min(patients, default=name)
     entry = Entry(case_id(name), patient, he, ihc, values)
-    if len(patients) > 1 and "patient" not in said:
+    if len(patients) > 1 and "patient" not in given:
         text = f"{name}: its slides are named after patients {' and '.join(sorted(patients))}"
         findings.append(Finding("patient unclear", text))
         return replace(entry, reason=text), findings

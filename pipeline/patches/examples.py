@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
 from pipeline.patches.grid import PatchGrid
@@ -13,6 +12,7 @@ from pipeline.patches.record import EXAMPLES, THUMBNAIL, Candidate, CasePatches
 from pipeline.patches.selection import REASONS
 from pipeline.patches.settings import PatchSettings
 from pipeline.patches.writer import RunSource, cut_pair, write_image
+from registration.files.images import read_image
 from registration.geometry import Box, Image
 
 THUMBNAIL_PX = 1000
@@ -49,8 +49,7 @@ def instructive(candidates: Sequence[Candidate], settings: PatchSettings) -> lis
 def read_example(patches: CasePatches, candidate: Candidate) -> Image | None:
     """Return the picture of a rejected pair, H&E beside IHC; ``None`` where none was kept."""
     path = patches.folder / EXAMPLES / f"{candidate.x}_{candidate.y}.jpg"
-    picture = cv2.imread(str(path)) if path.exists() else None
-    return None if picture is None else np.asarray(picture[..., ::-1], np.uint8)
+    return read_image(path) if path.exists() else None
 
 
 def _lack(candidate: Candidate, settings: PatchSettings) -> float:

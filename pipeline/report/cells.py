@@ -92,8 +92,8 @@ def _dot(field: CellField, ground: Ground) -> Dot:
     """Draw one field: hollow where its nuclei share no shift."""
     count, length = field.count, _length(field)
     x, y = ground.percent(np.array([[field.x, field.y]]))[0]
-    told = f"{count.paired} of {count.fixed} nuclei pair, {count.chance:.0f} by chance"
+    counts = f"{count.paired} of {count.fixed} nuclei pair, {count.chance:.0f} by chance"
     if not math.isfinite(length):
-        return Dot(float(x), float(y), "none", f"{told}; no common shift", hollow=True)
+        return Dot(float(x), float(y), "none", f"{counts}; no common shift", hollow=True)
     colour = colour_of(min(length, SHOWN_UM), 0, SHOWN_UM, "amount")
-    return Dot(float(x), float(y), colour, f"{told}; common shift {length:.1f} µm")
+    return Dot(float(x), float(y), colour, f"{counts}; common shift {length:.1f} µm")

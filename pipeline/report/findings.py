@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from registration.figures import ErrorSummary
 from registration.landmarks.projective import leave_one_out
-from registration.pages.page import Finding, Mark, Tile, number, significant
+from registration.pages.page import VERDICT_MARKS, Finding, Mark, Tile, number, significant
 from registration.pages.plots import range_plot
 from registration.quality.seams import VISIBLE_JUMP_PX
 from registration.quality.verdict import (
@@ -28,7 +28,6 @@ TRE_STAGES = {
 MOST_CELLS_WITH_WORDS = 36
 STATUS_MARKS: dict[str, Mark] = {"registered": "ok", "blank": "none", "fallback": "look"}
 STATUS_WORDS = {"registered": "registered", "blank": "no tissue", "fallback": "fell back"}
-CONFIRMATION_MARKS: dict[str, Mark] = {"pass": "ok", "review": "look", "fail": "bad"}
 SHOWN_LANDMARKS = 12
 FEWEST_FOR_RESIDUALS = 5
 MOST_FOR_LEFT_OUT = 500
@@ -127,7 +126,7 @@ def _error_tiles(registration: Registration) -> list[Tile]:
                 "Tissue confirmed",
                 f"{100 * residual.confirmed_fraction:.0f} %",
                 f"of {residual.points} places; limit {100 * (1 - MUCH_UNCONFIRMED):g} %",
-                CONFIRMATION_MARKS[confirmation(residual)],
+                VERDICT_MARKS[confirmation(residual)],
                 "residual",
             )
         )
@@ -176,7 +175,7 @@ def residual_finding(registration: Registration) -> Finding:
     if np.isfinite(residual.confirmed_fraction):  # older runs did not measure it
         text += f", {100 * residual.confirmed_fraction:.0f} % are confirmed by those around them"
     text += "."
-    mark = CONFIRMATION_MARKS[confirmation(residual)]
+    mark = VERDICT_MARKS[confirmation(residual)]
     if mark == "ok" and residual.median_um > LARGE_RESIDUAL_UM:
         mark = "look"
     return Finding(mark, text)

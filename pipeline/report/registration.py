@@ -25,14 +25,13 @@ from pipeline.report.seams import seam_figure
 from pipeline.report.uncertainty import uncertainty_figure, uncertainty_finding
 from pipeline.report.views import views
 from registration.files.storage import write_text
-from registration.pages.page import Mark, Verdict, render
+from registration.pages.page import VERDICT_MARKS, Verdict, render
 from registration.pair import SlidePair
 from registration.quality.seams import VISIBLE_JUMP_PX
 from registration.result import Registration
 from registration.tissue import TissueMap
 
 REPORT_NAME = "report.html"
-MARKS: dict[str, Mark] = {"pass": "ok", "review": "look", "fail": "bad"}
 ADVICE = {
     "pass": "This pair can be used as it is.",
     "review": "Look at what is named here before you use this pair.",
@@ -98,7 +97,7 @@ def verdict_of(registration: Registration) -> Verdict:
     """Return what the page says first."""
     lines = tuple(f"{reason[:1].upper()}{reason[1:]}." for reason in registration.reasons)
     word = registration.verdict
-    return Verdict(MARKS[word], word, lines, ADVICE[word])
+    return Verdict(VERDICT_MARKS[word], word, lines, ADVICE[word])
 
 
 def _maps(registration: Registration, pair: SlidePair, tissue: TissueMap) -> dict[str, Any]:

@@ -117,8 +117,8 @@ def run_request(
                     shown = replace(request, he=Path("HE"), ihc=Path("IHC"), out=at)
                 commands = _next_commands(shown, at)
                 report = write_refusal(folder, pair, error, commands, request.case)
-                told = f"{error}.{remedy}\nBoth slides: {report}"
-                raise StartError(told, error.evidence) from error
+                message = f"{error}.{remedy}\nBoth slides: {report}"
+                raise StartError(message, error.evidence) from error
             if folder != request.out:
                 registration = _replaced(request, folder)
         write_report(registration, pair, request.case)

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from registration.files.versions import version_of
 
 Mark = Literal["ok", "look", "bad", "none"]
+VERDICT_MARKS: dict[str, Mark] = {"pass": "ok", "review": "look", "fail": "bad"}
 MARK_SIGNS: dict[Mark, str] = {"ok": "✓", "look": "!", "bad": "✗", "none": "–"}
 """Shown beside every coloured mark, for those who do not see the colour."""
 

@@ -118,8 +118,8 @@ def _pixel_size(
     if image.described is not None and image.described.physical_size != (None, None):
         size = _ome_pixel_size(image.described)
         if size is None and "pixel" not in image.described.units:
-            said = " x ".join(str(value) for value in image.described.physical_size)
-            warning = f"{path.name}: its pixel size, {said[:80]!r}, is no length and left out."
+            written = " x ".join(str(value) for value in image.described.physical_size)
+            warning = f"{path.name}: its pixel size, {written[:80]!r}, is no length and left out."
             return None, False, (warning,)
         return size, False, ()
     page, unit = image.pages[0], image.imagej_unit()

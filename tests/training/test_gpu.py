@@ -35,7 +35,7 @@ from training.models.pix2pix import build_model
 from training.models.trainable import loss_scaler
 from training.probes import gpu_findings
 from training.run.averaging import recalibrate
-from training.run.history import Silent, StepRecord
+from training.run.history import Listener, StepRecord
 from training.run.loop import train
 from training.settings.config import TrainConfig
 from training.settings.evaluate import EvaluateSettings
@@ -66,7 +66,7 @@ def fresh(shallow_networks: None) -> Iterator[None]:
     torch.cuda.empty_cache()
 
 
-class Watching(Silent):
+class Watching(Listener):
     """Remembers what was said, the losses, and how many graphs there were after each step."""
 
     def __init__(self) -> None:

@@ -35,11 +35,11 @@ def by_stain(request: EvaluationRequest) -> list[EvaluationRequest]:
     return [_of(request, stain, stain if made else "", len(chosen) > 1) for stain in chosen]
 
 
-def _of(request: EvaluationRequest, stain: str, told: str, several: bool) -> EvaluationRequest:
+def _of(request: EvaluationRequest, stain: str, asked: str, several: bool) -> EvaluationRequest:
     """Return the request for one stain, which the model is told where it makes several."""
     return replace(
         request,
         dataset=of_stain(request.dataset, stain)[0],
         out=request.out / stain if several else request.out,
-        settings=request.settings.model_copy(update={"stain": told}),
+        settings=request.settings.model_copy(update={"stain": asked}),
     )

@@ -20,7 +20,7 @@ from training.devices import channels_last_pays
 from training.models.generators import recompute_activations
 from training.settings.config import TrainConfig
 
-BETA2 = 0.999
+BETAS = (0.5, 0.999)
 COMPILERS = {"cuda": "inductor"}
 """Backend by kind of device; networks on others run as they are written."""
 
@@ -45,7 +45,7 @@ class Trainable:
     def __init__(self, network: nn.Module, config: TrainConfig, fabric: Fabric) -> None:
         self.network = network
         self._fabric = fabric
-        if config.channels_last and channels_last_pays(fabric):
+        if channels_last_pays(fabric):
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if config.recompute:
             recompute_activations(network)
@@ -82,7 +82,7 @@ class Group:
         self._fabric = fabric
         weights = [weight for trained in networks for weight in trained.network.parameters()]
         on_gpu = fabric.device.type == "cuda"
-        self.optimizer = Adam(weights, lr=config.lr, betas=(config.beta1, BETA2), fused=on_gpu)
+        self.optimizer = Adam(weights, lr=config.lr, betas=BETAS, fused=on_gpu)
 
     @contextmanager
     def sync_on_last(self, *, last: bool) -> Iterator[None]:

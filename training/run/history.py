@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,50 +45,26 @@ class ValidationRecord:
     best: bool
 
 
-class Listener(Protocol):
-    """Someone who wants to know how training goes."""
+class Listener:
+    """Someone who wants to know how training goes; this one does not listen."""
 
     def note(self, text: str) -> None:
         """Something worth knowing."""
-        ...
 
     def preparing(self, stage: str, done: int, total: int) -> None:
         """Pairs that are ready so far, of what comes before training: measured, decoded."""
-        ...
 
     def advanced(self, step: int, total: int) -> None:
         """One more step is done; the device may still be at it."""
-        ...
 
     def stepped(self, record: StepRecord) -> None:
         """Some more steps are done, with these losses."""
-        ...
 
     def validated(self, record: ValidationRecord) -> None:
         """The generator was scored."""
-        ...
 
 
-class Silent:
-    """A listener that does not listen."""
-
-    def note(self, text: str) -> None:
-        """Ignore it."""
-
-    def preparing(self, stage: str, done: int, total: int) -> None:
-        """Ignore it."""
-
-    def advanced(self, step: int, total: int) -> None:
-        """Ignore it."""
-
-    def stepped(self, record: StepRecord) -> None:
-        """Ignore it."""
-
-    def validated(self, record: ValidationRecord) -> None:
-        """Ignore it."""
-
-
-class Forwarder(Silent):
+class Forwarder(Listener):
     """A listener that passes on how far a run is."""
 
     def __init__(self, report: Callable[[str, int, int], object]) -> None:
@@ -206,7 +182,7 @@ class Table:
         write_text(self._path, out.getvalue())
 
 
-class Scribe:
+class RunLog:
     """Writes every record to CSV, and to TensorBoard where it is wanted and installed.
 
     What an earlier, killed run wrote down after ``step`` is dropped. Only the first of several

@@ -30,8 +30,7 @@ from training.run.averaging import Averaged, recalibrate
 from training.run.history import (
     Listener,
     Meter,
-    Scribe,
-    Silent,
+    RunLog,
     StepRecord,
     ValidationRecord,
     broken_losses,
@@ -97,13 +96,13 @@ def train(
     if cache_parent is not None:
         check_parent(cache_parent, dataset)
     check_free(out, resume=resume)
-    said: list[str] = []
-    fabric = make_fabric(config, said.append)
-    listener = listener if listener is not None and fabric.is_global_zero else Silent()
-    config, side_px = fitted(config, dataset, said.append)
+    notes: list[str] = []
+    fabric = make_fabric(config, notes.append)
+    listener = listener if listener is not None and fabric.is_global_zero else Listener()
+    config, side_px = fitted(config, dataset, notes.append)
     with explained(lambda: remedies(config, side_px, half_precision(fabric))):
-        check_memory(config, side_px, fabric, said.append)
-        for text in said:
+        check_memory(config, side_px, fabric, notes.append)
+        for text in notes:
             listener.note(text)
         if measure is not None and weighs_pairs(config):
             with fabric.rank_zero_first():
@@ -113,10 +112,11 @@ def train(
         position = load_state(out, run.parts) if resume else Position()
         if fabric.is_global_zero:
             write_json(out / CONFIG, config.as_dict())
-            write_json(out / ABOUT, data.about(said) | {"machine": describe(fabric)})
-        recorder = Scribe(out, config.tensorboard, position.total, fabric.is_global_zero)
-        with closing(recorder) as scribe:
-            return run_epochs(run, position, scribe)
+            write_json(out / ABOUT, data.about(notes) | {"machine": describe(fabric)})
+        with closing(
+            RunLog(out, config.tensorboard, position.total, fabric.is_global_zero)
+        ) as run_log:
+            return run_epochs(run, position, run_log)
 
 
 def _built(
@@ -162,7 +162,7 @@ class Run:
         return -(-len(self.data.batches) // self.config.accumulate)
 
 
-def run_epochs(run: Run, position: Position, scribe: Scribe) -> Outcome:
+def run_epochs(run: Run, position: Position, run_log: RunLog) -> Outcome:
     """Train from ``position`` to the end."""
     config, model = run.config, run.model
     scores: dict[str, float] = {}
@@ -180,7 +180,7 @@ def run_epochs(run: Run, position: Position, scribe: Scribe) -> Outcome:
                 run.listener.advanced(position.total, config.total_epochs * run.steps_per_epoch)
                 meter.add(losses, sum(len(batch.he) for batch in batches) * run.fabric.world_size)
                 if position.total % config.log_every == 0:
-                    log(run, position, meter, scribe)
+                    log(run, position, meter, run_log)
                 due = time.monotonic() - saved_at > 60 * config.save_minutes
                 stopping, saving = run.peers.any(position.total, stop.requested, due)
                 if stopping or saving:
@@ -190,8 +190,8 @@ def run_epochs(run: Run, position: Position, scribe: Scribe) -> Outcome:
                     raise KeyboardInterrupt
             done = epoch + 1
             if done % config.validate_every == 0 or done == config.total_epochs:
-                log(run, position, meter, scribe)
-                position, scores = score(run, position.after_epoch(), scribe)
+                log(run, position, meter, run_log)
+                position, scores = score(run, position.after_epoch(), run_log)
                 save(run, position, meter)
                 meter.restart(run.data.batches.waited_s)
                 saved_at = time.monotonic()
@@ -212,7 +212,7 @@ def grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
         yield group
 
 
-def log(run: Run, position: Position, meter: Meter, scribe: Scribe) -> None:
+def log(run: Run, position: Position, meter: Meter, run_log: RunLog) -> None:
     """Write down what the steps since the last time were like; stop where a loss is no number."""
     if not meter.steps:
         return
@@ -229,7 +229,7 @@ def log(run: Run, position: Position, meter: Meter, scribe: Scribe) -> None:
         waiting,
         step_s * (total - position.total),
     )
-    scribe.stepped(record)
+    run_log.stepped(record)
     run.listener.stepped(record)
 
 
@@ -250,7 +250,7 @@ def check(run: Run, position: Position, losses: dict[str, float]) -> None:
         )
 
 
-def score(run: Run, position: Position, scribe: Scribe) -> tuple[Position, dict[str, float]]:
+def score(run: Run, position: Position, run_log: RunLog) -> tuple[Position, dict[str, float]]:
     """Score the generator as it would be used, keep it, draw a sheet, renew the report."""
     scores: dict[str, float] = {}
     if run.fabric.is_global_zero:
@@ -276,7 +276,7 @@ def score(run: Run, position: Position, scribe: Scribe) -> tuple[Position, dict[
         write_sheet(run.out / SAMPLES / f"epoch_{position.epoch:04d}.png", result.sheet)
         if scores:
             record = ValidationRecord(position.epoch, position.total, scores, best)
-            scribe.validated(record)
+            run_log.validated(record)
             run.listener.validated(record)
         write_report(run.out)
     run.fabric.barrier()

@@ -44,14 +44,14 @@ class Prepared:
     stains: NDArray[np.int64] | None = None
     """Of each place in the cache the place of its stain among ``config.stains``."""
 
-    def about(self, said: Sequence[str] = ()) -> dict[str, Any]:
-        """Return what the run's record says of its data; ``said`` goes before the notes on it."""
+    def about(self, notes: Sequence[str] = ()) -> dict[str, Any]:
+        """Return what the run's record says of its data; ``notes`` goes before the notes on it."""
         return {
             "dataset": self.title,
             "train_pairs": len(self.train),
             "held_out_pairs": len(self.held_out),
             "mpp": self.mpp,
-            "notes": [*said, *self.notes],
+            "notes": [*notes, *self.notes],
         }
 
 

@@ -21,24 +21,16 @@ OF_SEVERAL_STAINS = ("pyramid-pix2pix", "pix2pix")
 """Models that can be told which stain to make: their residual blocks end with a BatchNorm."""
 
 
-def _numbers(value: Any) -> Any:
-    """Return the parts of ``1,2,3`` or ``50+50``."""
-    if isinstance(value, str):
-        return [part for part in value.replace("+", ",").split(",") if part.strip()]
-    return value
-
-
 def _epochs(value: Any) -> Any:
     """Return both numbers of ``50+50``; one alone is their sum, half of which falls."""
     if isinstance(value, int) or (isinstance(value, str) and value.strip().isdecimal()):
         return int(value) - int(value) // 2, int(value) // 2
-    parts = _numbers(value)
+    parts = value.replace(",", "+").split("+") if isinstance(value, str) else value
     if not isinstance(parts, list | tuple) or len(parts) != 2:
         raise ValueError(f"expected two numbers, such as 50+50, found {value!r}")
     return tuple(parts)
 
 
-Weights = Annotated[tuple[float, ...], BeforeValidator(_numbers)]
 Epochs = Annotated[tuple[int, int], BeforeValidator(_epochs)]
 
 
@@ -70,9 +62,6 @@ class TrainConfig(Settings):
         1, "Scales of the pyramid loss beside L1: 1 is S1, 3 is S1 + S2 + S3.", ge=0, le=8
     )
     lambda_scale: float = setting(25.0, "Weight of each scale.", ge=0)
-    scale_weights: Weights = setting(
-        (), "Weights of S1, S2, ... one by one, in place of lambda_scale."
-    )
     conditional: bool = setting(
         True, "The discriminator sees the H&E image beside the IHC image, not the IHC image alone."
     )
@@ -115,7 +104,6 @@ class TrainConfig(Settings):
         unit="A+B",
     )
     lr: float = setting(2e-4, "Learning rate of Adam.", gt=0)
-    beta1: float = setting(0.5, "First moment of Adam.", ge=0, lt=1)
     schedule: Schedule = setting(
         "linear", "Learning rate; released steps before the first epoch, as the released code does."
     )
@@ -138,7 +126,6 @@ class TrainConfig(Settings):
 
     device: Device = setting("auto", "Where to train; auto takes a GPU where there is one.")
     precision: Precision = setting("auto", "Floating-point format; auto is the fastest that works.")
-    channels_last: bool = setting(True, "Memory layout that half precision is fast in.")
     compile: bool = setting(True, "Compiles the networks where it pays: on a GPU.")
     recompute: bool = setting(
         False, "Computes activations of residual blocks twice instead of keeping them."
@@ -155,10 +142,6 @@ class TrainConfig(Settings):
     def _fits_together(self) -> Self:
         if min(self.epochs) < 0 or not sum(self.epochs):
             raise ValueError(f"epochs: expected two numbers, such as 50+50, found {self.epochs}")
-        if self.scale_weights and len(self.scale_weights) != self.scales:
-            raise ValueError(
-                f"scale_weights: {len(self.scale_weights)} weights for {self.scales} scales"
-            )
         if self.stains and self.model not in OF_SEVERAL_STAINS:
             raise ValueError(
                 f"stain: a generator of several stains is one of {' or '.join(OF_SEVERAL_STAINS)}, not "
@@ -181,7 +164,7 @@ class TrainConfig(Settings):
         """Weights of L1, S1, S2, ... that this model trains with."""
         if self.model != "pyramid-pix2pix":
             return (self.lambda_l1,)
-        return (self.lambda_l1, *(self.scale_weights or (self.lambda_scale,) * self.scales))
+        return (self.lambda_l1, *(self.lambda_scale,) * self.scales)
 
     def learning_rate(self, epoch: int) -> float:
         """Return the learning rate of an epoch, counted from 0."""

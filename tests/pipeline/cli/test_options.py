@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from pipeline.cli.app import Commands, app
 from pipeline.cli.help import HelpfulCommand, epilog
-from pipeline.cli.options import with_settings
+from pipeline.cli.options import facts_text, with_settings
 from registration.settings import Settings, setting
 
 COMMANDS = (*Commands.entries, "study create", "study score")
@@ -45,6 +45,22 @@ def called(command: Any, *words: str) -> Result:
     part = typer.Typer(rich_markup_mode=None, add_completion=False)
     part.command(cls=HelpfulCommand, epilog=epilog(("bci-pipeline cut a",)))(command)
     return CliRunner().invoke(part, words)
+
+
+def test_facts_are_lines_and_what_belongs_to_a_name_stands_below_it() -> None:
+    facts = {"pairs": 3, "checked": True, "splits": {"train": 2, "test": 1}, "notes": ["a", "b"]}
+
+    lines = [
+        "pairs    3",
+        "checked  yes",
+        "splits",
+        "  train  2",
+        "  test   1",
+        "notes",
+        "  a",
+        "  b",
+    ]
+    assert facts_text({**facts, "problems": []}).splitlines() == lines
 
 
 def test_without_options_the_model_has_its_defaults() -> None:

@@ -19,7 +19,7 @@ from pipeline.cohort.looks import (
     read_looks,
     record_looks,
 )
-from pipeline.cohort.page import CohortPage, by_slide, duration, outliers
+from pipeline.cohort.page import CohortPage, by_slide, outliers
 from pipeline.cohort.state import Cohort, State
 from registration.result import Registration, write_review
 
@@ -141,13 +141,6 @@ def test_what_stands_out_is_named() -> None:
         ("p004", "focus"),
     ):
         assert words in found[name][0]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(None, "–"), (12, "12 s"), (600, "10 min"), (9000, "2.5 h")]
-)
-def test_durations(seconds: float | None, words: str) -> None:
-    assert duration(seconds) == words
 
 
 def test_looks_are_measured_where_the_tissue_is(hand_made, tmp_path: Path) -> None:

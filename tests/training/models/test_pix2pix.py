@@ -81,7 +81,7 @@ def test_a_discriminator_of_ihc_alone_is_blind_to_the_he_image(
 
 
 def test_pyramid_pix2pix_steps_like_the_released_code(small_config: SmallConfig) -> None:
-    config = small_config(ngf=4, ndf=4, scales=3, dropout=0.5, channels_last=False)
+    config = small_config(ngf=4, ndf=4, scales=3, dropout=0.5)
     torch.manual_seed(0)
     model = build_model(config, make_fabric(config))
     g = copy.deepcopy(model.networks["generator"].network)

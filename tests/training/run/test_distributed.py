@@ -27,17 +27,17 @@ from pathlib import Path
 import torch
 from training.settings.config import TrainConfig
 from training.data.pairs import open_dataset
-from training.run.history import Silent
+from training.run.history import Listener
 from training.run.loop import train
 
-class Stops(Silent):
+class Stops(Listener):
     def stepped(self, record):
         if record.step == stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
 
 torch.set_num_threads(1)
 settings, stop_at = json.loads(sys.argv[1]), int(sys.argv[4])
-settings["epochs"], settings["scale_weights"] = tuple(settings["epochs"]), ()
+settings["epochs"] = tuple(settings["epochs"])
 data, out = open_dataset(Path(sys.argv[2])), Path(sys.argv[3])
 try:
     train(TrainConfig(**settings), data, out, resume=out.exists(), listener=Stops())

@@ -27,7 +27,7 @@ from training.errors import CheckpointError, ConfigError, DivergedError
 from training.inference.checkpoints import load_generator, read_checkpoint
 from training.models.pix2pix import build_model
 from training.models.trainable import COMPILERS
-from training.run.history import Silent, StepRecord, ValidationRecord
+from training.run.history import Listener, StepRecord, ValidationRecord
 from training.run.loop import train
 from training.run.preparation import prepare
 from training.run.validation import quality
@@ -43,7 +43,7 @@ MODELS = [
 ]
 
 
-class Notes(Silent):
+class Notes(Listener):
     def __init__(self) -> None:
         self.notes: list[str] = []
         self.steps: list[StepRecord] = []
@@ -149,7 +149,7 @@ def test_every_model_trains_and_resumes_exactly(
     config = small_config(model=model, crop=crop, epochs=(1, 2), validate_every=1)
     train(config, dataset, tmp_path / "whole")
 
-    class StopsInEpoch2(Silent):
+    class StopsInEpoch2(Listener):
         def stepped(self, record: StepRecord) -> None:
             if record.step == 3:
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -180,7 +180,7 @@ def test_killed_in_the_middle_of_an_epoch_ends_like_an_uninterrupted_run(
         from training.run.loop import train
         torch.set_num_threads({torch.get_num_threads()})
         settings = json.loads(sys.argv[1])
-        settings["epochs"], settings["scale_weights"] = tuple(settings["epochs"]), ()
+        settings["epochs"] = tuple(settings["epochs"])
         data, run = Path({str(data)!r}), Path({str(tmp_path / "killed")!r})
         train(TrainConfig(**settings), open_dataset(data), run)
         """
@@ -288,7 +288,7 @@ def test_compiled_graphs_are_those_of_the_first_epoch(
     config = small_config(model=model, recompute=recompute, log_every=1, **changes)
     graphs: list[int] = []
 
-    class Counts(Silent):
+    class Counts(Listener):
         def stepped(self, record: StepRecord) -> None:
             graphs.append(counters["stats"]["unique_graphs"])
 
@@ -376,7 +376,7 @@ def test_pixels_are_decoded_once_whatever_the_seed(
     found = []
     for seed, share in ((0, 0.3), (1, 0.3), (1, 0.5), (1, 0.0)):
         config = small_config(seed=seed, val_fraction=share)
-        data = prepare(config, dataset, make_fabric(config), Silent(), tmp_path / "cache")
+        data = prepare(config, dataset, make_fabric(config), Listener(), tmp_path / "cache")
         found.append((data.train, data.held_out))
         assert sorted(data.train + data.held_out) == list(range(6))
         names = [dataset.pairs[place].name for place in data.train]

@@ -78,19 +78,17 @@ def test_epochs_as_people_write_them(written: object, epochs: tuple[int, int]) -
 
 
 def test_a_saved_configuration_resolves_to_itself(tmp_path: Path) -> None:
-    config = resolve(
-        {"recipe": "official", "scale_weights": "1,2,3", "confidence": "yes"}, environment={}
-    )
+    config = resolve({"recipe": "official", "epochs": "3+2", "confidence": "yes"}, environment={})
     (tmp_path / "config.json").write_text(json.dumps(config.as_dict()))
 
     assert resolve({}, base=tmp_path / "config.json", environment={}) == config
     changed = resolve({"lr": 1e-5}, base=tmp_path / "config.json", environment={})
-    assert (changed.lr, changed.recipe, changed.scale_weights) == (1e-5, "official", (1, 2, 3))
+    assert (changed.lr, changed.recipe, changed.epochs) == (1e-5, "official", (3, 2))
 
 
 def test_weights_per_scale() -> None:
     assert TrainConfig(scales=3).pyramid_weights == (25, 25, 25, 25)
-    assert TrainConfig(scales=2, scale_weights=(5.0, 1.0)).pyramid_weights == (25, 5, 1)
+    assert TrainConfig(scales=2, lambda_scale=5.0).pyramid_weights == (25, 5, 5)
     assert TrainConfig(model="pix2pix", scales=3).pyramid_weights == (25,)
 
 
@@ -110,7 +108,6 @@ def test_weights_per_scale() -> None:
         ({"epochs": "0"}, "expected two numbers, such as 50[+]50"),
         ({"model": "pix3pix"}, "model: expected pyramid-pix2pix, pix2pix, .* found 'pix3pix'"),
         ({"recipe": "mine"}, "recipe: expected robust, paper or official, found 'mine'"),
-        ({"scale_weights": "1,2", "scales": 3}, "2 weights for 3 scales"),
     ],
 )
 def test_wrong_settings_are_named(given: dict[str, object], message: str) -> None:
