@@ -34,7 +34,7 @@ from pipeline.patches.case import select
 from pipeline.patches.grades import GRADES, Grade
 from pipeline.patches.grid import PatchGrid
 from pipeline.patches.measurement import measure_case
-from pipeline.patches.record import Candidate
+from pipeline.patches.record import PatchCandidate
 from pipeline.patches.settings import PatchSettings
 from pipeline.patches.writer import RunSource
 from registration.execution import InProcess, Workers, no_progress, workers
@@ -104,7 +104,7 @@ def measured(case: SynthCase, folder: Path, size: int, pool: Workers) -> list[Me
     return found
 
 
-def _measured(case: SynthCase, candidate: Candidate, true: float, spoiled: bool) -> Measured:
+def _measured(case: SynthCase, candidate: PatchCandidate, true: float, spoiled: bool) -> Measured:
     assert candidate.shift_um is not None
     assert candidate.null_percentile is not None
     level = case.settings.her2

@@ -13,18 +13,15 @@ import json
 import shutil
 from pathlib import Path
 
+import yaml
+
 from benchmarks.process_memory import watched
 from pipeline.dataset.checksums import SUMS_NAME
 from registration.synth import CohortPlan, SynthSettings, write_cohort
 
 RUNS = {"one": 1, "four": 4, "again": 4}
 
-SETTINGS = """\
-name: determinism
-out: {out}
-patch: {{size: 256}}
-split: {{test: 0.5}}
-"""
+SETTINGS = {"name": "determinism", "patch": {"size": 256}, "split": {"test": 0.5}}
 
 
 def made(work: Path, name: str, count: int, size: int) -> dict[str, str]:
@@ -34,8 +31,8 @@ def made(work: Path, name: str, count: int, size: int) -> dict[str, str]:
     out = work / f"out_{name}"
     shutil.rmtree(out, ignore_errors=True)
     manifest = slides / f"cohort_{name}.yaml"
-    cases = (slides / "manifest.yaml").read_text(encoding="utf-8")
-    manifest.write_text(SETTINGS.format(out=out) + cases, encoding="utf-8")
+    drawn = yaml.safe_load((slides / "manifest.yaml").read_text(encoding="utf-8"))
+    manifest.write_text(yaml.safe_dump(drawn | SETTINGS | {"out": str(out)}), encoding="utf-8")
     watched(["run", str(manifest), "--workers", str(count)], work / f"{name}.log")
     lines = (out / "dataset" / SUMS_NAME).read_text(encoding="utf-8").splitlines()
     return {name: digest for digest, name in (line.split("  ", 1) for line in lines)}

@@ -48,7 +48,7 @@ from training.inference.folder import translate_folder
 from training.inference.tiling import largest_tiling
 from training.memory import GIB, training_bytes
 from training.models.pix2pix import build_model
-from training.run.history import HISTORY, VALIDATION, Table, read_numbers
+from training.run.history import HISTORY, VALIDATION, CsvLog, read_numbers
 from training.run.loop import train
 from training.run.machine import half_precision
 from training.settings.config import TrainConfig
@@ -267,8 +267,8 @@ def run(options: argparse.Namespace, data: Path, out: Path, share: float) -> dic
         train(config, open_dataset(data), out)
     finally:
         batches_module.RESIDENT_SHARE = before
-    history = read_numbers(Table(out / HISTORY).rows())
-    validation = read_numbers(Table(out / VALIDATION).rows())
+    history = read_numbers(CsvLog(out / HISTORY).rows())
+    validation = read_numbers(CsvLog(out / VALIDATION).rows())
     later = {k: statistics.median(history[k][len(history[k]) // 2 :]) for k in HISTORY_COLUMNS}
     return {**later, "psnr": validation["psnr"], "ssim": validation["ssim"]}
 

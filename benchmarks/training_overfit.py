@@ -22,7 +22,7 @@ from training.data.images import to_batch
 from training.data.pairs import PairDataset, open_dataset
 from training.inference.checkpoints import LAST, load_generator
 from training.metrics.published import psnr
-from training.run.history import HISTORY, Table, read_numbers
+from training.run.history import HISTORY, CsvLog, read_numbers
 from training.run.loop import train
 from training.settings.sources import resolve
 
@@ -89,7 +89,7 @@ def learnt(
     began, cpu = time.perf_counter(), time.process_time()
     train(config, dataset, out)
     seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu
-    history = read_numbers(Table(out / HISTORY).rows())
+    history = read_numbers(CsvLog(out / HISTORY).rows())
     image_loss = next(history[k] for k in ("G_L1", "G_features", "G_cycle") if k in history)
     generator = load_generator(out / LAST)
     values = [

@@ -31,7 +31,7 @@ from training.evaluation.stains import by_stain
 from training.inference import checkpoints
 from training.inference.checkpoints import TrainedGenerator
 from training.run.history import Forwarder, Listener, ValidationRecord
-from training.run.loop import Outcome
+from training.run.loop import TrainingOutcome
 from training.run.loop import train as run_training
 from training.settings.evaluate import EvaluateSettings
 from training.settings.sources import resolve
@@ -100,7 +100,7 @@ def train(
     measure: bool = True,
     progress: ShowProgress = True,
     **settings: Any,
-) -> Outcome:
+) -> TrainingOutcome:
     """Train a generator of virtual IHC from H&E on the pairs of ``dataset``.
 
     ``epochs`` is ``"50+50"`` (at the full rate + falling to zero), or their sum, half of which

@@ -22,7 +22,7 @@ from pipeline.cli.progress import progress_on_stderr
 from registration.files.plain_json import json_text
 
 if TYPE_CHECKING:
-    from pipeline.cohort.run import Outcome, RunRequest
+    from pipeline.cohort.run import CohortOutcome, RunRequest
     from pipeline.cohort.state import Cohort
 
 EXAMPLES = (
@@ -140,13 +140,13 @@ def _without(facts: dict[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in facts.items() if key != name}
 
 
-def _json(outcome: Outcome) -> str:
+def _json(outcome: CohortOutcome) -> str:
     from dataclasses import asdict
 
     return json_text(asdict(outcome))
 
 
-def _summary(outcome: Outcome) -> str:
+def _summary(outcome: CohortOutcome) -> str:
     """Return what was made and, last, what failed."""
     lines = [f"{name}  {made}" for name, made in outcome.done.items()]
     lines += [f"left out {name}: {reason}" for name, reason in outcome.excluded.items()]

@@ -24,7 +24,7 @@ from training.settings.sources import resolve
 
 if TYPE_CHECKING:
     from training.data.pairs import PairDataset
-    from training.run.loop import Measure, Outcome
+    from training.run.loop import Measure, TrainingOutcome
     from training.run.plan import RunPlan
 
 LONG_S = 600.0
@@ -156,7 +156,7 @@ def _plan(plan: RunPlan, dataset: PairDataset, notes: list[str]) -> dict[str, An
     }
 
 
-def _summary(done: Outcome) -> str:
+def _summary(done: TrainingOutcome) -> str:
     """Return the outcome in words."""
     if done.best is None:
         return f"{done.epochs} epochs, {done.steps} steps. Generator: {done.folder / 'last.pt'}"
@@ -167,7 +167,7 @@ def _summary(done: Outcome) -> str:
     )
 
 
-def _json(done: Outcome) -> str:
+def _json(done: TrainingOutcome) -> str:
     """Return the outcome as JSON."""
     values = {"run": str(done.folder), "epochs": done.epochs, "steps": done.steps}
     return json_text({**values, "scores": done.scores, "best": done.best})

@@ -69,7 +69,7 @@ class RunRequest:
 
 
 @dataclass
-class Outcome:
+class CohortOutcome:
     """How a run ended."""
 
     failed: dict[str, str] = field(default_factory=dict)
@@ -81,11 +81,11 @@ class Outcome:
 
 
 @one_at_a_time(lambda request, *_: request.cohort.manifest.out)
-def run_cohort(request: RunRequest, say: Say, progress: Progress) -> Outcome:
+def run_cohort(request: RunRequest, say: Say, progress: Progress) -> CohortOutcome:
     """Run what is asked for and not done yet. Failures of cases are collected, never raised."""
     cohort = request.cohort
     cases = cohort.select(request.only)
-    outcome = Outcome()
+    outcome = CohortOutcome()
     _check_outputs(cohort)
     draw_slides(cohort, progress)
     page = CohortPage(cohort)
@@ -177,7 +177,7 @@ def _run_cases(
     request: RunRequest,
     cases: Sequence[Case],
     stages: Sequence[Stage],
-    outcome: Outcome,
+    outcome: CohortOutcome,
     page: CohortPage,
     say: Say,
 ) -> None:
@@ -250,7 +250,7 @@ def _note_crash(cohort: Cohort, case: Case, stages: Sequence[Stage], code: int) 
             return
 
 
-def _collect(cohort: Cohort, case: Case, stages: Sequence[Stage], outcome: Outcome) -> None:
+def _collect(cohort: Cohort, case: Case, stages: Sequence[Stage], outcome: CohortOutcome) -> None:
     """Add what became of one case."""
     for stage in stages:
         state = cohort.state(case, stage)
@@ -266,7 +266,7 @@ def _collect(cohort: Cohort, case: Case, stages: Sequence[Stage], outcome: Outco
         outcome.done[case.id] = str(result)
 
 
-def _run_dataset(cohort: Cohort, outcome: Outcome, say: Say) -> None:
+def _run_dataset(cohort: Cohort, outcome: CohortOutcome, say: Say) -> None:
     """Assemble the dataset of all cases that are ready, and name those that are not."""
     plan = cohort.dataset_plan()
     for case, entry in zip(cohort.manifest.cases, plan.cases, strict=True):
@@ -286,7 +286,7 @@ def _run_dataset(cohort: Cohort, outcome: Outcome, say: Say) -> None:
     outcome.done["dataset"] = str(cohort.dataset / REPORT_NAME)
 
 
-def _run_training(cohort: Cohort, outcome: Outcome, say: Say) -> None:
+def _run_training(cohort: Cohort, outcome: CohortOutcome, say: Say) -> None:
     """Train on the dataset, going on where an earlier run of the same stopped."""
     state = cohort.training_state() or State("waiting")
     if state.word == "waiting":

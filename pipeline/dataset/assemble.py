@@ -26,7 +26,7 @@ from pipeline.dataset.report import write_report
 from pipeline.dataset.summary import DatasetCase, summarise
 from pipeline.dataset.table import COLUMNS, PatchRow, write_tables
 from pipeline.errors import NoPairsError
-from pipeline.patches.record import Candidate, CasePatches
+from pipeline.patches.record import CasePatches, PatchCandidate
 from pipeline.patches.writer import SUFFIXES
 from pipeline.split import Label, Split, assign_splits, check_leakage
 from registration.files.storage import write_json
@@ -99,7 +99,7 @@ class _Names:
         self._numbers: defaultdict[Split, dict[Hashable, int]] = defaultdict(dict)
         self._seen: Counter[Hashable] = Counter()
 
-    def of(self, case: DatasetCase, candidate: Candidate, split: Split) -> str:
+    def of(self, case: DatasetCase, candidate: PatchCandidate, split: Split) -> str:
         """Return the name of a kept pair."""
         numbers = self._numbers[split]
         if not self._by_place:
@@ -139,7 +139,9 @@ def record_of(dataset: Dataset, key: str) -> dict[str, Any]:
     }
 
 
-def _row(case: DatasetCase, patches: CasePatches, candidate: Candidate, split: Split) -> PatchRow:
+def _row(
+    case: DatasetCase, patches: CasePatches, candidate: PatchCandidate, split: Split
+) -> PatchRow:
     """Return a candidate's row; the columns that it knows itself are taken over by their names."""
     return PatchRow(
         pair_id=f"{case.name}_{candidate.x}_{candidate.y}",

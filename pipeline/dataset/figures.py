@@ -13,7 +13,7 @@ from PIL import ImageDraw, ImageFont
 
 from pipeline.dataset.table import PatchRow
 from pipeline.patches.examples import read_example
-from pipeline.patches.record import THUMBNAIL, Candidate, CasePatches
+from pipeline.patches.record import THUMBNAIL, CasePatches, PatchCandidate
 from pipeline.report.drawing import backdrop, coloured, laid_over
 from registration.files.images import read_image
 from registration.geometry import Image
@@ -168,14 +168,14 @@ def mean_density(images: tuple[Image, Image]) -> tuple[float, ...]:
 
 
 def _rectangle(
-    candidate: Candidate, side: int, scale: float
+    candidate: PatchCandidate, side: int, scale: float
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     left, top = round(candidate.x * scale), round(candidate.y * scale)
     right, bottom = round((candidate.x + side) * scale), round((candidate.y + side) * scale)
     return (left, top), (right - 1, bottom - 1)
 
 
-def _colour(candidate: Candidate, max_shift_um: float) -> tuple[int, int, int]:
+def _colour(candidate: PatchCandidate, max_shift_um: float) -> tuple[int, int, int]:
     if not candidate.kept:
         return REASON_COLOURS[candidate.reason]
     shift = candidate.shift_um or 0.0

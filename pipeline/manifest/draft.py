@@ -11,7 +11,7 @@ from pipeline.errors import UsageError
 from pipeline.manifest.case_table import CaseRow, read_case_table
 from pipeline.manifest.manifest import load_manifest
 from pipeline.manifest.names import HE, IHC, Pattern, SlideName, guess, stain_name
-from pipeline.manifest.pairing import Candidate, Finding, Pairing, pair_slides
+from pipeline.manifest.pairing import Pairing, PairingFinding, SlideCandidate, pair_slides
 from pipeline.manifest.survey import Report, SlideSeen, find_slides, look_at, same_content
 from pipeline.manifest.writing import Heading, manifest_text
 from registration.files.outputs import check_file
@@ -66,7 +66,9 @@ def draft_manifest(request: DraftRequest, report: Report) -> Draft:
     missing = [path for path in named if path not in paths]
     names = {path: _named(path.relative_to(request.folder), patterns) for path in paths} | named
     seen = look_at([*paths, *missing], _mpps(rows, names), report)
-    candidates = [Candidate(seen[path], name) for path, name in names.items() if name is not None]
+    candidates = [
+        SlideCandidate(seen[path], name) for path, name in names.items() if name is not None
+    ]
     pairing = pair_slides(candidates, rows, same_content([*paths, *missing]))
     unknown = [
         _nameless(seen[path], request.folder) for path, name in names.items() if name is None
@@ -129,9 +131,11 @@ def _mpps(rows: Sequence[CaseRow], names: dict[Path, SlideName | None]) -> dict[
     return mpps
 
 
-def _nameless(slide: SlideSeen, folder: Path) -> Finding:
+def _nameless(slide: SlideSeen, folder: Path) -> PairingFinding:
     name = slide.path.relative_to(folder)
-    return Finding("no stain in its name", f"{name}: say with --he and --ihc which names are which")
+    return PairingFinding(
+        "no stain in its name", f"{name}: say with --he and --ihc which names are which"
+    )
 
 
 def _about(

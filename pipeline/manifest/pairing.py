@@ -38,7 +38,7 @@ Kind = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class PairingFinding:
     """Something that a person should know before the cohort runs."""
 
     kind: Kind
@@ -65,7 +65,7 @@ class Pairing:
     """What became of all slides."""
 
     entries: tuple[Entry, ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[PairingFinding, ...]
 
     @property
     def usable(self) -> tuple[Entry, ...]:
@@ -74,7 +74,7 @@ class Pairing:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class SlideCandidate:
     """A slide with what its name, or a row of a table, says of it."""
 
     slide: SlideSeen
@@ -92,29 +92,31 @@ def case_id(text: str) -> str:
 
 
 def pair_slides(
-    candidates: Sequence[Candidate], rows: Sequence[CaseRow], twins: Sequence[Sequence[Path]]
+    candidates: Sequence[SlideCandidate], rows: Sequence[CaseRow], twins: Sequence[Sequence[Path]]
 ) -> Pairing:
     """Return the cases of slides whose names are known.
 
     ``rows`` say more of the cases, ``twins`` are files with the same content.
     """
-    groups: dict[str, list[Candidate]] = defaultdict(list)
+    groups: dict[str, list[SlideCandidate]] = defaultdict(list)
     for candidate in candidates:
         groups[candidate.name.case.casefold()].append(candidate)
     given = {row.values.get("id", "").casefold(): row for row in reversed(rows)}
     entries: list[Entry] = []
-    findings: list[Finding] = []
+    findings: list[PairingFinding] = []
     for key in sorted(groups, key=_natural):
         entry, found = _case(groups[key], given.get(key), groups.keys())
         entries += [entry] if entry else []
         findings += found
         if rows and key not in given:
             text = f"{groups[key][0].name.case}: taken for a patient of its own"
-            findings.append(Finding("not in the table", text))
+            findings.append(PairingFinding("not in the table", text))
     for row in rows:
         case = row.values.get("id", "")
         if case.casefold() not in groups:
-            findings.append(Finding("not found", f"{row.place}: no slides of case {case or '?'}"))
+            findings.append(
+                PairingFinding("not found", f"{row.place}: no slides of case {case or '?'}")
+            )
     for check in (_same_ids, _two_splits, lambda cases: _same_slides(cases, twins), _scales):
         entries, found = check(entries)
         findings += found
@@ -122,12 +124,12 @@ def pair_slides(
 
 
 def _case(
-    group: Sequence[Candidate], row: CaseRow | None, others: Iterable[str]
-) -> tuple[Entry | None, list[Finding]]:
+    group: Sequence[SlideCandidate], row: CaseRow | None, others: Iterable[str]
+) -> tuple[Entry | None, list[PairingFinding]]:
     """Return the case of slides of one name, ``None`` where it is not whole."""
     name = group[0].name.case
     findings = [
-        Finding("cannot be opened", f"case {name}: {one.slide.fault}")
+        PairingFinding("cannot be opened", f"case {name}: {one.slide.fault}")
         for one in group
         if not one.slide.is_open
     ]
@@ -137,7 +139,9 @@ def _case(
             by_stain[one.name.stain].append(one.slide)
     for stain in [stain for stain, slides in by_stain.items() if len(slides) > 1]:
         listed = " and ".join(str(slide.path) for slide in by_stain.pop(stain))
-        findings.append(Finding("twice", f"{name} has several {_spoken(stain)} slides: {listed}"))
+        findings.append(
+            PairingFinding("twice", f"{name} has several {_spoken(stain)} slides: {listed}")
+        )
     he = by_stain.pop(HE, [None])[0]
     ihc = {stain: slides[0] for stain, slides in sorted(by_stain.items())}
     if he is None or not ihc:
@@ -151,32 +155,32 @@ def _case(
     entry = Entry(case_id(name), patient, he, ihc, values)
     if len(patients) > 1 and "patient" not in given:
         text = f"{name}: its slides are named after patients {' and '.join(sorted(patients))}"
-        findings.append(Finding("patient unclear", text))
+        findings.append(PairingFinding("patient unclear", text))
         return replace(entry, reason=text), findings
     return _scaled(entry, findings), findings
 
 
-def _scaled(entry: Entry, findings: list[Finding]) -> Entry:
+def _scaled(entry: Entry, findings: list[PairingFinding]) -> Entry:
     """Return a case that says which of its slides have no scale."""
     mute = [slide for slide in (entry.he, *entry.ihc.values()) if slide.mpp is None]
-    findings += [Finding("no scale", slide.fault) for slide in mute]
+    findings += [PairingFinding("no scale", slide.fault) for slide in mute]
     return replace(entry, reason="its slides do not say their scale" if mute else "")
 
 
-def _unpaired(group: Sequence[Candidate], others: Iterable[str]) -> Finding:
+def _unpaired(group: Sequence[SlideCandidate], others: Iterable[str]) -> PairingFinding:
     one = group[0]
     wanted = "IHC slide" if one.name.is_he else "H&E slide"
     near = nearest(one.name.case, [other for other in others if other != one.name.case.casefold()])
     hint = f". Nearest: {near}" if near else ""
     listed = ", ".join(str(each.slide.path) for each in group)
-    return Finding("no partner", f"{listed}: no {wanted} of case {one.name.case}{hint}")
+    return PairingFinding("no partner", f"{listed}: no {wanted} of case {one.name.case}{hint}")
 
 
-def _same_ids(entries: list[Entry]) -> tuple[list[Entry], list[Finding]]:
+def _same_ids(entries: list[Entry]) -> tuple[list[Entry], list[PairingFinding]]:
     """Leave out cases whose names become the same folder."""
     counts = Counter(entry.id.lower() for entry in entries)
     findings = [
-        Finding("twice", f"{name} is the id of {count} cases; rename their slides")
+        PairingFinding("twice", f"{name} is the id of {count} cases; rename their slides")
         for name, count in counts.items()
         if count > 1
     ]
@@ -187,7 +191,7 @@ def _same_ids(entries: list[Entry]) -> tuple[list[Entry], list[Finding]]:
     ], findings
 
 
-def _two_splits(entries: list[Entry]) -> tuple[list[Entry], list[Finding]]:
+def _two_splits(entries: list[Entry]) -> tuple[list[Entry], list[PairingFinding]]:
     """Leave the split of a patient who is given two to the draw."""
     splits: dict[str, set[str]] = defaultdict(set)
     for entry in entries:
@@ -195,7 +199,7 @@ def _two_splits(entries: list[Entry]) -> tuple[list[Entry], list[Finding]]:
             splits[entry.patient].add(split)
     torn = {patient: sorted(given) for patient, given in splits.items() if len(given) > 1}
     findings = [
-        Finding(
+        PairingFinding(
             "patient unclear",
             f"patient {patient} is given {' and '.join(given)}; all cases of a patient belong to one "
             "split, so that theirs is left to the draw",
@@ -212,25 +216,25 @@ def _two_splits(entries: list[Entry]) -> tuple[list[Entry], list[Finding]]:
 
 def _same_slides(
     entries: list[Entry], twins: Sequence[Sequence[Path]]
-) -> tuple[list[Entry], list[Finding]]:
+) -> tuple[list[Entry], list[PairingFinding]]:
     """Leave out cases that show the same slide under two names or for two patients."""
     owners: dict[Path, list[Entry]] = defaultdict(list)
     for entry in entries:
         for slide in (entry.he, *entry.ihc.values()):
             owners[slide.path].append(entry)
-    findings: list[Finding] = []
+    findings: list[PairingFinding] = []
     shared: set[str] = set()
     single = [[path] for path, users in owners.items() if len(users) > 1]
     for group in (*twins, *single):
         users = [entry for path in group for entry in owners[path]]
         files = " and ".join(map(str, group))
         if len(users) < 2:
-            findings.append(Finding("twice", f"{files}: the same slide"))
+            findings.append(PairingFinding("twice", f"{files}: the same slide"))
             continue
         names = " and ".join(sorted({entry.id for entry in users}))
         of_one = len({entry.patient for entry in users}) == 1 and len(set(map(id, users))) > 1
         left = "" if of_one else "; left out"
-        findings.append(Finding("twice", f"{files}: the same slide in case {names}{left}"))
+        findings.append(PairingFinding("twice", f"{files}: the same slide in case {names}{left}"))
         shared |= set() if of_one else {entry.id for entry in users}
     reason = "one of its slides appears twice"
     return [
@@ -239,7 +243,7 @@ def _same_slides(
     ], findings
 
 
-def _scales(entries: list[Entry]) -> tuple[list[Entry], list[Finding]]:
+def _scales(entries: list[Entry]) -> tuple[list[Entry], list[PairingFinding]]:
     """Name pairs of different scales, and slides unlike most of the cohort."""
     slides = [slide for entry in entries for slide in (entry.he, *entry.ihc.values())]
     known = [slide.mpp for slide in slides if slide.mpp]
@@ -255,7 +259,9 @@ def _scales(entries: list[Entry]) -> tuple[list[Entry], list[Finding]]:
         if apart or unusual:
             listed = ", ".join(f"{_spoken(stain)} {mpp:.4g}" for stain, mpp in mpps.items())
             usually = "" if apart else f"; most slides have {usual:.4g}"
-            findings.append(Finding("scales differ", f"{entry.id}: {listed} µm per pixel{usually}"))
+            findings.append(
+                PairingFinding("scales differ", f"{entry.id}: {listed} µm per pixel{usually}")
+            )
     return entries, findings
 
 

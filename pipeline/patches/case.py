@@ -21,7 +21,13 @@ from pipeline.patches.geometry import PatchGeometry
 from pipeline.patches.grades import beyond_chance, grade_of
 from pipeline.patches.grid import PatchGrid
 from pipeline.patches.measurement import Measurements, measure_case
-from pipeline.patches.record import IMAGES, Candidate, CasePatches, CaseSlides, finished_case_key
+from pipeline.patches.record import (
+    IMAGES,
+    CasePatches,
+    CaseSlides,
+    PatchCandidate,
+    finished_case_key,
+)
 from pipeline.patches.selection import Measured, decide, tissue_by_stain
 from pipeline.patches.settings import PatchSettings
 from pipeline.patches.writer import CutTask, RunSource, cut, image_paths
@@ -122,7 +128,7 @@ def check_unchanged(registration: Registration, pair: SlidePair) -> None:
 
 def select(
     measured: Measurements, grid: PatchGrid, moving: str, settings: PatchSettings
-) -> list[Candidate]:
+) -> list[PatchCandidate]:
     """Decide on every candidate.
 
     What chance gives is taken from the pairs that are not blank or broken; the others have no
@@ -148,8 +154,8 @@ def select(
 
 
 def without_rejected(
-    candidates: list[Candidate], registration: Registration, side: int
-) -> list[Candidate]:
+    candidates: list[PatchCandidate], registration: Registration, side: int
+) -> list[PatchCandidate]:
     """Drop the candidates, ``side`` level-0 pixels large, that touch what a person does not want.
 
     That is what was rejected in a review, and what was drawn on either slide as to be left out.
@@ -161,7 +167,7 @@ def without_rejected(
     along = spaced(PROBES_ALONG, (side - 1) / (PROBES_ALONG - 1))
     probes = mesh(along, along)
 
-    def touches(candidate: Candidate) -> bool:
+    def touches(candidate: PatchCandidate) -> bool:
         points = probes + np.array([candidate.x, candidate.y])
         on_moving = moving is not None and moving.at(registration.chain(points)).any()
         return bool(on_moving or (fixed is not None and fixed.at(points).any()))
@@ -184,7 +190,7 @@ def _candidate(
     found: tuple[PatchGeometry, Measured | None, float | None],
     moving: str,
     settings: PatchSettings,
-) -> Candidate:
+) -> PatchCandidate:
     """Decide on one candidate, with its figures rounded to what they are worth."""
     geometry, compared, rank = found
     alignment = compared.alignment if compared else None
@@ -192,7 +198,7 @@ def _candidate(
     he, ihc = tissue_by_stain(geometry, moving)
     reason = decide(geometry, moving, alignment, rank, settings)
     shift_um = alignment.shift_um if alignment else None
-    return Candidate(
+    return PatchCandidate(
         x=at.x,
         y=at.y,
         column=box.x,

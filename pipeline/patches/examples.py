@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.patches.grid import PatchGrid
-from pipeline.patches.record import EXAMPLES, THUMBNAIL, Candidate, CasePatches
+from pipeline.patches.record import EXAMPLES, THUMBNAIL, CasePatches, PatchCandidate
 from pipeline.patches.selection import REASONS
 from pipeline.patches.settings import PatchSettings
 from pipeline.patches.writer import RunSource, cut_pair, write_image
@@ -36,9 +36,11 @@ def illustrate(source: RunSource, grid: PatchGrid, patches: CasePatches) -> None
         write_image(path, np.hstack([he, ihc]), "jpeg")
 
 
-def instructive(candidates: Sequence[Candidate], settings: PatchSettings) -> list[Candidate]:
+def instructive(
+    candidates: Sequence[PatchCandidate], settings: PatchSettings
+) -> list[PatchCandidate]:
     """Return, per reason, the rejected candidates that came nearest to being kept."""
-    chosen: list[Candidate] = []
+    chosen: list[PatchCandidate] = []
     for reason in REASONS:
         rejected = [item for item in candidates if item.reason == reason]
         rejected.sort(key=lambda item: (_lack(item, settings), item.y, item.x))
@@ -46,13 +48,13 @@ def instructive(candidates: Sequence[Candidate], settings: PatchSettings) -> lis
     return chosen
 
 
-def read_example(patches: CasePatches, candidate: Candidate) -> Image | None:
+def read_example(patches: CasePatches, candidate: PatchCandidate) -> Image | None:
     """Return the picture of a rejected pair, H&E beside IHC; ``None`` where none was kept."""
     path = patches.folder / EXAMPLES / f"{candidate.x}_{candidate.y}.jpg"
     return read_image(path) if path.exists() else None
 
 
-def _lack(candidate: Candidate, settings: PatchSettings) -> float:
+def _lack(candidate: PatchCandidate, settings: PatchSettings) -> float:
     """Return by how much a rejected candidate misses its limit."""
     return {
         "no piece": 0.0,

@@ -24,7 +24,7 @@ FORMAT = "bci-pipeline case patches"
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class PatchCandidate:
     """One position of the grid with tissue, its scores and its fate."""
 
     x: int
@@ -119,10 +119,10 @@ class CasePatches:
     """Level-0 pixels under one side of a patch."""
     positions: int
     """Positions of the grid, glass included."""
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[PatchCandidate, ...]
     """Row by row."""
 
-    def images(self, candidate: Candidate) -> tuple[Path, ...]:
+    def images(self, candidate: PatchCandidate) -> tuple[Path, ...]:
         """Return the image files of a kept candidate: H&E and IHC, or both in one."""
         size = self.settings.size
         return image_paths(

@@ -25,7 +25,7 @@ _TOO_BROWN = np.array([140, 70, 10], np.float64)
 
 
 @dataclass(frozen=True)
-class Case:
+class ScoredCase:
     """One image of the report: why it is shown, its pair, and four pictures as data URIs."""
 
     kind: str
@@ -58,7 +58,7 @@ def pick_cases(evaluation: Evaluation) -> list[tuple[str, int]]:
     return [(kind, number) for number, kind in chosen.items()]
 
 
-def draw_cases(evaluation: Evaluation, scoring: Scoring) -> tuple[Case, ...]:
+def draw_cases(evaluation: Evaluation, scoring: Scoring) -> tuple[ScoredCase, ...]:
     """Make the images of the chosen cases once more and draw them."""
     model = next(candidate for candidate in evaluation.candidates if candidate.key == MODEL)
     cases = []
@@ -68,7 +68,7 @@ def draw_cases(evaluation: Evaluation, scoring: Scoring) -> tuple[Case, ...]:
         fake = model.make(pair, he, real)
         shown = data_uri(he) if pair.he is not pair.ihc else ""  # tiles of a slide have no H&E
         pictures = [shown, *(data_uri(p) for p in (real, fake, dab_difference(real, fake)))]
-        cases.append(Case(kind, number, pair, *pictures))
+        cases.append(ScoredCase(kind, number, pair, *pictures))
     return tuple(cases)
 
 

@@ -15,7 +15,7 @@ from registration.files.storage import write_json, write_text
 from registration.files.tables import table_text
 from registration.pages.page import render, verdict_of
 from registration.pages.plots import interval_plot
-from training.evaluation.cases import DIFFERENCE_RANGE, Case, case_metric
+from training.evaluation.cases import DIFFERENCE_RANGE, ScoredCase, case_metric
 from training.evaluation.groups import group_rows
 from training.evaluation.measures import PATHOLOGY, Metric
 from training.evaluation.paper import PAPER_ROWS
@@ -56,7 +56,7 @@ def write_evaluation(
     folder: Path,
     evaluation: Evaluation,
     about: About,
-    cases: Sequence[Case],
+    cases: Sequence[ScoredCase],
     maps: Sequence[SlideMap] = (),
 ) -> None:
     """Write the four files into ``folder``; where ``evaluation.json`` is, the others are, too."""
@@ -125,7 +125,7 @@ def _cell(value: float) -> str:
 
 
 def as_html(
-    evaluation: Evaluation, about: About, cases: Sequence[Case], maps: Sequence[SlideMap] = ()
+    evaluation: Evaluation, about: About, cases: Sequence[ScoredCase], maps: Sequence[SlideMap] = ()
 ) -> str:
     """Return the report as one page that needs nothing else."""
     levelled = [metric for metric in evaluation.metrics if metric.group != "agreement"]

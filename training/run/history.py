@@ -131,7 +131,7 @@ def broken_losses(losses: Mapping[str, float]) -> str:
     return ", ".join(f"{k} is {v}" for k, v in losses.items() if not math.isfinite(v))
 
 
-class Table:
+class CsvLog:
     """A CSV file that grows by a row at a time and can be cut back to an earlier step."""
 
     def __init__(self, path: Path) -> None:
@@ -190,7 +190,7 @@ class RunLog:
     """
 
     def __init__(self, folder: Path, tensorboard: bool, step: int, writing: bool) -> None:
-        self._history, self._validation = Table(folder / HISTORY), Table(folder / VALIDATION)
+        self._history, self._validation = CsvLog(folder / HISTORY), CsvLog(folder / VALIDATION)
         self._writing = writing
         self._board: Any = None
         if writing:

@@ -57,7 +57,7 @@ Measure = Callable[[PairDataset, Path, Listener], PairDataset]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingOutcome:
     """What a finished run leaves."""
 
     folder: Path
@@ -81,7 +81,7 @@ def train(
     cache_parent: Path | None = None,
     listener: Listener | None = None,
     measure: Measure | None = None,
-) -> Outcome:
+) -> TrainingOutcome:
     """Train a model on ``dataset`` and leave everything in the run folder ``out``.
 
     ``measure`` finds out how well the pairs are aligned, where that is used; every process calls it,
@@ -162,7 +162,7 @@ class Run:
         return -(-len(self.data.batches) // self.config.accumulate)
 
 
-def run_epochs(run: Run, position: Position, run_log: RunLog) -> Outcome:
+def run_epochs(run: Run, position: Position, run_log: RunLog) -> TrainingOutcome:
     """Train from ``position`` to the end."""
     config, model = run.config, run.model
     scores: dict[str, float] = {}
@@ -197,7 +197,7 @@ def run_epochs(run: Run, position: Position, run_log: RunLog) -> Outcome:
                 saved_at = time.monotonic()
             else:
                 position = position.after_epoch()
-    return Outcome(run.out, position.epoch, position.total, scores, position.best)
+    return TrainingOutcome(run.out, position.epoch, position.total, scores, position.best)
 
 
 def grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:

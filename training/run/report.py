@@ -18,7 +18,7 @@ from registration.files.storage import write_text
 from registration.files.text import json_record
 from registration.pages.page import render, verdict_of
 from registration.pages.plots import Curve, curve_plot
-from training.run.history import HISTORY, VALIDATION, Table, read_numbers
+from training.run.history import HISTORY, VALIDATION, CsvLog, read_numbers
 from training.run.validation import quality
 
 REPORT = "train.html"
@@ -52,8 +52,8 @@ def write_report(run: Path) -> None:
     """Write the report of the run in ``run``, from the files that are there so far."""
     config = json_record(run / CONFIG)
     about = json_record(run / ABOUT)
-    history = read_numbers(Table(run / HISTORY).rows())
-    validation = read_numbers(Table(run / VALIDATION).rows())
+    history = read_numbers(CsvLog(run / HISTORY).rows())
+    validation = read_numbers(CsvLog(run / VALIDATION).rows())
     html = render(
         "training",
         "train.html",

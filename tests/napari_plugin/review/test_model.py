@@ -12,7 +12,7 @@ from napari_plugin.reader import get_reader
 from napari_plugin.review.layers import arrow, image_layer, map_layers, patch_layer, shift_colors
 from napari_plugin.review.model import Judgement, Review
 from pipeline.patches.case import exclusion, without_rejected
-from pipeline.patches.record import Candidate, CasePatches, CaseSlides
+from pipeline.patches.record import CasePatches, CaseSlides, PatchCandidate
 from pipeline.patches.settings import PatchSettings
 from registration.errors import RunError
 from registration.files.storage import write_npz
@@ -106,7 +106,7 @@ def test_patches_of_a_cohort_lie_beside_the_run(review: Review) -> None:
         side=512,
         positions=9,
         candidates=tuple(
-            Candidate(
+            PatchCandidate(
                 *(x, y, x // 2, y // 2),
                 **scores,
                 shift_um=shift,
@@ -232,7 +232,7 @@ def test_patches_that_touch_a_rejected_area_are_dropped(review: Review, run: Pat
     review.reject_area("area 1", triangle)
     scores = {"he_tissue": 1.0, "ihc_tissue": 1.0, "filled": 0.0, "fold": False, "seam": False}
     candidates = [
-        Candidate(
+        PatchCandidate(
             *(x, y, 0, 0),
             **scores,
             shift_um=1.0,

@@ -16,7 +16,7 @@ from registration.files.storage import write_json, write_text, written_whole
 from training.data.confidence import scale_confidence
 from training.data.images import ImageFile
 from training.data.pairs import PatchPair
-from training.run.history import Meter, Table, broken_losses, read_numbers
+from training.run.history import CsvLog, Meter, broken_losses, read_numbers
 from training.run.report import headlines, write_report
 from training.run.samples import write_sheet
 
@@ -45,7 +45,7 @@ def test_one_nan_among_good_steps_is_found() -> None:
 
 
 def test_table_drops_later_and_cut_off_rows(tmp_path: Path) -> None:
-    table = Table(tmp_path / "t.csv")
+    table = CsvLog(tmp_path / "t.csv")
     for step in (5, 10, 15):
         table.append({"step": step, "loss": step / 10})
     with (tmp_path / "t.csv").open("a") as file:
@@ -91,7 +91,7 @@ def finished_run(tmp_path: Path) -> Path:
     about = {"dataset": "<data>", "train_pairs": 4, "held_out_pairs": 1, "notes": ["warning: few"]}
     about["machine"] = {"device": "cpu", "precision": "32-true"}
     write_json(tmp_path / "run.json", about)
-    history, validation = Table(tmp_path / "history.csv"), Table(tmp_path / "validation.csv")
+    history, validation = CsvLog(tmp_path / "history.csv"), CsvLog(tmp_path / "validation.csv")
     for step in (1, 2, 3):
         history.append(
             {"epoch": step, "step": step, "lr": 1e-4, "G_L1": 3 / step, "G_GAN": 1, "D_real": 0.01,
@@ -183,7 +183,7 @@ def test_confidence_without_figures() -> None:
 
 
 def test_a_table_whose_columns_are_damaged_is_begun_anew(tmp_path: Path) -> None:
-    table = Table(tmp_path / "history.csv")
+    table = CsvLog(tmp_path / "history.csv")
     table.append({"step": 1, "loss": 0.5})
     table.append({"step": 2, "loss": 0.25})
     assert [row["step"] for row in table.rows()] == ["1", "2"]
