@@ -6,19 +6,16 @@ folder under the hash of their inputs, so that a killed run goes on where it sto
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 
-from registration.bspline import BSpline
 from registration.errors import SettingsError
 from registration.execution import InProcess, Progress, Workers, no_progress
 from registration.figures import Quality
@@ -32,9 +29,9 @@ from registration.nonrigid.block import (
     blended,
     composed,
     node_spacing,
-    register_block,
     write_transform_files,
 )
+from registration.nonrigid.block_store import read_result, register_into
 from registration.nonrigid.coarse_pass import coarse_field
 from registration.nonrigid.elastix import warm_up
 from registration.nonrigid.grid import BlockGrid
@@ -81,7 +78,7 @@ from registration.transforms import Chain, DisplacementField, Projective, Splice
 
 TIMINGS_NAME = "timings.json"
 TRANSFORMS_FOLDER = "transforms"
-KEY_VERSION = 10
+KEY_VERSION = 11
 """Raised when the algorithm changes, so that results of an older one are not taken up again."""
 
 
@@ -371,33 +368,6 @@ def _blocks(
     todo = [pair_ for pair_ in zip(tasks, paths, strict=True) if not pair_[1].exists()]
     done = len(tasks) - len(todo)
     with job.timed("blocks"):
-        for count, _ in enumerate(job.workers.map(_register_into, todo), start=done + 1):
+        for count, _ in enumerate(job.workers.map(register_into, todo), start=done + 1):
             job.progress("blocks", count, len(tasks))
-    return [_read_result(task, path) for task, path in zip(tasks, paths, strict=True)]
-
-
-def _register_into(task_and_path: tuple[BlockTask, Path]) -> None:
-    """Register one block and keep its result on disk."""
-    task, path = task_and_path
-    result = register_block(task)
-    arrays: dict[str, np.ndarray] = {
-        "record": np.array(json.dumps(asdict(result.record))),
-        "parameters": np.array(json.dumps(result.parameters)),
-    }
-    if result.spline is not None:
-        arrays["frame"] = np.array([*result.spline.origin, *result.spline.spacing])
-        arrays["coefficients"] = result.spline.coefficients
-    write_npz(path, **arrays)
-
-
-def _read_result(task: BlockTask, path: Path) -> BlockResult:
-    with np.load(path, allow_pickle=False) as stored:
-        record = BlockRecord(**json.loads(str(stored["record"])))
-        parameters: Mapping[str, list[str]] = json.loads(str(stored["parameters"]))
-        spline = None
-        if "frame" in stored:
-            x, y, spacing_x, spacing_y = stored["frame"].tolist()
-            spline = BSpline((x, y), (spacing_x, spacing_y), stored["coefficients"])
-    return BlockResult(
-        task.block, record, spline, {key: tuple(values) for key, values in parameters.items()}
-    )
+    return [read_result(task, path) for task, path in zip(tasks, paths, strict=True)]

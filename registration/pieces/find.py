@@ -60,6 +60,8 @@ class Pieces:
     """Micrometres per level-0 pixel."""
     names: tuple[str, ...] = ()
     """What a person called the first of them."""
+    loose_um2: float = 0.0
+    """Tissue in fragments apart from every piece and too small to be one."""
 
     def __len__(self) -> int:
         return int(self.labels[self.labels < LEFT_OUT].max(initial=0))
@@ -82,6 +84,11 @@ class Pieces:
         """``(N,)`` tissue of each piece."""
         counts = np.bincount(self.labels.ravel(), minlength=LEFT_OUT + 1)[1 : len(self) + 1]
         return np.asarray(counts * (self.downsample * self.mpp) ** 2, np.float64)
+
+    @property
+    def loose_share(self) -> float:
+        """Share of the slide's tissue that is in fragments of no piece."""
+        return float(self.loose_um2 / (self.areas_um2.sum() + self.loose_um2))
 
     def box(self, number: int) -> Box:
         """Return the level-0 box around one piece."""
@@ -130,10 +137,10 @@ def find_pieces(tissue: TissueMap, mpp: float, drawn: DrawnPieces | None = None)
     mask = _reduced(tissue.mask, step)
     downsample = tissue.downsample * step
     fixed = _drawn_labels(mask, downsample, drawn)
-    labels = _found(mask & (fixed == 0), mpp * downsample)
+    labels, loose_um2 = _found(mask & (fixed == 0), mpp * downsample)
     names = tuple(drawn.pieces) if drawn else ()
     labels[labels > 0] += len(names)
-    return Pieces(np.where(fixed > 0, fixed, labels), downsample, mpp, names)
+    return Pieces(np.where(fixed > 0, fixed, labels), downsample, mpp, names, loose_um2)
 
 
 def _drawn_labels(mask: Mask, downsample: float, drawn: DrawnPieces | None) -> Labels:
@@ -147,8 +154,8 @@ def _drawn_labels(mask: Mask, downsample: float, drawn: DrawnPieces | None) -> L
     return labels
 
 
-def _found(mask: Mask, pixel_um: float) -> Labels:
-    """Return the pieces in a mask of ``pixel_um`` µm per pixel."""
+def _found(mask: Mask, pixel_um: float) -> tuple[Labels, float]:
+    """Return the pieces in a mask of ``pixel_um`` µm per pixel, and the µm² of fragments of none."""
     mask = mask & ~_thin(mask, THINNEST_UM / pixel_um)
     side_um = math.sqrt(float(mask.sum())) * pixel_um
     join_px = min(JOIN_UM, JOIN_SHARE * side_um) / pixel_um
@@ -159,7 +166,9 @@ def _found(mask: Mask, pixel_um: float) -> Labels:
     for part in np.flatnonzero(areas):
         if _is_edge(parts == part):
             areas[part] = 0
-    return _numbered(parts, areas, pixel_um, join_px)
+    labels = _numbered(parts, areas, pixel_um, join_px)
+    loose = (areas[parts] > 0) & (labels == 0)
+    return labels, float(loose.sum()) * pixel_um**2
 
 
 def _numbered(
@@ -178,7 +187,8 @@ def _numbered(
     labels = number_of[parts]
     fragments = (parts > 0) & (labels == 0) & (areas[parts] > 0)
     distance, (rows, columns) = ndimage.distance_transform_edt(labels == 0, return_indices=True)
-    joined = fragments & (distance <= FRAGMENT_REACHES * join_px)
+    nearest = np.asarray(ndimage.minimum(distance, parts, np.arange(len(areas))))
+    joined = fragments & (nearest[parts] <= FRAGMENT_REACHES * join_px)
     labels[joined] = labels[rows[joined], columns[joined]]
     return np.asarray(labels, np.uint8)
 

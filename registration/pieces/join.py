@@ -23,7 +23,7 @@ from registration.pieces.planned import LonePiece, PiecePlan, PlannedPiece
 from registration.quality.cells import evidence_of
 from registration.quality.quality import landmark_errors, residual_summary
 from registration.quality.uncertainty import uncertainty_of
-from registration.quality.verdict import verdict_of
+from registration.quality.verdict import against, verdict_of
 from registration.residual_map import ResidualMap
 from registration.result import BlockRecord, LeftOut, PieceRecord, PieceStatus, StartRecord
 from registration.transforms import Chain, DisplacementField, Projective, Transform
@@ -40,6 +40,9 @@ MISSING_UM = 100.0
 MUCH_MISSING = 0.1
 """What of a piece lies farther than so much from all of it on the other slide is missing there; it is
 named where it is more than this share."""
+
+MUCH_LOOSE = 0.05
+"""A person should look where fragments of no piece hold more than this share of a slide's tissue."""
 
 OUTLINE_UM = 15.0
 """Outlines are drawn this far around the tissue."""
@@ -165,8 +168,8 @@ def verdict_of_pieces(
 ) -> tuple[Verdict, list[str]]:
     """Return the slide's verdict: it passes only if every piece does, and fails only if all do.
 
-    Tissue that may have a partner which could not be confirmed needs a look; what is missing of a
-    piece on the fixed slide is named.
+    Tissue that may have a partner which could not be confirmed needs a look, and so has much tissue
+    in fragments of no piece; what is missing of a piece on the fixed slide is named.
     """
     verdicts = {result.verdict for result in results}
     verdict: Verdict = "review"
@@ -180,7 +183,12 @@ def verdict_of_pieces(
     ]
     notes = [_lone_note(piece) for piece in plan.lone]
     notes += [note for result in results if (note := _missing_note(result, plan, moving))]
-    if verdict == "pass" and any(piece.is_doubt for piece in plan.lone):
+    names = ("IHC", "H&E") if moving == "he" else ("H&E", "IHC")
+    slides = dict(zip(names, (plan.fixed, plan.moving), strict=True))
+    notes += [_loose_note(name, pieces) for name, pieces in slides.items() if pieces.loose_um2]
+    doubtful = any(piece.is_doubt for piece in plan.lone)
+    doubtful |= any(pieces.loose_share > MUCH_LOOSE for pieces in slides.values())
+    if verdict == "pass" and doubtful:
         verdict = "review"
     if verdict == "pass":
         remarks = [(r.planned.number, remark) for r in results for remark in r.reasons[1:]]
@@ -315,6 +323,15 @@ def _lone_status(lone: LonePiece, moving: Moving) -> PieceStatus:
 
 def _lone_note(lone: LonePiece) -> str:
     return f"{lone.part.tissue_um2 / 1e6:.1f} mm² of tissue left out: {lone.note}"
+
+
+def _loose_note(name: str, pieces: Pieces) -> str:
+    """Say how much tissue of a slide lies in fragments of no piece."""
+    share = against(100 * pieces.loose_share, 100 * MUCH_LOOSE, "%")
+    return (
+        f"{pieces.loose_um2 / 1e6:.2g} mm² of tissue on the {name} left out, {share}: fragments apart "
+        "from every piece and too small to be one"
+    )
 
 
 def _missing_note(result: PieceResult, plan: PiecePlan, moving: Moving) -> str:

@@ -60,6 +60,9 @@ def test_a_fragment_belongs_to_the_piece_beside_it_and_debris_to_none() -> None:
     assert len(pieces) == 1
     where = np.array([[624, 450], [1300, 100]]) * DOWNSAMPLE
     assert pieces.under(where).tolist() == [1, 0]
+    debris = float(mask[90:111, 1290:1311].sum()) * (MPP * DOWNSAMPLE) ** 2
+    assert pieces.loose_um2 == debris
+    assert pieces.loose_share == pytest.approx(debris / (mask.sum() * 64.0), rel=0.001)
 
 
 def test_thin_cores_are_pieces_and_a_hair_is_none() -> None:
