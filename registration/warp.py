@@ -108,8 +108,9 @@ def _warp_pieces(moving: Slide, chain: PieceMap, box: Box, downsample: float) ->
         part = Box(box.x + columns.start, box.y + rows.start, own.shape[1], own.shape[0])
         own &= _from_territory(chain, piece, part, downsample)
         found = warp_box(moving, piece.chain, part, downsample)
-        warped.image[rows, columns][own] = found.image[own]
-        warped.has_source[rows, columns][own] = found.has_source[own]
+        # Several times as fast as numpy's own; it writes into the view.
+        cv2.copyTo(found.image, own.astype(np.uint8), warped.image[rows, columns])
+        np.copyto(warped.has_source[rows, columns], found.has_source, where=own)
     return warped
 
 

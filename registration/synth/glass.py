@@ -17,7 +17,7 @@ import numpy as np
 from registration.errors import SynthError
 from registration.geometry import Box, Points, Size
 from registration.synth import optics
-from registration.synth.ndpi import SIZE_STEP
+from registration.synth.ndpi import SIZE_STEP, TILE_WIDTH
 from registration.synth.noise import Float32
 from registration.synth.paint import Painter, SlidePainter
 from registration.synth.section import Cut, cut_sections
@@ -25,6 +25,9 @@ from registration.synth.settings import GlassSettings, Section, SynthSettings
 from registration.transforms import Chain, Projective
 
 PieceKind = Literal["both", "only he", "only ihc"]
+
+LARGE_TILES = 8
+"""A glass of so many tiles or more is a whole number of them wide and high."""
 
 GAP_SHARE = 0.03
 """Between the cells of two pieces, as a share of the largest; tissue keeps clear of its cell's edge."""
@@ -224,4 +227,6 @@ def _laid_out(sizes: dict[int, Size]) -> tuple[dict[int, Box], Size]:
 
 
 def _stepped(side: int) -> int:
-    return math.ceil(side / SIZE_STEP) * SIZE_STEP
+    """Return the next side that can be written; large glass is as wide as whole tiles."""
+    step = SIZE_STEP if side < LARGE_TILES * TILE_WIDTH else TILE_WIDTH
+    return math.ceil(side / step) * step

@@ -35,6 +35,10 @@ SMALLEST_LEVEL_PX = 256
 OVERVIEW_PX = 400
 JPEG_LIMIT_PX = 65_500
 MCU_WIDTH, MCU_HEIGHT = 16, 8
+TILE_MCUS = 64
+TILE_WIDTH = TILE_MCUS * MCU_WIDTH
+"""Widest tile of readers. It is narrower where it does not divide the slide's width, down to one MCU,
+and then reading takes many times as long."""
 SUBSAMPLING_422 = 1
 MACRO_LENS = -1.0
 OBJECTIVES = (5.0, 10.0, 20.0, 40.0)
@@ -147,9 +151,9 @@ class _Level:
 
     @property
     def interval(self) -> int:
-        """MCUs per restart interval: the tile width of readers, at most 64 MCUs (1,024 px)."""
+        """MCUs per restart interval: the tile width of readers."""
         per_row = self.size.width // MCU_WIDTH
-        return max(n for n in range(1, min(64, per_row) + 1) if per_row % n == 0)
+        return max(n for n in range(1, min(TILE_MCUS, per_row) + 1) if per_row % n == 0)
 
     def add(self, rows: Image) -> Image:
         """Take rows, encode whole bands, and return the rows they make on the next level."""
