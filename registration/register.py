@@ -120,6 +120,8 @@ class _Job:
     """Of the names of finished units."""
     extent: Size | None = None
     """Of a piece's tissue: its passes follow that, however it is turned, and not the glass around it."""
+    pieces: int = 1
+    """Of how many pieces this is one."""
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -275,6 +277,7 @@ def _piece(job: _Job, plan: PiecePlan, piece: PlannedPiece) -> PieceResult:
         progress=progress,
         prefix=f"piece_{piece.number}_",
         extent=tissue.extent,
+        pieces=count,
     )
     start = piece.start.transform
     chain, records, quality, places = _measured(own, start, tissue, None)
@@ -290,7 +293,7 @@ def _measured(
     chain = Chain((field_, start))
     with job.timed("quality"):
         grid = _grid(pair, fine_pass(job.settings, job.worked_size, pair.fixed_slide.mpp))
-        stages = Stages(pair, start, chain, grid, tissue)
+        stages = Stages(pair, start, chain, grid, tissue, job.pieces)
         quality, places = measure(stages, truth, job.workers, job.progress)
     return chain, with_confirmed(records, places), quality, places
 

@@ -38,7 +38,10 @@ from registration.transforms import Chain
 
 FIELD_UM = 250.0
 MOST_FIELDS = 24
-"""Fields of 250 µm that a slide is looked at in: some 3,000 nuclei, for a second or two."""
+"""Fields of 250 µm that a slide is looked at in: some 3,000 nuclei, for a second or two ..."""
+
+FEWEST_FIELDS = 6
+"""... which its pieces share, but each has so many."""
 
 REACH_UM = 1.5 * USUAL_RADIUS_UM
 MARGIN_UM = 20.0
@@ -102,8 +105,11 @@ class Found:
         return [p[((p > self.low) & (p < self.high)).all(axis=1)] for p in moved]
 
 
-def cell_fields(fixed: Slide, tissue: TissueMap) -> list[Box]:
-    """Return the fields to look at: spread over the tissue, never more than cover it once."""
+def cell_fields(fixed: Slide, tissue: TissueMap, pieces: int = 1) -> list[Box]:
+    """Return the fields to look at: spread over the tissue, never more than cover it once.
+
+    ``pieces`` is how many pieces of the slide are looked at, each by itself.
+    """
     side = round(FIELD_UM / fixed.mpp)
     points = tissue.points()
     if not len(points):
@@ -112,7 +118,8 @@ def cell_fields(fixed: Slide, tissue: TissueMap) -> list[Box]:
     inner = points[np.all([tissue.at(points + way) for way in ways], axis=0)]
     points = inner if len(inner) else points
     area = tissue.mask.sum() * tissue.downsample**2
-    count = min(MOST_FIELDS, len(points), max(1, int(area / side**2)))
+    most = max(FEWEST_FIELDS, MOST_FIELDS // pieces)
+    count = min(most, len(points), max(1, int(area / side**2)))
     middles = points[np.linspace(0, len(points) - 1, 2 * count + 1).astype(int)[1::2]]
     corners = np.rint(middles - side / 2).astype(int).tolist()
     return [Box(x, y, side, side).clipped(fixed.size) for x, y in corners]

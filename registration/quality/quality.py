@@ -100,6 +100,8 @@ class Stages:
     chain: Chain
     grid: BlockGrid
     tissue: TissueMap
+    pieces: int = 1
+    """Of how many pieces of a slide this is one."""
 
 
 def measure(
@@ -134,7 +136,7 @@ def _cells(stages: Stages, workers: Workers) -> CellEvidence | None:
     fixed, moving = stages.pair.fixed_slide, stages.pair.moving_slide
     if not can_compare(fixed, moving):
         return None
-    boxes = cell_fields(fixed, stages.tissue)
+    boxes = cell_fields(fixed, stages.tissue, stages.pieces)
     tasks = [CellTask(fixed, moving, stages.chain, box) for box in boxes]
     return evidence_of([field for field in workers.map(look_at, tasks) if field is not None])
 

@@ -12,6 +12,8 @@ import pytest
 from registration.cell_evidence import CellCount, CellField
 from registration.files.plain_json import json_text
 from registration.quality.cells import (
+    FEWEST_FIELDS,
+    MOST_FIELDS,
     CellTask,
     Found,
     can_compare,
@@ -154,6 +156,15 @@ def test_fields_lie_on_tissue_and_do_not_cover_it_twice(restained) -> None:
     assert tissue.at(middles).all()
     area = sum(box.width * box.height for box in boxes)
     assert area <= tissue.mask.sum() * tissue.downsample**2
+
+
+def test_the_pieces_of_a_slide_share_its_fields_but_each_has_some(restained) -> None:
+    _, ihc, _ = restained
+    large = TissueMap(np.ones((100, 100), bool), 200.0)
+
+    counts = [len(cell_fields(ihc, large, pieces)) for pieces in (1, 2, 60)]
+
+    assert counts == [MOST_FIELDS, MOST_FIELDS // 2, FEWEST_FIELDS]
 
 
 def test_a_field_that_maps_nowhere_is_left_out(restained) -> None:
