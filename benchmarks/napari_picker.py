@@ -54,7 +54,7 @@ def measure(he: Path, ihc: Path) -> dict[str, float]:
     begin = time.perf_counter()
     from napari import Viewer
 
-    from napari_plugin.picker.session import PairRequest
+    from napari_plugin.picker.request import PairRequest
     from napari_plugin.picker.widget import PickerWidget
 
     found = {"import_s": time.perf_counter() - begin}

@@ -87,7 +87,7 @@ def settle(viewer: Any, seconds: float = 1.0) -> None:
 def picker_pictures(case: SynthCase, save: Callable[[Any, str], None]) -> None:
     """Take the pictures of the landmark picker."""
     from napari_plugin.launch import open_picker
-    from napari_plugin.picker.session import PairRequest
+    from napari_plugin.picker.request import PairRequest
 
     for left in (*Path().glob("picked.csv*"), *Path().glob(".picked.*")):
         left.unlink()

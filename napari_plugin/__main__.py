@@ -3,42 +3,45 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
-import time
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
-
-SPLASH_SIZE, SPLASH_COLOR = (460, 180), "#262930"
-SHOWN_WITHIN_S = 2.0
-"""What a display may take; a display that hides the window does not keep it from opening."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Open a window and return when it is closed: 0, or 2 where the input cannot be used."""
     given = _parser().parse_args(arguments)
+    gc.disable()  # all that is loaded stays: looking through it again and again takes a second
     from qtpy.QtWidgets import QApplication
 
-    application = QApplication.instance() or QApplication([])  # Qt ends with the last name for it
-    opening = _splash(application, given)  # napari itself takes seconds to load
+    from napari_plugin.splash import Splash
+
+    _application = QApplication.instance() or QApplication([])  # Qt ends with the last name for it
+    splash = Splash(*_titles(given))
+    splash.appear()  # all that follows takes seconds to load
+    from napari_plugin.loading import look_while_loading, slides_of_run
+
+    request = None
+    if given.command == "pick":
+        from napari_plugin.picker.request import PairRequest
+
+        asked = (given.he, given.ihc, given.landmarks, given.mpp_he, given.mpp_ihc)
+        request = PairRequest(*asked, Path.cwd())
+    look_while_loading(splash, lambda: request.slides if request else slides_of_run(given.run))
     import napari
 
     from napari_plugin.launch import open_picker, open_review
 
-    if given.command == "review":
+    if request is None:
         viewer, review = open_review(given.run)
         wrong = review.message.text() if review.review is None else ""
     else:
-        from napari_plugin.picker.session import PairRequest
-
-        request = PairRequest(
-            *(given.he, given.ihc, given.landmarks, given.mpp_he, given.mpp_ihc), Path.cwd()
-        )
         viewer, picker = open_picker(request)
         asks = picker.session is None and not picker.asks_for_mpp
         wrong = picker.open_panel.message.text() if asks else ""
-    with suppress(RuntimeError):  # napari has put away all splash screens, ours too
-        opening.close()
+    splash.close()
+    gc.freeze()
+    gc.enable()
     if wrong:
         viewer.close()
         sys.stderr.write(f"error: {wrong}\n")
@@ -47,25 +50,11 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _splash(application: Any, given: argparse.Namespace) -> Any:
-    """Show what is being opened, at once."""
-    from qtpy.QtCore import Qt
-    from qtpy.QtGui import QColor, QPixmap
-    from qtpy.QtWidgets import QSplashScreen
-
-    ground = QPixmap(*SPLASH_SIZE)
-    ground.fill(QColor(SPLASH_COLOR))
-    splash = QSplashScreen(ground)
-    names = [given.run] if given.command == "review" else [given.he, given.ihc]
-    text = "bci-pipeline opens\n\n" + "\n".join(Path(name).name for name in names)
-    splash.showMessage(text, Qt.AlignmentFlag.AlignCenter, QColor("white"))
-    splash.show()
-    until = time.monotonic() + SHOWN_WITHIN_S
-    while not splash.windowHandle().isExposed() and time.monotonic() < until:
-        application.processEvents()  # nothing is drawn before the display says that it may be
-    splash.repaint()
-    application.processEvents()
-    return splash
+def _titles(given: argparse.Namespace) -> tuple[str, tuple[str, str]]:
+    """Return what the splash screen says, and what it calls the two slides."""
+    if given.command == "review":
+        return f"bci-pipeline opens the review of {given.run.name} …", ("H&E", "IHC")
+    return "bci-pipeline opens …", (f"H&E:  {given.he.name}", f"IHC:  {given.ihc.name}")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from scipy.interpolate import RBFInterpolator
+import scipy  # which imports its slow parts when they are used
 
 from napari_plugin.levels import Source, Tiles
 from registration.geometry import Box, Image, Points, Size, mesh
@@ -115,7 +115,8 @@ def bent(fit: Projective, fixed: Points, moving: Points, size: Size) -> Chain:
     xs, ys = (
         np.arange(np.ceil(side / spacing) + 1) * spacing for side in (size.width, size.height)
     )
-    plate = RBFInterpolator(fixed, fit.inverse(moving) - fixed, kernel="thin_plate_spline")
+    shift = fit.inverse(moving) - fixed
+    plate = scipy.interpolate.RBFInterpolator(fixed, shift, kernel="thin_plate_spline")
     nodes = plate(mesh(xs, ys)).reshape(len(ys), len(xs), 2)
     return Chain((DisplacementField.from_nodes((0.0, 0.0), spacing, nodes), fit))
 

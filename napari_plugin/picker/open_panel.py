@@ -9,7 +9,7 @@ from napari import Viewer
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFormLayout, QLineEdit, QVBoxLayout, QWidget
 
-from napari_plugin.picker.session import PairRequest
+from napari_plugin.picker.request import PairRequest
 from napari_plugin.widgets import PathField, WarningLabel, button
 
 

@@ -25,7 +25,6 @@ from registration.matching import match_points, structure
 from registration.piece_map import outlines_of
 from registration.pieces.find import find_pieces
 from registration.slides.slide import Slide, open_slide
-from registration.start.propose import propose_alignment
 from registration.tissue import TissueMap
 from registration.transforms import Projective
 from registration.warp import warp_box
@@ -166,6 +165,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--mpp-he", type=float)
     parser.add_argument("--mpp-ihc", type=float)
     given = parser.parse_args(arguments)
+    from registration.start.propose import propose_alignment  # which no window needs
+
     try:
         with (
             open_slide(given.he, given.mpp_he, "--mpp-he") as he,

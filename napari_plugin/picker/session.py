@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from napari import Viewer
 
 from napari_plugin.jobs import Job, RunRequest, suggestion_command
+from napari_plugin.parts import load_later
 from napari_plugin.picker.canvas import PairCanvas
-from napari_plugin.picker.journal import Journal, PairOfSlides
+from napari_plugin.picker.journal import PairOfSlides
 from napari_plugin.picker.marks import marks_of
 from napari_plugin.picker.model import Picker, tell
 from napari_plugin.picker.outlining import Outlining
 from napari_plugin.picker.preview import Preview
 from napari_plugin.picker.proposals import CONFIRMED, Place, Proposer, read_suggestions
+from napari_plugin.picker.request import PairRequest
 from napari_plugin.views import XY, Frame, Side, Views
-from registration.errors import SlideError
-from registration.slides.slide import Slide, open_slide
 
 PAUSED = "The slides are hidden, so nothing is picked. Close the review, or show both slides again."
 PREVIEWING = "Preview: X shows both slides side by side, V the next kind, or none"
@@ -29,41 +29,16 @@ ZOOM_STEP = 1.25
 SHARE_STEP = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class PairRequest:
-    """What to open."""
-
-    he: Path
-    ihc: Path
-    landmarks: str | None = None
-    """What a user gives for ``--landmarks``; by default a file named after both slides."""
-    mpp_he: float | None = None
-    mpp_ihc: float | None = None
-    folder: Path | None = None
-    """Where that file lies by default; beside the H&E slide where nothing is said."""
-
-    def journal(self, slides: PairOfSlides) -> Journal:
-        """Return where the pairs are kept. Raises :class:`LandmarkError`."""
-        if self.landmarks:
-            return Journal.of_argument(self.landmarks, slides)
-        return Journal.beside(self.he, self.ihc, slides, self.folder)
-
-
 class Session:
     """Both slides open in a viewer, ready to pick. Raises registration errors where that fails."""
 
     def __init__(self, viewer: Viewer, request: PairRequest) -> None:
-        if request.he.resolve() == request.ihc.resolve():
-            raise SlideError(f"the H&E and the IHC slide are the same file: {request.he}")
         self.request = request
+        self.he, self.ihc = request.slides
+        he, ihc = (Frame(one.size, one.mpp, one.origin) for one in request.slides)
         with ExitStack() as opened:
-            self.he: Slide = opened.enter_context(
-                open_slide(request.he, request.mpp_he, "“µm per pixel” (--mpp-he)")
-            )
-            self.ihc: Slide = opened.enter_context(
-                open_slide(request.ihc, request.mpp_ihc, "“µm per pixel” (--mpp-ihc)")
-            )
-            he, ihc = (Frame(one.size, one.mpp, one.origin) for one in (self.he, self.ihc))
+            for slide in request.slides:
+                opened.enter_context(slide)
             journal = request.journal(PairOfSlides.of(self.he, self.ihc))
             self.picker = Picker(he, ihc, journal)
             opened.pop_all()
@@ -80,6 +55,7 @@ class Session:
             self.picker, self.canvas, lambda: self._threads.submit(self._proposer.pieces)
         )
         self._connect()
+        self._threads.submit(load_later)
 
     @property
     def is_working(self) -> bool:

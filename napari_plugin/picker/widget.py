@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari import Viewer
 from qtpy.QtCore import QTimer
@@ -29,12 +30,15 @@ from napari_plugin.picker.loupe import Loupe
 from napari_plugin.picker.open_panel import OpenPanel
 from napari_plugin.picker.pairs_panel import PairsPanel
 from napari_plugin.picker.regions_panel import RegionsPanel
+from napari_plugin.picker.request import PairRequest
 from napari_plugin.picker.run_panel import RunPanel
-from napari_plugin.picker.session import PairRequest, Session
-from napari_plugin.review.widget import ReviewWidget
+from napari_plugin.picker.session import Session
 from napari_plugin.views import XY
 from napari_plugin.widgets import WarningLabel, button
 from registration.errors import RegistrationError
+
+if TYPE_CHECKING:
+    from napari_plugin.review.widget import ReviewWidget
 
 POLL_MS = 80
 WIDTH_PX = 410
@@ -191,6 +195,8 @@ class SessionPanel(QWidget):
 
     def _review(self, folder: Path) -> None:
         """Open a run for review, in the one review there is, as a tab beside the picker."""
+        from napari_plugin.review.widget import ReviewWidget  # loaded by now, not at the start
+
         if self._reviewing is None or self._reviewing.parent() is None:
             self._reviewing = ReviewWidget(self._viewer)
             self._reviewing.picked_here = self._pick_here

@@ -38,6 +38,7 @@ from napari_plugin.review.layers import (
 )
 from napari_plugin.review.maps import Maps
 from napari_plugin.review.model import JUDGEMENTS, Flag, Judgement, Review
+from napari_plugin.review.whole import WholeView
 from napari_plugin.swipe import SwipeEdge
 from napari_plugin.tone import Tone
 from napari_plugin.views import XY
@@ -52,7 +53,8 @@ CLOSEST_PX = 2.0
 """Screen pixels per pixel of the slide after a jump, at most: there is nothing more to see."""
 STAIN_KEY = "N"
 STAIN_TIP = "The next IHC stain that was registered to the same H&E slide, in the same place"
-FIT_SHARE, REST_MS = 0.95, 150
+REST_MS = 150
+BUTTONS = dict(zip(("Accept", "Reject", "Needs landmarks"), JUDGEMENTS, strict=True))
 
 
 class ReviewWidget(QWidget):
@@ -69,6 +71,7 @@ class ReviewWidget(QWidget):
         """What the window showed before; ``None`` while the review is not shown."""
         self._own_view: tuple[list[Layer], tuple[float, ...], float] | None = None
         """Layers, centre and zoom of a review that is hidden for a while."""
+        self._whole = WholeView(viewer, lambda: self._extent_um)
         self._arrow: Layer | None = None
         self._areas = RejectedAreas(viewer)
         self.picked_here: Callable[[XY], object] | None = None
@@ -86,10 +89,8 @@ class ReviewWidget(QWidget):
         )
         self.maps = Maps(viewer)
         self.flags = QListWidget()
-        names = ("Accept", "Reject", "Needs landmarks")
         self._judge_buttons = [
-            button(name, partial(self.judge, judgement))
-            for name, judgement in zip(names, JUDGEMENTS, strict=True)
+            button(name, partial(self.judge, judgement)) for name, judgement in BUTTONS.items()
         ]
         self.acting = Acting(self._act, self._reject_flag, self._draw_area, self._pick_here)
         self._lay_out()
@@ -131,7 +132,7 @@ class ReviewWidget(QWidget):
         if self.tone != Tone():
             self._show_image()
         viewer.layers.selection.active = self.image
-        self._fit()
+        self._whole.fit()
         self._list_flags([*self.review.block_flags, *self.review.place_flags])
         self._areas.show(self.review)
         self._refresh()
@@ -267,6 +268,7 @@ class ReviewWidget(QWidget):
     def _end(self) -> None:
         """Leave the window for good."""
         self._edge.close()
+        self._whole.close()
         self._viewer.bind_key(STAIN_KEY, None)
         self.close_review()
 
@@ -343,14 +345,13 @@ class ReviewWidget(QWidget):
         camera = self._viewer.scene.camera
         camera.center, camera.zoom = center, zoom
 
-    def _fit(self) -> None:
-        """Show the whole slide, whatever else is hidden beside it."""
-        assert self.review is not None
+    @property
+    def _extent_um(self) -> tuple[float, float] | None:
+        """Width and height of the slide that is shown."""
+        if self.review is None or self._before is None:
+            return None
         fixed = self.review.pair.fixed_slide
-        mpp, size = fixed.mpp, fixed.size
-        camera, (height, width) = self._viewer.scene.camera, self._viewer.canvas.size
-        camera.center = center_napari((size.width * mpp / 2, size.height * mpp / 2))
-        camera.zoom = FIT_SHARE * min(width / (size.width * mpp), height / (size.height * mpp))
+        return fixed.size.width * fixed.mpp, fixed.size.height * fixed.mpp
 
     def _list_flags(self, flags: list[Flag]) -> None:
         self.flags.clear()

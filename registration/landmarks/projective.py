@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from itertools import combinations
 
 import numpy as np
+import scipy  # which imports its slow parts when they are used
 from numpy.typing import NDArray
-from scipy import optimize, special
 
 from registration.errors import LandmarkError
 from registration.geometry import Box, Points, Size, mesh
@@ -227,7 +227,7 @@ def _refined(matrix: NDArray[np.float64], source: Points, target: Points) -> NDA
         mapped = Projective(np.append(values, 1.0).reshape(3, 3))(source)
         return np.asarray((mapped - target).ravel())
 
-    found = optimize.least_squares(error, matrix.ravel()[:8], method="lm", xtol=1e-12)
+    found = scipy.optimize.least_squares(error, matrix.ravel()[:8], method="lm", xtol=1e-12)
     return np.append(found.x, 1.0).reshape(3, 3)
 
 
@@ -281,7 +281,7 @@ def _chance(fixed: Points, moving: Points, suspects: NDArray[np.intp]) -> float:
     if left <= 0 or every <= without:
         return 1.0
     ratio = ((every - without) / gained) / max(without / left, 1e-12)
-    return float(special.fdtrc(gained, left, ratio)) * math.comb(len(fixed), len(suspects))
+    return float(scipy.special.fdtrc(gained, left, ratio)) * math.comb(len(fixed), len(suspects))
 
 
 def _triples(count: int) -> list[NDArray[np.intp]]:

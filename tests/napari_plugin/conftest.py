@@ -329,7 +329,7 @@ def hand(make_napari_viewer: Any, tmp_path: Path) -> Iterator[Callable[..., Hand
     viewers = []
 
     def opened(he: Path, ihc: Path, landmarks: Path | None = None, **request: Any) -> Hand:
-        from napari_plugin.picker.session import PairRequest
+        from napari_plugin.picker.request import PairRequest
         from napari_plugin.picker.widget import PickerWidget
 
         viewer = make_napari_viewer(show=True)

@@ -27,6 +27,7 @@ pytestmark = [pytest.mark.gui, pytest.mark.timeout(1800)]  # on a machine that m
 
 EVERY_KEYBOARD = (*ascii_uppercase, "Enter", "Delete", "Escape", "Up", "Down", "Home")
 SCROLL_BAR_PX = 24
+MARK_RADIUS_PX, NUMBER_PX = 7, 45
 WEIGHTS = np.array([0.2126, 0.7152, 0.0722])
 """Of red, green and blue in the luminance of sRGB."""
 
@@ -243,6 +244,29 @@ def test_marks_hide_keep_their_size_and_the_whole_view_keeps_following(
     assert desk.session.views.follows
     turned = desk.session.views.ihc.matrix[:2, :2]
     assert abs(math.degrees(math.atan2(turned[1, 0], turned[0, 0]))) > 10  # as the pairs say
+
+
+@pytest.mark.slow
+def test_numbers_stand_beside_their_marks_away_from_the_nearest(
+    desk: Hand, pair: SynthCase, tmp_path: Path
+) -> None:
+    he = np.array([(500, 300), (500, 520), (800, 700), (100, 100), (1000, 700)], float)
+    beside = {0: (0, -1), 1: (0, 1), 2: (-1, 0), 4: (1, 0)}  # the fourth has a black mark
+    write_landmarks(tmp_path / "five.csv", Landmarks.of(he, he - 20))
+    desk.open_pair(pair.he, pair.ihc, tmp_path / "five.csv")
+    places = {number: desk.on_canvas("he", tuple(he[number])) for number in beside}
+    for name in ("H&E", "IHC"):
+        desk.viewer.layers[name].visible = False
+
+    shown = desk.viewer.screenshot(canvas_only=True, flash=False)[..., :3]
+    dark = np.argwhere((shown < 90).all(axis=2))[:, ::-1]
+    for number, (x, y) in beside.items():
+        from_mark = dark - places[number]
+        distance = np.linalg.norm(from_mark, axis=1)
+        digit = from_mark[distance < NUMBER_PX].mean(axis=0)
+        assert distance.min() > MARK_RADIUS_PX, number + 1
+        assert digit @ (x, y) > MARK_RADIUS_PX, number + 1
+        assert abs(digit @ (y, x)) < MARK_RADIUS_PX, number + 1
 
 
 @pytest.mark.slow
