@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -142,9 +143,11 @@ def _summary(registration: Registration) -> str:
     lines.append(f"blocks    {', '.join(counts)}")
     residual = registration.quality.residual
     if residual is not None:
+        found = f"{100 * residual.matched_fraction:.0f} % of {residual.points} places matched"
+        if math.isfinite(residual.confirmed_fraction):  # older runs did not measure it
+            found += f", {100 * residual.confirmed_fraction:.0f} % confirmed by those around them"
         lines.append(
-            f"residual  {residual.median_um:.1f} µm median, {residual.p90_um:.1f} µm p90 "
-            f"({100 * residual.matched_fraction:.0f} % of {residual.points} places matched)"
+            f"residual  {residual.median_um:.1f} µm median, {residual.p90_um:.1f} µm p90 ({found})"
         )
     for stage, tre in registration.quality.tre.items():
         lines.append(

@@ -120,7 +120,7 @@ def state_of(record: StepRecord) -> str:
     """Return losses, speed, waiting and time left in a few words."""
     losses = " ".join(f"{name} {value:.3g}" for name, value in record.losses.items())
     return (
-        f"{losses} · {record.images_per_s:.3g} images/s, waiting {record.waiting:.0%} · "
+        f"{losses} · {record.images_per_s:.3g} images/s, waiting {100 * record.waiting:.0f} % · "
         f"{duration(record.remaining_s)} left"
     )
 

@@ -92,7 +92,7 @@ def _summary(done: Translated) -> str:
     """Return the result in words."""
     lines = [
         f"{done.path}: {done.size.width} x {done.size.height} px, {done.mpp:g} µm/px, "
-        f"{done.translated:.0%} of it translated"
+        f"{100 * done.translated:.0f} % of it translated"
     ]
     return "\n".join([*lines, *(f"note: {note}" for note in done.notes)])
 

@@ -15,6 +15,7 @@ from pipeline.manifest.manifest import Case
 from pipeline.naming import names_of, without_names
 from pipeline.patches.record import CasePatches
 from pipeline.report.provenance import stage_seconds
+from pipeline.stages.register import PICKING
 from registration.errors import RegistrationError
 from registration.files.commands import mpp_options, typed
 from registration.pages.page import VERDICT_MARKS, Mark
@@ -25,9 +26,6 @@ MM2 = 1e-6
 
 URGENCY: Mapping[Mark, int] = {"bad": 0, "look": 1, "none": 2, "ok": 3}
 """What a person sees first."""
-
-PICKING = " Pick landmarks with"
-"""Begins what a message says of commands, for which the page has a place of its own."""
 
 UNREGISTERED = "alignment"
 """In the words of a case that was refused for want of a start, which landmarks can give."""
@@ -94,7 +92,7 @@ def _without_result(cohort: Cohort, case: Case, state: State) -> CaseFacts:
         her2=case.her2 or "",
         word=state.word,
         mark="bad" if failed else "none",
-        reasons=_shown(cohort, case, state.note.split(PICKING)[:1] if state.note else ()),
+        reasons=_shown(cohort, case, [state.note.split(PICKING)[0].strip()] if state.note else ()),
         window="pick" if lost else None,
         next=_pick(cohort, case) if lost else _again(cohort, case),
         **_stain(cohort, case),

@@ -55,6 +55,7 @@ def write_refusal(
     page = render(
         "pipeline.report",
         "refused.html",
+        case=case,
         title=case or f"{pair.he.path.name} and {pair.ihc.path.name}",
         verdict=Verdict("bad", "not registered", lines, ADVICE if error.picking_helps else ""),
         slides=[_card("H&E", pair.he), _card("IHC", pair.ihc)],

@@ -228,7 +228,7 @@ def _about(request: SlideEvaluationRequest, frame: _Frame) -> About:
         protocol=request.settings.protocol,
         notes=(
             f"{len(frame.boxes)} tiles of {TILE_PX} px at {frame.mpp:g} µm/px with at least "
-            f"{LEAST_TISSUE:.0%} tissue",
+            f"{100 * LEAST_TISSUE:.0f} % tissue",
             *frame.virtual.warnings,
             *frame.real.warnings,
         ),

@@ -40,6 +40,8 @@ from registration.slides.formats import SUFFIXES, ImageFormat
 from registration.slides.slide import Slide, open_slide
 
 LOG = logging.getLogger(__name__)
+PICKING = "If both are sections of one block, pick landmarks with"
+"""Begins what a message of a refused pair says of commands."""
 NEXT = ".next-"
 """Begins the name of the folder in which a run is made that is to replace a finished one."""
 BYTES_PER_OUTPUT_PIXEL = 0.35
@@ -227,9 +229,9 @@ def _remedy(request: RegisterRequest, pair: SlidePair, folder: Path) -> str:
     """Return what a person can do where no alignment was found: two commands to paste."""
     mpps = f"{pair.he.mpp:g} and {pair.ihc.mpp:g} µm/px"
     given = request.mpp_he is not None or request.mpp_ihc is not None
-    doubt = f"The slides were taken at {mpps}: is that right? If so, pick" if given else "Pick"
+    doubt = f"The slides were taken at {mpps}: is that right? " if given else ""
     pick, again = _next_commands(request, folder)
-    return f"{doubt} landmarks with\n  {pick}\nand register again with\n  {again}"
+    return f"{doubt}{PICKING}\n  {pick}\nand register again with\n  {again}"
 
 
 def _next_commands(request: RegisterRequest, folder: Path) -> tuple[str, str]:

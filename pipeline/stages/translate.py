@@ -126,7 +126,7 @@ def plan_translation(request: TranslateRequest) -> dict[str, object]:
             "out": str(request.out),
             "size": f"{size.width} x {size.height} px at {spec.mpp:g} µm/px",
             "tiles": f"{len(tiles)} of {tiling.tile_px} px, "
-            f"{pixels / (size.width * size.height):.0%} of the slide",
+            f"{100 * pixels / (size.width * size.height):.0f} % of the slide",
             "device": str(trained.device),
             "done already": done,
             "notes": [*slide.warnings, *notes],

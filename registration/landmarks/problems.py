@@ -130,7 +130,7 @@ def extent_problems(fixed: Points, size: Size) -> list[Problem]:
     if share >= CLUSTERED:
         return []
     message = (
-        f"all points lie within {share:.1%} of the slide's diagonal; pick points far apart, near "
+        f"all points lie within {100 * share:.1f} % of the slide's diagonal; pick points far apart, near "
         "the edges of the tissue"
     )
     everything = tuple(range(len(fixed)))

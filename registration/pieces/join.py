@@ -343,6 +343,6 @@ def _missing_note(result: PieceResult, plan: PiecePlan, moving: Moving) -> str:
         return ""
     names = ("H&E", "IHC") if moving == "he" else ("IHC", "H&E")
     return (
-        f"piece {result.planned.number}: {share:.0%} of its tissue on the {names[0]}, "
+        f"piece {result.planned.number}: {100 * share:.0f} % of its tissue on the {names[0]}, "
         f"{share * there.tissue_um2 / 1e6:.1f} mm², is not on the {names[1]}"
     )

@@ -27,8 +27,8 @@ def not_brightfield(slide: Slide) -> str | None:
     if share < DARK_SHARE:
         return None
     return (
-        f"{slide.path.name} is not brightfield: {share:.0%} of it is dark ground, as in fluorescence. "
-        "Give a slide with stained tissue on bright glass"
+        f"{slide.path.name} is not brightfield: {100 * share:.0f} % of it is dark ground, as in "
+        "fluorescence. Give a slide with stained tissue on bright glass"
     )
 
 

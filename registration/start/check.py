@@ -111,13 +111,13 @@ def _decided(evidence: Evidence, largest_offset_um: float) -> Evidence:
         reasons.append(f"the sections hardly overlap: {evidence.points} patches to compare")
     elif evidence.share < LEAST_SHARE:
         reasons.append(
-            f"only {evidence.share:.0%} of {evidence.points} patches agree on where they belong "
-            f"({LEAST_SHARE:.0%} needed)"
+            f"only {100 * evidence.share:.0f} % of {evidence.points} patches agree on where they belong "
+            f"({100 * LEAST_SHARE:.0f} % needed)"
         )
     elif evidence.share < TIMES_CHANCE * evidence.chance:
         reasons.append(
-            f"{evidence.share:.0%} of the patches agree, but so do {evidence.chance:.0%} with the "
-            "section turned over or upside down"
+            f"{100 * evidence.share:.0f} % of the patches agree, but so do "
+            f"{100 * evidence.chance:.0f} % with the section turned over or upside down"
         )
     elif evidence.spread < LEAST_SPREAD:
         reasons.append("the patches that agree lie in one part of the tissue only")

@@ -116,7 +116,7 @@ def _about_steps(history: Mapping[str, Sequence[float]]) -> list[tuple[bool, str
     lines = [
         (
             waiting > WAITING_TOO_MUCH,
-            f"{speed:.3g} images per second, {waiting:.1%} of the time spent waiting for images.",
+            f"{speed:.3g} images per second, {100 * waiting:.1f} % of the time spent waiting for images.",
         )
     ]
     if "D_real" in history:

@@ -382,7 +382,7 @@ def test_scales_of_a_pair_that_cannot_both_be_true_are_questioned() -> None:
 def test_dark_ground_is_no_brightfield(real_data: Path, tmp_path: Path) -> None:
     slides = real_data / "slides"
     with open_slide(slides / "fluorescence.ndpi") as slide:
-        assert "fluorescence.ndpi is not brightfield: 99% of it is dark ground" in str(
+        assert "fluorescence.ndpi is not brightfield: 99 % of it is dark ground" in str(
             not_brightfield(slide)
         )
     for path in (slides / "cmu-1-small-region.svs", slides / "same_glass" / "Z_BB_563479_1.tif"):
