@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.errors import UsageError
@@ -12,6 +12,8 @@ from registration.files.tables import Row, Table, read_table
 from registration.files.words import excerpt, listed, nearest
 
 COLUMNS = ("case", "patient", "her2", "split")
+MOST_CASES = 8
+"""Named of those without a line."""
 
 
 def read_labels(path: Path, cases: Iterable[str]) -> dict[str, Label]:
@@ -33,7 +35,8 @@ def read_labels(path: Path, cases: Iterable[str]) -> dict[str, Label]:
             labels[record["case"]] = _label(record)
         except ValueError as error:
             problems.append(f"{row.place}: {error}")
-    problems += [_unlabelled(path, case, lines) for case in cases if case not in lines]
+    if missing := [case for case in cases if case not in lines]:
+        problems.append(_unlabelled(path, missing, lines))
     if problems:
         raise UsageError(listed(problems))
     return labels
@@ -79,6 +82,13 @@ def _contradictions(table: Table) -> list[str]:
     return problems
 
 
-def _unlabelled(path: Path, case: str, named: Iterable[str]) -> str:
-    near = nearest(case, filter(None, named))
-    return f"{path} has no line for case {case}" + (f". Nearest: {near}" if near else "")
+def _unlabelled(path: Path, cases: Sequence[str], named: Iterable[str]) -> str:
+    """Say which cases have no line, each with the name that is nearest to it."""
+    known = list(filter(None, named))
+    shown = [
+        f"{case} (nearest: {near})" if (near := nearest(case, known)) else case
+        for case in cases[:MOST_CASES]
+    ]
+    more = [f"{len(cases) - MOST_CASES} more"] if len(cases) > MOST_CASES else []
+    which = f"case{'s' * (len(cases) > 1)} {', '.join([*shown, *more])}"
+    return f"{path} has no line for {which}: add what is missing, or leave these runs out"

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 MIRROR = "mirror"
 STAGE = "synth"
 EXAMPLES = (
-    "bci-pipeline synth slides --cases 2 --her2 0,3+",
+    "bci-pipeline synth slides --cases 2 --size 2048 --her2 0,3+",
     "bci-pipeline synth hard --cases 1 --size 2048 --rotation 140 --damage tear,pen,mirror",
     "bci-pipeline synth cores --cases 1 --size 1024 --pieces 4 --shape cores --control",
-    "bci-pipeline synth wide --cases 1 --size 4096x2048",
+    "bci-pipeline synth wide --cases 1 --size 2048x1024",
     "bci-pipeline synth stained --cases 2 --size 2048 --stains HER2,KI67",
 )
 

@@ -79,6 +79,7 @@ def page_values(
     tissue = TissueMap.of(pair.fixed_slide)
     places = choose_places(registration, pair, tissue)
     return {
+        "case": case,
         "title": case or f"{pair.he.path.name} and {pair.ihc.path.name}",
         "registration": registration,
         "verdict": verdict_of(registration),

@@ -171,7 +171,7 @@ def test_every_wrong_label_is_named_with_its_line(tmp_path: Path) -> None:
     assert "line 2: expected a HER2 level" in message
     assert "line 3: the patient is missing" in message
     assert "line 4: expected the split" in message
-    assert "no line for case d13. Nearest: d12" in message
+    assert "no line for case d13 (nearest: d12): add" in message
     assert len(message.splitlines()) == 4, "case a has a line, if a wrong one"
 
 
