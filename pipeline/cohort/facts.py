@@ -106,18 +106,23 @@ def _with_result(cohort: Cohort, case: Case, registration: Registration, patch: 
     accepted = registration.review == "accepted"
     reasons = registration.reasons if registration.verdict != "pass" else ()
     step = typed("review", run)
-    window: Literal["review", "pick"] = "review"
+    window: Literal["review", "pick"] | None = "review"
     if accepted or (registration.verdict == "pass" and registration.review is None):
         mark, step = "ok", "" if patch.word in ("done", "excluded") else _again(cohort, case)
     elif registration.review == "needs landmarks":
         step, window = _pick(cohort, case), "pick"
     if patch.word == "failed":
-        mark, reasons, step = "bad", (*reasons, f"patches: {patch.note}"), _again(cohort, case)
+        word, mark, window, step = "failed", "bad", None, _again(cohort, case)
+        reasons = (*reasons, f"patches: {patch.note}")
     patches = CasePatches.load(cohort.patches(case)) if patch.word == "done" else None
     residual = registration.quality.residual
     pixel = registration.fixed.mpp**2 * MM2
     areas = [(b.status, b.tissue * b.width * b.height * pixel) for b in registration.blocks]
     lost = Counter(one.reason for one in patches.candidates if one.reason) if patches else {}
+    if patches and lost and mark == "ok" and not any(one.kept for one in patches.candidates):
+        mark, step = "look", typed("review", run)
+        said = ", ".join(f"{count} {reason}" for reason, count in lost.items())
+        reasons = (*reasons, f"no patch was kept: {said}")
     return CaseFacts(
         name=case.id,
         patient=case.patient,

@@ -27,6 +27,7 @@ from pipeline.dataset.summary import DatasetCase, summarise
 from pipeline.dataset.table import COLUMNS, PatchRow, write_tables
 from pipeline.errors import NoPairsError
 from pipeline.patches.record import CasePatches, PatchCandidate
+from pipeline.patches.selection import LIMITS
 from pipeline.patches.writer import SUFFIXES
 from pipeline.split import Label, Split, assign_splits, check_leakage
 from registration.files.storage import write_json
@@ -168,17 +169,22 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _why_empty(plan: DatasetPlan, rows: Sequence[PatchRow]) -> str:
-    """Say why a dataset would hold no pair."""
-    reasons = sorted({row.reason for row in rows})
+    """Say why a dataset would hold no pair, and which limits that were."""
     excluded = "; ".join(f"{case.name} ({case.excluded})" for case in plan.cases if case.excluded)
     if all(case.excluded for case in plan.cases):
         return f"no pair is left, every case is excluded: {excluded}"
     if not rows:
         parts = ["the slides show no tissue"]
     else:
+        settings = plan.settings.as_dict()
+        lost = [
+            f"{count} {reason}"
+            + (f" ({LIMITS[reason]} {settings[LIMITS[reason]]:g})" if reason in LIMITS else "")
+            for reason, count in Counter(row.reason for row in rows).most_common()
+        ]
         parts = [
-            f"of {len(rows)} candidates none was kept: {', '.join(reasons)}. "
-            "Look at the scores, then loosen the limits"
+            f"of {len(rows)} candidates none was kept: {', '.join(lost)}. Look at the scores, then "
+            f"loosen a limit, or cut smaller patches than {plan.settings.size} px"
         ]
     parts += [f"excluded: {excluded}"] if excluded else []
     return f"no pair is left: {'. '.join(parts)}."

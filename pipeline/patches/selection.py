@@ -41,6 +41,14 @@ FEWEST_DRAWS, MOST_DRAWS = 4, 24
 """Mismatched pairs per patch: enough for a null distribution of about 400, within these bounds."""
 
 REASONS = ("no piece", "no source", "folded", "blank HE", "blank IHC", "no match", "shifted")
+LIMITS = {
+    "no source": "max_filled",
+    "blank HE": "min_tissue",
+    "blank IHC": "min_tissue",
+    "no match": "min_percentile",
+    "shifted": "max_shift_um",
+}
+"""The setting that decides a reason."""
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.browser import Browser, check_page
-from pipeline.cohort.facts import CaseFacts, case_facts
+from benchmarks.browser import PHONE, Browser, check_page
+from pipeline.cohort.facts import CaseFacts, _with_result, case_facts
 from pipeline.cohort.looks import (
     HE_NAME,
     PICTURE_NAME,
@@ -21,6 +22,7 @@ from pipeline.cohort.looks import (
 )
 from pipeline.cohort.page import CohortPage, by_slide, outliers
 from pipeline.cohort.state import Cohort, State
+from pipeline.patches.record import CasePatches
 from registration.result import Registration, write_review
 
 GOOD = CaseFacts(
@@ -205,6 +207,36 @@ def test_a_case_says_what_to_do_next(
     assert f" {step}" in facts.next or facts.next.startswith(step)
     assert facts.registered_mm2 < facts.tissue_mm2
     assert Registration.load(folder).review is None
+
+
+def test_a_case_that_gives_no_patch_or_whose_patches_failed_is_not_in_order(
+    hand_made, cohort: Cohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = cohort.manifest.cases[0]
+    passed = replace(hand_made.registration, verdict="pass", reasons=("all checks passed",))
+    none = SimpleNamespace(candidates=(SimpleNamespace(kept=False, reason="no match"),) * 2)
+    monkeypatch.setattr(CasePatches, "load", lambda folder: none)
+
+    facts = _with_result(cohort, case, passed, State("done"))
+    failed = _with_result(cohort, case, passed, State("failed", "the disk is full"))
+
+    assert (facts.word, facts.mark, facts.kept) == ("pass", "look", 0)
+    assert facts.reasons == ("no patch was kept: 2 no match",)
+    assert " review " in facts.next
+    assert (failed.word, failed.mark, failed.window) == ("failed", "bad", None)
+    assert failed.reasons[-1] == "patches: the disk is full"
+
+
+def test_on_a_phone_a_case_is_a_card_with_all_it_says(cohort: Cohort, browser: Browser) -> None:
+    failed = CaseFacts("p002", "c", "", "failed", "bad", ("cut short",) * 2, next="run --only p2")
+    page = page_of(cohort, [GOOD, failed])
+
+    browser.open(page, PHONE)
+    box = "document.querySelector('#case-p002 td.words').getBoundingClientRect()"
+    assert browser.evaluate(f"{box}.right") <= PHONE[0]
+    assert browser.evaluate(f"{box}.left") < 60
+    assert browser.evaluate("document.querySelectorAll('#case-p002 .words li').length") == 2
+    check_page(browser, page)
 
 
 def test_three_hundred_cases_in_a_browser(cohort: Cohort, browser: Browser, tmp_path: Path) -> None:

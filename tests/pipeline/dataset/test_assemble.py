@@ -253,7 +253,10 @@ def test_an_empty_dataset_says_why(patches: CasePatches, tmp_path: Path) -> None
         DatasetCase("b", "b", excluded="registration failed: no tissue"),
     )
 
-    with pytest.raises(DatasetError, match=r"none was kept: blank HE.*b \(registration failed"):
+    with pytest.raises(
+        DatasetError,
+        match=r"none was kept: \d+ blank HE \(min_tissue 0\.\d+\).*b \(registration failed",
+    ):
         assemble(plan(patches, cases=cases), tmp_path / "empty")
 
 
