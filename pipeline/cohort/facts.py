@@ -101,7 +101,7 @@ def _without_result(cohort: Cohort, case: Case, state: State) -> CaseFacts:
 
 def _with_result(cohort: Cohort, case: Case, registration: Registration, patch: State) -> CaseFacts:
     run = cohort.run(case)
-    word = registration.review or registration.verdict
+    word: str = registration.review or registration.verdict
     mark = VERDICT_MARKS[registration.verdict]
     accepted = registration.review == "accepted"
     reasons = registration.reasons if registration.verdict != "pass" else ()
