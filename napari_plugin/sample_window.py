@@ -3,33 +3,40 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
-from napari import current_viewer
+from napari import Viewer, current_viewer
 from napari.utils.notifications import show_info
 from qtpy.QtCore import QTimer
 
-from napari_plugin.sample import sample_case, sample_pair, sample_slides
+from napari_plugin.parts import load_units
+from napari_plugin.sample import sample_case, sample_pair
+from napari_plugin.turns import Turns
 
 POLL_MS = 200
 
 
 def open_sample() -> list[Any]:
-    """Return the sample slides, or nothing where the window adds them once they are drawn."""
+    """Return the sample slides, or nothing where the window adds them once they are there."""
     viewer = current_viewer()
-    if viewer is None or sample_case().is_complete():
+    if viewer is None:
         return sample_pair()
-    show_info("The sample slides are drawn, once: they will appear in about half a minute.")
-    made = ThreadPoolExecutor(1, "sample slides").submit(sample_slides)
-    timer = QTimer(viewer.window._qt_window)
+    if not sample_case().is_complete():
+        show_info("The sample slides are drawn, once: they will appear in about half a minute.")
+    window = viewer.window._qt_window
+    made = ThreadPoolExecutor(1, "sample slides").submit(sample_pair)
+    timer, turns = QTimer(window), Turns(window)
 
     def add() -> None:
         if made.done():
             timer.stop()
-            made.result()
-            for data, options, kind in sample_pair():
-                getattr(viewer, f"add_{kind}")(data, **options)
+            turns.add(load_units, *(partial(_add, viewer, *layer) for layer in made.result()))
 
     timer.timeout.connect(add)
     timer.start(POLL_MS)
     return []
+
+
+def _add(viewer: Viewer, data: Any, options: dict[str, Any], kind: str) -> None:
+    getattr(viewer, f"add_{kind}")(data, **options)

@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_plugin.closing import Watcher
+from napari_plugin.parts import load_tables_soon
 from napari_plugin.picker.actions import Action, Bindings, actions_of
 from napari_plugin.picker.compare_panel import ComparePanel
 from napari_plugin.picker.journal import Journal
@@ -64,6 +65,7 @@ class PickerWidget(QWidget):
         self._timer.setInterval(POLL_MS)
         self._timer.timeout.connect(self._poll)
         self._closing = Watcher(self, viewer, self.close_session)
+        load_tables_soon()
         if request is not None:
             self.open_panel.fill(request)
             self.open(request)

@@ -19,9 +19,10 @@ MakeLayer = Callable[[], LayerTuple]
 class Maps(QWidget):
     """Boxes and legends, and the layers that belong to them."""
 
-    def __init__(self, viewer: Viewer) -> None:
+    def __init__(self, viewer: Viewer, take_away: Callable[[Layer | None], object]) -> None:
+        """``take_away`` removes a layer from the window."""
         super().__init__()
-        self._viewer = viewer
+        self._viewer, self._take_away = viewer, take_away
         self.boxes: dict[str, QCheckBox] = {}
         self.layers: dict[str, Layer] = {}
         """Those that were made."""
@@ -71,9 +72,7 @@ class Maps(QWidget):
             self._legends[name].setVisible(shown)
 
     def _take_back(self, name: str) -> None:
-        layer = self.layers.pop(name, None)
-        if layer is not None and layer in self._viewer.layers:
-            self._viewer.layers.remove(layer)
+        self._take_away(self.layers.pop(name, None))
         for widgets in (self.boxes, self._legends):
             widget = widgets.pop(name, None)
             if widget is not None:

@@ -198,7 +198,7 @@ class Review:
         """Return this registration's patches in a dataset or a case folder; see read_patches."""
         return read_patches(self.registration, place)
 
-    def patch_flags(self, patches: list[Patch]) -> list[Flag]:
+    def patch_flags(self, patches: Iterable[Patch]) -> list[Flag]:
         """Rejected patches that are not merely blank, the largest shift first."""
         flagged = [one for one in patches if not one.kept and "blank" not in one.reason]
         flagged.sort(key=lambda one: -np.nan_to_num(one.shift_um, nan=-1.0))

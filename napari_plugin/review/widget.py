@@ -10,47 +10,43 @@ from pathlib import Path
 import numpy as np
 from napari import Viewer
 from napari.layers import Image, Layer
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QTimer
 from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import (
     QLabel,
-    QListWidget,
-    QListWidgetItem,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_plugin.closing import Watcher
-from napari_plugin.convert import center_napari, position_xy
+from napari_plugin.convert import position_xy
 from napari_plugin.levels import Source, pyramid
 from napari_plugin.look_control import LookControl
 from napari_plugin.overlay import Look, Mode, Overlay, seen
+from napari_plugin.parts import load_tables_soon, load_units
 from napari_plugin.review.acting import Acting
 from napari_plugin.review.areas import RejectedAreas
 from napari_plugin.review.before import Before
+from napari_plugin.review.flags import Flags
 from napari_plugin.review.layers import (
     FIRST_LOOK,
     PATCHES,
     VERDICT_COLORS,
-    arrow,
     image_layer,
     patch_layer,
 )
 from napari_plugin.review.maps import Maps
-from napari_plugin.review.model import JUDGEMENTS, Flag, Judgement, Review
+from napari_plugin.review.model import JUDGEMENTS, Judgement, Review
 from napari_plugin.review.whole import WholeView
 from napari_plugin.swipe import SwipeEdge
 from napari_plugin.tone import Tone
+from napari_plugin.turns import Turns
 from napari_plugin.views import XY
 from napari_plugin.widgets import PathField, WarningLabel, button, row_of
 from registration.errors import RegistrationError
 from registration.geometry import Points
 from registration.transforms import Projective
 
-FLAG_VIEW = 1.6
-"""A flagged place fills the view but for this factor."""
-CLOSEST_PX = 2.0
-"""Screen pixels per pixel of the slide after a jump, at most: there is nothing more to see."""
 STAIN_KEY = "N"
 STAIN_TIP = "The next IHC stain that was registered to the same H&E slide, in the same place"
 REST_MS = 150
@@ -72,7 +68,6 @@ class ReviewWidget(QWidget):
         self._own_view: tuple[list[Layer], tuple[float, ...], float] | None = None
         """Layers, centre and zoom of a review that is hidden for a while."""
         self._whole = WholeView(viewer, lambda: self._extent_um)
-        self._arrow: Layer | None = None
         self._areas = RejectedAreas(viewer)
         self.picked_here: Callable[[XY], object] | None = None
         """Takes an IHC or H&E place of the fixed slide back to the picker, where there is one."""
@@ -87,8 +82,11 @@ class ReviewWidget(QWidget):
             lambda: float(viewer.canvas.size[1]),
             lambda share: self.set_look(share=share),
         )
-        self.maps = Maps(viewer)
-        self.flags = QListWidget()
+        self._turns = Turns(viewer.window._qt_window)
+        self._turns.add(load_units)
+        load_tables_soon()
+        self.maps = Maps(viewer, self._take_away)
+        self.flags = Flags(viewer, self._take_away)
         self._judge_buttons = [
             button(name, partial(self.judge, judgement)) for name, judgement in BUTTONS.items()
         ]
@@ -127,16 +125,33 @@ class ReviewWidget(QWidget):
         self._before = Before.taken_from(viewer)
         pixels, options, _ = image_layer(self.review, self.look)
         self.image = viewer.add_image(pixels, **options)
-        self.maps.show_review(self.review)
         self._sources = self._in_tone()
         if self.tone != Tone():
             self._show_image()
         viewer.layers.selection.active = self.image
         self._whole.fit()
-        self._list_flags([*self.review.block_flags, *self.review.place_flags])
-        self._areas.show(self.review)
         self._refresh()
-        record = self.review.patch_record
+        for show in (
+            self.maps.show_review,
+            self.flags.show_review,
+            self._areas.show,
+            self._show_record,
+        ):
+            self._turns.add(partial(self._while_open, self.review, show))
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all layers of a review that was opened are there, and those of others gone."""
+        return self._turns.are_over
+
+    def _while_open(self, review: Review, show: Callable[[Review], object]) -> None:
+        """Show something of a review, unless it was closed meanwhile."""
+        if self.review is review:
+            show(review)
+
+    def _show_record(self, review: Review) -> None:
+        """Show the patches that a cohort cut from this run."""
+        record = review.patch_record
         if record is not None:
             self.dataset.set(record)
             self.open_patches(record)
@@ -169,8 +184,7 @@ class ReviewWidget(QWidget):
         self.maps.offer(PATCHES, partial(patch_layer, self.review, patches), shown=True)
         kept = sum(patch.kept for patch in patches)
         self.message.setText(f"{len(patches)} patches, {kept} of them in the dataset.")
-        flags = [*self.review.block_flags, *self.review.place_flags]
-        self._list_flags([*flags, *self.review.patch_flags(patches)])
+        self.flags.show_review(self.review, patches)
 
     def set_look(self, mode: Mode | None = None, share: float | None = None) -> None:
         """Change how the slides are laid over each other."""
@@ -220,28 +234,12 @@ class ReviewWidget(QWidget):
             self.set_look()
         self._at_rest = now
 
-    def go_to(self, flag: Flag) -> None:
-        """Fill the view with a flagged place."""
-        if self.review is None:
-            return
-        mpp = self.review.pair.fixed_slide.mpp
-        camera, canvas = self._viewer.scene.camera, self._viewer.canvas
-        camera.center = center_napari((flag.center[0] * mpp, flag.center[1] * mpp))
-        side_um = max(flag.box.width, flag.box.height) * mpp
-        camera.zoom = min(min(canvas.size) / (FLAG_VIEW * side_um), CLOSEST_PX / mpp)
-        self._take_arrow_away()
-        if flag.shift is not None:
-            self._arrow = self._viewer.add_vectors(*arrow(self.review, flag))
-
-    def _flag_clicked(self, item: QListWidgetItem) -> None:
-        flag = item.data(Qt.ItemDataRole.UserRole)
-        if flag is not None:
-            self.go_to(flag)
-
-    def _take_arrow_away(self) -> None:
-        arrow_, self._arrow = self._arrow, None
-        if arrow_ is not None and arrow_ in self._viewer.layers:
-            self._viewer.layers.remove(arrow_)
+    def _take_away(self, layer: Layer | None) -> None:
+        """Hide a layer, and remove it when its turn comes: that takes napari a while."""
+        layers = self._viewer.layers
+        if layer is not None and layer in layers:
+            layer.visible, layer.name = False, "taken away"  # its name is free for the next
+            self._turns.add(lambda: layer in layers and layers.remove(layer))
 
     def judge(self, judgement: Judgement | None) -> None:
         """Write a judgement into the run."""
@@ -253,16 +251,14 @@ class ReviewWidget(QWidget):
         image, self.image, self._sources = self.image, None, None
         if review is None:
             return
-        self._take_arrow_away()
         self._areas.show(None)
         self.maps.clear()
-        if image in self._viewer.layers:
-            self._viewer.layers.remove(image)
+        self._take_away(image)
         before, self._before, self._own_view = self._before, None, None
         if before is not None:
             before.give_back(self._viewer)
         review.close()
-        self.flags.clear()
+        self.flags.empty()
         self._refresh()
 
     def _end(self) -> None:
@@ -284,8 +280,7 @@ class ReviewWidget(QWidget):
         self._refresh()
 
     def _reject_flag(self) -> None:
-        item = self.flags.currentItem()
-        flag = None if item is None else item.data(Qt.ItemDataRole.UserRole)
+        flag = self.flags.chosen
         if flag is None:
             self.message.setText("Choose one of the flagged places first.")
         else:
@@ -294,6 +289,7 @@ class ReviewWidget(QWidget):
     def _draw_area(self) -> None:
         """Let the next clicks draw a polygon that is rejected when it is finished."""
         if self.review is not None:
+            self._turns.finish()  # among it the areas that are drawn already
             self._areas.draw(self.review, self._area_drawn)
             self.message.setText("Click the corners of the area, then press Enter.")
 
@@ -323,8 +319,9 @@ class ReviewWidget(QWidget):
         before = self._before
         if self.review is None or before is None or event.spontaneous():
             return
+        self._turns.finish()
         camera = self._viewer.scene.camera
-        own = [self.image, *self.maps.layers.values(), self._arrow, self._areas.layer]
+        own = [self.image, *self.maps.layers.values(), self.flags.arrow, self._areas.layer]
         shown = [layer for layer in self._viewer.layers if layer in own and layer.visible]
         self._own_view = shown, tuple(camera.center), float(camera.zoom)
         for layer in shown:
@@ -353,15 +350,6 @@ class ReviewWidget(QWidget):
         fixed = self.review.pair.fixed_slide
         return fixed.size.width * fixed.mpp, fixed.size.height * fixed.mpp
 
-    def _list_flags(self, flags: list[Flag]) -> None:
-        self.flags.clear()
-        if not flags:
-            self.flags.addItem("nothing is flagged")
-        for flag in flags:
-            item = QListWidgetItem(f"{flag.kind} {flag.name}: {flag.text}".replace("place ", ""))
-            item.setData(Qt.ItemDataRole.UserRole, flag)
-            self.flags.addItem(item)
-
     def _refresh(self) -> None:
         """Show the state."""
         review = self.review
@@ -381,8 +369,6 @@ class ReviewWidget(QWidget):
     def _lay_out(self) -> None:
         for label in (self.verdict, self.judged):
             label.setWordWrap(True)
-        self.flags.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.flags.itemClicked.connect(self._flag_clicked)
         layout = QVBoxLayout(self)
         open_run = button("Open", lambda: self.open(Path(self.folder.text or ".")))
         layout.addLayout(row_of(QLabel("Run folder"), self.folder, open_run))

@@ -98,6 +98,7 @@ def test_while_a_review_is_open_nothing_edits_the_pairs(
     desk.key("Escape")
 
     desk.push("Review the earlier run")  # the same review, not a second one
+    desk.wait_for(lambda: review.is_settled)
     names = [layer.name for layer in desk.viewer.layers]
     assert names.count("blocks") == 1
     desk.viewer.window.remove_dock_widget(review)
