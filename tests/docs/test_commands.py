@@ -215,6 +215,7 @@ def check(example: str, folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("command", "example"), EXAMPLES, ids=[example for _, example in EXAMPLES])
 def test_every_example_runs(command: str, example: str, folder: Path, prepared: set[str]) -> None:
@@ -233,6 +234,7 @@ def prepared() -> set[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_command_of_a_page_runs(page: Path, folder: Path, tmp_path: Path) -> None:

@@ -106,6 +106,10 @@ SEEN = """(async () => {
   seen.smallest = Math.min(...buttons.map((part) => part.getBoundingClientRect().width));
   document.querySelectorAll(".level")[3].click();
   seen.progress = progress.textContent;
+  image.click();
+  seen.enlarged = image.getBoundingClientRect().width / innerWidth;
+  image.click();
+  seen.fitted = image.getBoundingClientRect().width / innerWidth;
   seen.sheet = sheet().split("\\n")[1];
   return seen;
 })()"""
@@ -127,6 +131,8 @@ def test_every_level_is_in_reach_on_a_phone_and_on_a_desk(
     assert seen["wide"] <= size[0]
     assert seen["smallest"] >= 40
     assert seen["shown"] == 14
+    assert 1.8 < seen["enlarged"] <= 2
+    assert seen["fitted"] <= 1
     assert seen["progress"] == "1 of 12 scored"
     assert seen["sheet"].endswith(",Ada <b>,001,3+")
     assert not browser.complaints
