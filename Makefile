@@ -11,10 +11,10 @@ demo: $(VENV)/.train
 	$(BIN)/bci-pipeline demo
 
 test: $(VENV)/.dev
-	.ci/with-display $(BIN)/python -m pytest -n 2 --dist loadfile
+	.ci/with-display $(BIN)/python -m pytest -n 2 --dist loadfile --durations=20
 
 test-slow: $(VENV)/.dev
-	.ci/with-display $(BIN)/python -m pytest -n 2 --dist loadfile -m "slow and not long and not gpu"
+	.ci/with-display $(BIN)/python -m pytest -n 2 --dist loadfile --durations=20 -m "slow and not long and not gpu"
 	.ci/with-display $(BIN)/python -m pytest -m long tests/napari_plugin/test_walk.py
 
 test-long: $(VENV)/.dev

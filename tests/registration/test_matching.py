@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from benchmarks.textures import smooth_noise
 from registration.matching import (
     correlation_surfaces,
     match_points,
@@ -20,9 +21,8 @@ SHIFT = (5.3, -7.8)
 
 
 def texture(seed: int, height: int = 320, width: int = 410) -> Plane:
-    noise = np.random.default_rng(seed).standard_normal((height, width))
-    smooth = ndimage.gaussian_filter(noise, 2.5)
-    return np.asarray(0.5 + 0.15 * smooth / smooth.std(), np.float32)
+    blobs = smooth_noise(np.random.default_rng(seed), (height, width), 2.5)
+    return np.asarray(0.5 + 0.15 * blobs, np.float32)
 
 
 def shifted(plane: Plane, dx: float, dy: float) -> Plane:

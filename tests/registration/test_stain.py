@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from skimage.color import rgb2gray, rgb2hed
 
+from benchmarks.textures import smooth_noise
 from registration.stain import CHANNELS, HED_VECTORS, extract_channel, tissue_mask
 
 MPP = 4.0
@@ -64,8 +65,7 @@ def painted_slide(
     random = np.random.default_rng(11)
     truth = np.zeros(SHAPE, np.uint8)
     cv2.ellipse(truth, (330, 190), (200, 120), 20, 0, 360, 1, -1)
-    texture = cv2.GaussianBlur(random.standard_normal(SHAPE), (0, 0), 2.0)
-    texture = 1 + 0.3 * texture / texture.std()
+    texture = 1 + 0.3 * smooth_noise(random, SHAPE, 2.0)
     density = (texture * truth)[..., None] * (np.array(amounts) @ HED_VECTORS)
     light = glass * (1 - 0.08 * np.linspace(0, 1, SHAPE[1]))[None, :, None]
     image = light * np.exp(-density) + random.normal(0, 1.0, (*SHAPE, 3))

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.textures import smooth_noise
 from registration.geometry import Box
 from registration.slides.slide import Slide, open_slide
 from registration.transforms import Chain, DisplacementField, Projective
@@ -14,9 +15,8 @@ WIDTH, HEIGHT = 900, 640
 
 @pytest.fixture(scope="module")
 def texture() -> np.ndarray:
-    rng = np.random.default_rng(5)
-    noise = cv2.GaussianBlur(rng.normal(0, 1, (HEIGHT, WIDTH, 3)).astype(np.float32), (0, 0), 2.5)
-    return np.clip(128 + 150 * noise / noise.std() * 0.3, 0, 255).astype(np.uint8)
+    blobs = smooth_noise(np.random.default_rng(5), (HEIGHT, WIDTH, 3), 2.5)
+    return np.clip(128 + 45 * blobs, 0, 255).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")

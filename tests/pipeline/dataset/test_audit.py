@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks.textures import smooth_noise
 from pipeline.cli.app import app
 from pipeline.dataset.audit import Leak, audit, slide_of
 from registration.execution import InProcess, no_progress
@@ -23,7 +24,7 @@ NAMES = ("HE", "IHC")
 def tissue(seed: int, side: int = 3 * SIDE) -> tuple[Image, Image]:
     """Return two stains of the same drawn nuclei on soft ground."""
     rng = np.random.default_rng(seed)
-    ground = cv2.GaussianBlur(rng.normal(size=(side, side)), (0, 0), 12)
+    ground = 0.0235 * smooth_noise(rng, (side, side), 12)
     images = []
     shapes = [
         (rng.integers(0, side, 2), rng.integers(3, 7, 2), float(rng.uniform(0, 180)))

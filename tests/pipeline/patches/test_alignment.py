@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.textures import smooth_noise
 from pipeline.patches.alignment import align, fine_structure, margin_px, null_percentiles, turned
 from pipeline.patches.selection import MismatchedPlanes, runs_of_neighbours
 from registration.geometry import Box
@@ -16,8 +17,7 @@ SIDE = 256
 
 def tissue(seed: int, side: int) -> np.ndarray:
     """Nuclei-like spots of about 7 µm."""
-    noise = np.random.default_rng(seed).normal(size=(side, side)).astype(np.float32)
-    return cv2.GaussianBlur(noise, (0, 0), 2.0) * 0.5
+    return 0.07 * smooth_noise(np.random.default_rng(seed), (side, side), 2.0).astype(np.float32)
 
 
 def spoiled(plane: np.ndarray, dx: np.ndarray | float, dy: np.ndarray | float) -> np.ndarray:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.textures import smooth_noise
 from pipeline.patches.blank.artefacts import inked, inside_rims, out_of_focus
 from pipeline.patches.blank.bins import BinFeatures, ink_coloured
 from pipeline.patches.blank.filter import ContentMap, bare_glass, content_map, work_downsample
@@ -221,8 +222,8 @@ def test_dense_tissue_beside_what_cannot_be_seen_is_no_fold() -> None:
 def test_faint_tissue_counts_and_fat_does_not(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     image = np.full((1024, 1536, 3), 245.0)
-    texture = cv2.GaussianBlur(rng.normal(size=(600, 500)), (0, 0), 2)[..., None]
-    image[200:800, 100:600] = 236 + 45 * texture  # HER2 0, hardly stained
+    texture = smooth_noise(rng, (600, 500), 2)[..., None]
+    image[200:800, 100:600] = 236 + 6.3 * texture  # HER2 0, hardly stained
     for y in range(200, 800, 120):  # fat: walls of 3 µm around holes of 55
         for x in range(800, 1400, 120):
             cv2.circle(image, (x, y), 60, (200, 150, 180), 6)

@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from benchmarks.textures import smooth_noise
 from registration.nonrigid.coarse import LEVELS, MatchLevel, smooth_field, unfolded
 from registration.stain import Mask, Plane
 
@@ -14,9 +15,9 @@ SHAPE = (360, 470)
 
 
 def texture(seed: int, sigma: float = 3.0) -> Plane:
-    noise = np.random.default_rng(seed).standard_normal(SHAPE)
-    smooth = ndimage.gaussian_filter(noise, sigma)
-    return np.asarray(0.5 + 0.15 * smooth / smooth.std(), np.float32)
+    return np.asarray(
+        0.5 + 0.15 * smooth_noise(np.random.default_rng(seed), SHAPE, sigma), np.float32
+    )
 
 
 def disc() -> Mask:

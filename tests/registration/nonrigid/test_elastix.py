@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.interpolate import BSpline as ScipyBSpline
 
+from benchmarks.textures import smooth_noise
 from registration.bspline import BSpline
 from registration.nonrigid.elastix import (
     ElastixResult,
@@ -24,9 +25,8 @@ HEIGHT, WIDTH = 300, 420
 @pytest.fixture(scope="module")
 def images() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fixed and moving texture, and the true displacement ``(h, w, 2)`` between them."""
-    rng = np.random.default_rng(3)
-    moving = cv2.GaussianBlur(rng.normal(0, 1, (HEIGHT, WIDTH)).astype(np.float32), (0, 0), 3)
-    moving = 255 * (moving - moving.min()) / np.ptp(moving)
+    blobs = smooth_noise(np.random.default_rng(3), (HEIGHT, WIDTH), 3).astype(np.float32)
+    moving = 255 * (blobs - blobs.min()) / np.ptp(blobs)
     y, x = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
     shift = np.stack([4 * np.sin(y / 70) + 2, 3 * np.cos(x / 80) - 1], axis=-1)
     fixed = cv2.remap(moving, x + shift[..., 0], y + shift[..., 1], cv2.INTER_CUBIC)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.textures import smooth_noise
 from registration.execution import InProcess
 from registration.geometry import Box, Image
 from registration.pair import SlidePair
@@ -29,8 +30,7 @@ COLOUR = np.array([0.7, 1.1, 0.5])
 
 def cells(rng: np.random.Generator, inside: np.ndarray) -> np.ndarray:
     """Return fine structure as a patch shows it: smoothed noise, only where it is wanted."""
-    noise = cv2.GaussianBlur(rng.normal(size=inside.shape), (0, 0), 2.5)
-    return np.asarray(0.12 * noise / noise.std() * inside)
+    return 0.12 * smooth_noise(rng, inside.shape, 2.5) * inside
 
 
 def section(seed: int, *, own: np.ndarray, nests: np.ndarray) -> Image:
@@ -44,7 +44,7 @@ def section(seed: int, *, own: np.ndarray, nests: np.ndarray) -> Image:
 
 def nests_at(shift: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
     """Return nests of about 100 px: what remains when every cell of a section is another."""
-    noise = cv2.GaussianBlur(np.random.default_rng(5).normal(size=(HEIGHT, WIDTH)), (0, 0), 40)
+    noise = smooth_noise(np.random.default_rng(5), (HEIGHT, WIDTH), 40)
     moved = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float64)
     return np.asarray(cv2.warpAffine(noise, moved, (WIDTH, HEIGHT), borderMode=2) > 0)
 

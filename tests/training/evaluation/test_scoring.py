@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scipy import ndimage
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from benchmarks.textures import smooth_noise
 from training.data.images import Pixels, from_batch, to_batch, write_png
 from training.data.pairs import PairDataset, PatchPair, open_dataset
 from training.errors import DataError
@@ -35,9 +35,8 @@ LEVELS = ("0", "1+", "2+", "3+", "1+", "3+")
 
 
 def smooth(seed: int, shape: tuple[int, int] = (56, 72)) -> Pixels:
-    noise = np.random.default_rng(seed).normal(0, 1, (*shape, 3))
-    field = ndimage.gaussian_filter(noise, (3, 3, 0))
-    return np.clip(170 + 40 * field / field.std(), 0, 255).astype(np.uint8)
+    blobs = smooth_noise(np.random.default_rng(seed), (*shape, 3), 3)
+    return np.clip(170 + 40 * blobs, 0, 255).astype(np.uint8)
 
 
 def generated(pair: PatchPair, he: Pixels, real: Pixels) -> Pixels:

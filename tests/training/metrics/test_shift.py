@@ -10,6 +10,7 @@ import torch
 from scipy import ndimage
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from benchmarks.textures import smooth_noise
 from training.data.images import read_image, to_batch
 from training.metrics.published import psnr, ssim
 from training.metrics.shift import _Sums, shift_scores
@@ -19,9 +20,8 @@ Array = np.ndarray
 
 def texture(seed: int, shape: tuple[int, int] = (60, 83)) -> Array:
     """Return a smooth random colour image."""
-    noise = np.random.default_rng(seed).normal(0, 1, (*shape, 3))
-    smooth = ndimage.gaussian_filter(noise, (2.0, 2.0, 0))
-    return np.clip(128 + 60 * smooth / smooth.std(), 0, 255).astype(np.uint8)
+    blobs = smooth_noise(np.random.default_rng(seed), (*shape, 3), 2.0)
+    return np.clip(128 + 60 * blobs, 0, 255).astype(np.uint8)
 
 
 def every_offset(
