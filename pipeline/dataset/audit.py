@@ -10,7 +10,7 @@ the outermost pixels of all four sides, with what is large taken out, for touchi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Literal
@@ -117,7 +117,7 @@ def audit(pairs: Sequence[PatchPair], workers: Workers, progress: Progress) -> l
     leaks = list(_same_slides(pairs))
     for first, second in combinations(splits, 2):
         a, b = ([n for n, p in enumerate(pairs) if p.split == split] for split in (first, second))
-        leaks += _between(pairs, signed, a, b)
+        leaks += _between(pairs, signed, a, b, progress)
     return leaks
 
 
@@ -162,15 +162,26 @@ def _same_slides(pairs: Sequence[PatchPair]) -> Iterator[Leak]:
             yield _leak("same slide", other, pair, f"both are of {slide}")
 
 
+def _watched(numbers: Sequence[int], progress: Progress) -> Iterator[int]:
+    """Yield pairs of a split, and report how many have been compared with the other split."""
+    for done, number in enumerate(numbers, start=1):
+        yield number
+        progress("comparisons", done, len(numbers))
+
+
 def _between(
-    pairs: Sequence[PatchPair], signed: Sequence[Signature], a: Sequence[int], b: Sequence[int]
+    pairs: Sequence[PatchPair],
+    signed: Sequence[Signature],
+    a: Sequence[int],
+    b: Sequence[int],
+    progress: Progress,
 ) -> Iterator[Leak]:
     """Yield the leaks between two splits, each couple of pairs once."""
     reported: set[tuple[int, int]] = set()
     for i, j, evidence in _duplicates(pairs, signed, a, b):
         reported.add((i, j))
         yield _leak("duplicate", pairs[i], pairs[j], evidence)
-    for i, j, evidence in _overlaps(pairs, signed, a, b):
+    for i, j, evidence in _overlaps(pairs, signed, _watched(a, progress), b):
         if (i, j) not in reported:
             reported.add((i, j))
             yield _leak("overlapping", pairs[i], pairs[j], evidence)
@@ -198,7 +209,7 @@ def _duplicates(
 
 
 def _overlaps(
-    pairs: Sequence[PatchPair], signed: Sequence[Signature], a: Sequence[int], b: Sequence[int]
+    pairs: Sequence[PatchPair], signed: Sequence[Signature], a: Iterable[int], b: Sequence[int]
 ) -> Iterator[tuple[int, int, str]]:
     """Yield couples that share a part of their pixels."""
     owner = np.repeat(np.arange(len(b)), [len(signed[j].places) for j in b])

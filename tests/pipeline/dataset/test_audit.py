@@ -85,6 +85,16 @@ def planted(
     return folder
 
 
+def test_the_way_through_a_large_dataset_is_told(clean: Path) -> None:
+    said: list[tuple[str, int, int]] = []
+
+    audit(open_dataset(clean).pairs, InProcess(), lambda *now: said.append(now))
+
+    assert ("signatures", 17, 17) in said
+    assert said[-1][0] == "comparisons"
+    assert said[-1][1] == said[-1][2] > 1
+
+
 def test_a_sound_dataset_has_no_leak(clean: Path) -> None:
     assert found(clean) == []
 
