@@ -25,7 +25,8 @@ from pipeline.patches.writer import RunSource
 from registration.execution import Workers, no_progress
 from registration.landmarks.landmarks import Landmarks, read_landmarks
 from registration.pair import SlidePair
-from registration.register import RunOptions, register_pair
+from registration.passes import RunOptions
+from registration.register import register_pair
 from registration.result import RECORD_NAME, Registration
 from registration.slides.slide import open_slide
 

@@ -42,9 +42,10 @@ from registration.files.storage import write_json
 from registration.geometry import axis_positions, mesh
 from registration.landmarks.landmarks import read_landmarks
 from registration.pair import SlidePair
+from registration.passes import RunOptions
 from registration.piece_map import piece_numbers
 from registration.recipes import RegistrationSettings
-from registration.register import RunOptions, register_pair
+from registration.register import register_pair
 from registration.result import Registration
 from registration.slides.slide import open_slide
 from registration.synth import (

@@ -27,7 +27,8 @@ from registration.errors import RegistrationError
 from registration.geometry import Image, Points
 from registration.landmarks.landmarks import read_landmarks
 from registration.pair import SlidePair
-from registration.register import RunOptions, register_pair
+from registration.passes import RunOptions
+from registration.register import register_pair
 from registration.slides.slide import open_slide
 
 TURNS_DEG = (35.0, -20.0, 160.0)

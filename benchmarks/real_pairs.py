@@ -21,8 +21,9 @@ from registration.errors import StartError
 from registration.geometry import farthest_first, outermost
 from registration.landmarks.landmarks import Landmarks, read_landmarks
 from registration.pair import SlidePair
+from registration.passes import RunOptions
 from registration.quality.quality import target_errors, unregistered
-from registration.register import RunOptions, register_pair
+from registration.register import register_pair
 from registration.slides.slide import open_slide
 
 NOMINAL_MPP = 5.0

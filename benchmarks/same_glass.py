@@ -24,7 +24,8 @@ from registration.errors import StartError
 from registration.execution import Workers, workers
 from registration.geometry import Points
 from registration.pair import SlidePair
-from registration.register import RunOptions, register_pair
+from registration.passes import RunOptions
+from registration.register import register_pair
 from registration.slides.slide import open_slide
 from registration.tissue import TissueMap
 

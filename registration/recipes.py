@@ -74,11 +74,14 @@ def fine_pass(settings: RegistrationSettings, size: Size, mpp: float) -> PassSet
 
 
 def settings_of_part(
-    settings: RegistrationSettings, part: Size, whole: Size
+    settings: RegistrationSettings, part: Size, whole: Size, finer: float
 ) -> RegistrationSettings:
-    """Return the settings for a part of a slide: blocks about as large as the whole slide's."""
+    """Return the settings for a part of a slide, which is worked on so many times as fine.
+
+    Its blocks have about as many pixels to work on as the whole slide's: they bound the memory.
+    """
     rows, columns = (
-        min(most, max(1, round(most * side / total)))
+        min(most, max(1, round(most * finer * side / total)))
         for most, side, total in (
             (settings.rows, part.height, whole.height),
             (settings.columns, part.width, whole.width),
@@ -98,6 +101,11 @@ def work_downsample(longest: int, mpp: float) -> float:
         return 1.0
     coarsest = _power_of_two(max(2.0, COARSEST_WORK_MPP / mpp))
     return min(max(2.0, _power_of_two(longest / WORK_SIDE_PX)), coarsest)
+
+
+def block_downsample(size: Size, mpp: float) -> float:
+    """Return the downsample of the fine pass for a slide of ``size``."""
+    return work_downsample(max(size.width, size.height), mpp)
 
 
 def grid_px(longest: int) -> float:

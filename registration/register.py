@@ -7,10 +7,7 @@ folder under the hash of their inputs, so that a killed run goes on where it sto
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +18,11 @@ from registration.execution import InProcess, Progress, Workers, no_progress
 from registration.figures import Quality
 from registration.files.storage import settings_hash, write_json, write_npz
 from registration.files.text import json_record
-from registration.geometry import Size
 from registration.landmarks.landmarks import Landmarks
-from registration.nonrigid.block import (
-    BlockResult,
-    BlockTask,
-    blended,
-    composed,
-    node_spacing,
-    write_transform_files,
-)
-from registration.nonrigid.block_store import read_result, register_into
-from registration.nonrigid.coarse_pass import coarse_field
 from registration.nonrigid.elastix import warm_up
-from registration.nonrigid.grid import BlockGrid
 from registration.pair import SlidePair
-from registration.pieces.drawn import DrawnPair
+from registration.passes import Job, Part, RunOptions, coarse_fields, nonrigid
 from registration.pieces.join import (
-    PieceResult,
     landmarks_of,
     left_out_of,
     map_of,
@@ -53,13 +37,7 @@ from registration.pieces.plan import choose_starts
 from registration.pieces.planned import PiecePlan, PlannedPiece
 from registration.quality.quality import Stages, measure
 from registration.quality.verdict import verdict_of, with_confirmed, with_doubt
-from registration.recipes import (
-    PassSettings,
-    RegistrationSettings,
-    coarse_downsample,
-    fine_pass,
-    settings_of_part,
-)
+from registration.recipes import RegistrationSettings, block_downsample, settings_of_part
 from registration.registered_slide import write_image
 from registration.residual_map import ResidualMap
 from registration.result import (
@@ -70,76 +48,15 @@ from registration.result import (
     SlideRecord,
     write_registration,
 )
-from registration.slides.formats import SUFFIXES, ImageFormat
+from registration.slides.formats import SUFFIXES
 from registration.stains import pair_doubt
 from registration.start.choose import InitialAlignment
 from registration.tissue import TissueMap
-from registration.transforms import Chain, DisplacementField, Projective, SplicedField
+from registration.transforms import Chain, DisplacementField
 
 TIMINGS_NAME = "timings.json"
-TRANSFORMS_FOLDER = "transforms"
 KEY_VERSION = 11
 """Raised when the algorithm changes, so that results of an older one are not taken up again."""
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What a run is given besides the two slides and the settings."""
-
-    landmarks: Landmarks | None = None
-    """Picked pairs; without them they are proposed automatically."""
-    truth: Landmarks | None = None
-    """Pairs that only score the result."""
-    image: ImageFormat | None = "tiff"
-    drawn: DrawnPair | None = None
-    """Outlines of pieces that a person drew."""
-
-    @property
-    def described(self) -> list[Any]:
-        """All of it as plain values, for a hash."""
-        pairs = [
-            given and [given.names, given.he, given.ihc, given.enabled, *(given.pieces or ())]
-            for given in (self.truth, self.landmarks)
-        ]
-        drawn = self.drawn and [side and side.described for side in (self.drawn.he, self.drawn.ihc)]
-        return [*pairs, self.image, drawn]
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One run in progress."""
-
-    pair: SlidePair
-    folder: Path
-    settings: RegistrationSettings
-    options: RunOptions
-    workers: Workers
-    progress: Progress
-    key: str
-    prefix: str = ""
-    """Of the names of finished units."""
-    extent: Size | None = None
-    """Of a piece's tissue: its passes follow that, however it is turned, and not the glass around it."""
-    pieces: int = 1
-    """Of how many pieces this is one."""
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def cache(self) -> Path:
-        """Folder of finished units."""
-        return self.folder / f".work-{self.key}"
-
-    @property
-    def worked_size(self) -> Size:
-        """What the passes are made for, in level-0 pixels."""
-        return self.extent or self.pair.fixed_slide.size
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Add the wall time of a stage to the log."""
-        begun = time.perf_counter()
-        yield
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - begun
 
 
 def register_pair(
@@ -161,7 +78,7 @@ def register_pair(
     if finished_key(folder) == key:
         return Registration.load(folder)
     workers = workers or InProcess()
-    job = _Job(pair, folder, settings, options, workers, progress, key)
+    job = Job(pair, folder, settings, options, workers, progress, key)
     job.cache.mkdir(parents=True, exist_ok=True)
     workers.start(_prepare_worker)
     registration = _register(job)
@@ -190,7 +107,7 @@ def _prepare_worker() -> None:
     warm_up()
 
 
-def _register(job: _Job) -> Registration:
+def _register(job: Job) -> Registration:
     """Run all stages; the record is written last."""
     with job.timed("tissue"):
         tissue = TissueMap.of(job.pair.fixed_slide)
@@ -203,7 +120,7 @@ def _register(job: _Job) -> Registration:
     return _in_pieces(job, start)
 
 
-def _start(job: _Job, tissue: TissueMap) -> InitialAlignment | PiecePlan:
+def _start(job: Job, tissue: TissueMap) -> InitialAlignment | PiecePlan:
     """Return the start of the slide, or of its pieces, which the paper's recipe cannot serve."""
     options = job.options
     start = choose_starts(job.pair, options.landmarks, job.folder, tissue, options.drawn)
@@ -215,9 +132,11 @@ def _start(job: _Job, tissue: TissueMap) -> InitialAlignment | PiecePlan:
     return start
 
 
-def _whole(job: _Job, start: InitialAlignment, tissue: TissueMap) -> Registration:
+def _whole(job: Job, start: InitialAlignment, tissue: TissueMap) -> Registration:
     """Register the slide as one piece."""
-    chain, records, quality, places = _measured(job, start.transform, tissue, job.options.truth)
+    part = Part(job, start.transform, tissue)
+    [coarse] = coarse_fields(job, [part])
+    chain, records, quality, places = _measured(part, coarse, job.options.truth)
     own = verdict_of(quality, records, start.record.verified)
     verdict, reasons = with_doubt(own, pair_doubt(job.pair))
     registration = Registration(
@@ -235,10 +154,14 @@ def _whole(job: _Job, start: InitialAlignment, tissue: TissueMap) -> Registratio
     return registration
 
 
-def _in_pieces(job: _Job, plan: PiecePlan) -> Registration:
+def _in_pieces(job: Job, plan: PiecePlan) -> Registration:
     """Register each piece on its own and join the results."""
     pair, truth = job.pair, job.options.truth
-    results = [_piece(job, plan, piece) for piece in plan.planned]
+    parts = [_part(job, plan, piece) for piece in plan.planned]
+    results = [
+        result_on_slides(piece, *_measured(part, coarse, None))
+        for piece, part, coarse in zip(plan.planned, parts, coarse_fields(job, parts), strict=True)
+    ]
     chain = map_of(plan, results, pair)
     results = scored(results, chain, pair, truth)
     verdict, reasons = with_doubt(verdict_of_pieces(results, plan, pair.moving), pair_doubt(pair))
@@ -260,8 +183,8 @@ def _in_pieces(job: _Job, plan: PiecePlan) -> Registration:
     return registration
 
 
-def _piece(job: _Job, plan: PiecePlan, piece: PlannedPiece) -> PieceResult:
-    """Register one piece as if its parts were the slides."""
+def _part(job: Job, plan: PiecePlan, piece: PlannedPiece) -> Part:
+    """Return a piece as if its parts were the slides."""
     fixed, moving = piece.fixed.slide, piece.moving.slide
     he, ihc = (moving, fixed) if job.pair.moving == "he" else (fixed, moving)
     count, before = len(plan.planned), piece.number - 1
@@ -269,36 +192,34 @@ def _piece(job: _Job, plan: PiecePlan, piece: PlannedPiece) -> PieceResult:
     def progress(stage: str, done: int, total: int) -> None:
         job.progress(stage, before * total + done, count * total)
 
-    tissue = TissueMap.of(fixed)
+    tissue, whole = TissueMap.of(fixed), job.pair.fixed_slide.size
+    finer = block_downsample(whole, fixed.mpp) / block_downsample(tissue.extent, fixed.mpp)
     own = replace(
         job,
         pair=SlidePair(he, ihc, job.pair.moving),
-        settings=settings_of_part(job.settings, fixed.size, job.pair.fixed_slide.size),
+        settings=settings_of_part(job.settings, fixed.size, whole, finer),
         progress=progress,
         prefix=f"piece_{piece.number}_",
         extent=tissue.extent,
         pieces=count,
     )
-    start = piece.start.transform
-    chain, records, quality, places = _measured(own, start, tissue, None)
-    return result_on_slides(piece, chain, (records, quality, places))
+    return Part(own, piece.start.transform, tissue)
 
 
 def _measured(
-    job: _Job, start: Projective, tissue: TissueMap, truth: Landmarks | None
+    part: Part, coarse: DisplacementField | None, truth: Landmarks | None
 ) -> tuple[Chain, list[BlockRecord], Quality, ResidualMap]:
-    """Run the non-rigid passes from a start and measure what they reach."""
-    pair = job.pair
-    field_, records = _nonrigid(job, start, tissue)
-    chain = Chain((field_, start))
+    """Run the pass of blocks and measure what it reaches."""
+    job = part.job
+    field_, records = nonrigid(part, coarse)
+    chain = Chain((field_, part.start))
     with job.timed("quality"):
-        grid = _grid(pair, fine_pass(job.settings, job.worked_size, pair.fixed_slide.mpp))
-        stages = Stages(pair, start, chain, grid, tissue, job.pieces)
+        stages = Stages(job.pair, part.start, chain, part.grid, part.tissue, job.pieces)
         quality, places = measure(stages, truth, job.workers, job.progress)
     return chain, with_confirmed(records, places), quality, places
 
 
-def _image(job: _Job, chain: Chain) -> str | None:
+def _image(job: Job, chain: Chain) -> str | None:
     """Write the registered slide and return its name, where one is wanted."""
     if job.options.image is None:
         return None
@@ -309,7 +230,7 @@ def _image(job: _Job, chain: Chain) -> str | None:
     return name
 
 
-def _inputs(job: _Job) -> dict[str, Any]:
+def _inputs(job: Job) -> dict[str, Any]:
     """Return the fields of a registration that are known beforehand."""
     return {
         "folder": job.folder,
@@ -320,57 +241,3 @@ def _inputs(job: _Job) -> dict[str, Any]:
         "settings": job.settings,
         "left_out": left_out_of(job.options.drawn, job.pair.moving),
     }
-
-
-def _nonrigid(
-    job: _Job, start: Projective, tissue: TissueMap
-) -> tuple[DisplacementField | SplicedField, list[BlockRecord]]:
-    """Run the recipe's non-rigid passes."""
-    fixed = job.pair.fixed_slide
-    settings = fine_pass(job.settings, job.worked_size, fixed.mpp)
-    grid = _grid(job.pair, settings)
-    if job.settings.recipe == "paper":
-        results = _blocks(job, grid, Chain((start,)), settings, tissue)
-        write_transform_files(job.folder / TRANSFORMS_FOLDER, results)
-        cores = tuple(result.block.core for result in results)
-        spliced = SplicedField(cores, tuple(result.spline for result in results))
-        return spliced, [result.record for result in results]
-    with job.timed("coarse"):
-        job.progress("coarse", 0, 1)
-        coarse = coarse_field(job.pair, start, tissue, coarse_downsample(job.worked_size))
-        job.progress("coarse", 1, 1)
-    results = _blocks(job, grid, Chain((coarse, start)), settings, tissue)
-    spacing = node_spacing(settings, fixed.mpp)
-    field_ = composed(blended(grid, results, spacing), coarse, spacing, fixed.size)
-    return field_, [result.record for result in results]
-
-
-def _grid(pair: SlidePair, settings: PassSettings) -> BlockGrid:
-    size, mpp = pair.fixed_slide.size, pair.fixed_slide.mpp
-    return BlockGrid(size, settings.rows, settings.columns, round(settings.halo_um / mpp))
-
-
-def _blocks(
-    job: _Job, grid: BlockGrid, chain: Chain, settings: PassSettings, tissue: TissueMap
-) -> list[BlockResult]:
-    """Register the blocks, taking up those that an earlier run finished."""
-    pair = job.pair
-    tasks = [
-        BlockTask(
-            pair.fixed_slide,
-            pair.moving_slide,
-            chain,
-            block,
-            tissue,
-            job.settings.channel,
-            settings,
-        )
-        for block in grid
-    ]
-    paths = [job.cache / f"{job.prefix}block_{task.block.name}.npz" for task in tasks]
-    todo = [pair_ for pair_ in zip(tasks, paths, strict=True) if not pair_[1].exists()]
-    done = len(tasks) - len(todo)
-    with job.timed("blocks"):
-        for count, _ in enumerate(job.workers.map(register_into, todo), start=done + 1):
-            job.progress("blocks", count, len(tasks))
-    return [read_result(task, path) for task, path in zip(tasks, paths, strict=True)]

@@ -19,16 +19,10 @@ from registration.files.outputs import check_folder, resolved
 from registration.files.words import split_files
 from registration.landmarks.landmarks import Landmarks, Moving, parse_landmark_argument
 from registration.pair import SlidePair
+from registration.passes import TRANSFORMS_FOLDER, RunOptions
 from registration.pieces.drawn import parse_drawn_argument
 from registration.recipes import fine_pass
-from registration.register import (
-    TIMINGS_NAME,
-    TRANSFORMS_FOLDER,
-    RunOptions,
-    finished_key,
-    register_pair,
-    run_key,
-)
+from registration.register import TIMINGS_NAME, finished_key, register_pair, run_key
 from registration.result import (
     LANDMARKS_NAME,
     RECORD_NAME,

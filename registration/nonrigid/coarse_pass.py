@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from registration.geometry import Box, to_level0
@@ -20,18 +22,28 @@ HEMATOXYLIN_SCALE = 14.0
 """Brings skimage's hematoxylin, which is in units of log(10^6), to natural optical density."""
 
 
-def coarse_field(
-    pair: SlidePair, start: Projective, tissue: TissueMap, downsample: float
-) -> DisplacementField:
-    """Return the field, fixed to fixed level-0 pixels, that refines ``start`` at ``downsample``."""
-    fixed = pair.fixed_slide
+@dataclass(frozen=True)
+class CoarseTask:
+    """All a worker needs for the coarse pass of two slides, or of a piece on each."""
+
+    pair: SlidePair
+    start: Projective
+    tissue: TissueMap
+    """Of the fixed slide."""
+    downsample: float
+    """At which they are matched."""
+
+
+def coarse_field(task: CoarseTask) -> DisplacementField:
+    """Return the field, fixed to fixed level-0 pixels, that refines the start."""
+    fixed, downsample = task.pair.fixed_slide, task.downsample
     size = fixed.size.downsampled(downsample)
     box = Box.of(size)
-    warped = warp_box(pair.moving_slide, start, box, downsample)
+    warped = warp_box(task.pair.moving_slide, task.start, box, downsample)
     shift = smooth_field(
         _planes(fixed.read_scaled(box, downsample)),
         _planes(warped.image),
-        tissue.on(Box.of(fixed.size), size),
+        task.tissue.on(Box.of(fixed.size), size),
     )
     first = to_level0(np.zeros((1, 2)), downsample)[0]
     nodes = shift[::NODE_STEP_PX, ::NODE_STEP_PX].astype(np.float64) * downsample

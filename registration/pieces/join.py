@@ -64,15 +64,17 @@ class PieceResult:
 def result_on_slides(
     planned: PlannedPiece,
     chain: Chain,
-    measured: tuple[Sequence[BlockRecord], Quality, ResidualMap],
+    records: Sequence[BlockRecord],
+    quality: Quality,
+    places: ResidualMap,
 ) -> PieceResult:
     """Return what was found for a piece, in pixels of its parts, in level-0 pixels of the slides."""
     fixed, moving = planned.fixed.slide.box, planned.moving.slide.box
     blocks = [
         replace(block, x=block.x + fixed.x, y=block.y + fixed.y, piece=planned.number)
-        for block in measured[0]
+        for block in records
     ]
-    quality, places = _quality_on_slide(measured[1], fixed), measured[2]
+    quality = _quality_on_slide(quality, fixed)
     verdict, reasons = verdict_of(quality, blocks, planned.start.record.verified)
     return PieceResult(
         planned,

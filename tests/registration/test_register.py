@@ -15,9 +15,10 @@ from registration.errors import RunError
 from registration.execution import InProcess, workers
 from registration.landmarks.landmarks import Landmarks, read_landmarks
 from registration.pair import SlidePair
+from registration.passes import RunOptions
 from registration.quality.quality import target_errors
 from registration.recipes import RegistrationSettings
-from registration.register import RunOptions, register_pair, run_key
+from registration.register import register_pair, run_key
 from registration.result import Registration, write_review
 from registration.slides.slide import open_slide
 from registration.synth.case import write_case

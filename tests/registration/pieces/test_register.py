@@ -10,9 +10,10 @@ import pytest
 from registration.errors import SettingsError
 from registration.landmarks.landmarks import read_landmarks
 from registration.pair import SlidePair
+from registration.passes import RunOptions
 from registration.piece_map import PieceMap, piece_numbers
 from registration.recipes import RegistrationSettings
-from registration.register import RunOptions, register_pair
+from registration.register import register_pair
 from registration.result import Registration
 from registration.slides.slide import open_slide
 from registration.synth import GlassSettings, SynthCase, SynthSettings, write_case
