@@ -14,6 +14,7 @@ from registration import register as run_module
 from registration.errors import RunError
 from registration.execution import InProcess, workers
 from registration.landmarks.landmarks import Landmarks, read_landmarks
+from registration.nonrigid import block_store
 from registration.pair import SlidePair
 from registration.passes import RunOptions
 from registration.quality.quality import target_errors
@@ -129,7 +130,7 @@ def test_a_killed_run_goes_on_where_it_stopped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen: list[str] = []
-    original = run_module.register_block
+    original = block_store.register_block
 
     def counting(task):
         if len(seen) == 4:
@@ -137,7 +138,7 @@ def test_a_killed_run_goes_on_where_it_stopped(
         seen.append(task.block.name)
         return original(task)
 
-    monkeypatch.setattr(run_module, "register_block", counting)
+    monkeypatch.setattr(block_store, "register_block", counting)
     options = replace(options, image=None)
     with pytest.raises(KeyboardInterrupt):
         register_pair(pair, tmp_path, SETTINGS, options)
@@ -146,7 +147,7 @@ def test_a_killed_run_goes_on_where_it_stopped(
     seen.extend(["not", "counted"])
 
     monkeypatch.setattr(
-        run_module, "register_block", lambda task: seen.append(task.block.name) or original(task)
+        block_store, "register_block", lambda task: seen.append(task.block.name) or original(task)
     )
     finished = register_pair(pair, tmp_path, SETTINGS, options)
 
