@@ -135,7 +135,8 @@ def _json(registration: Registration) -> str:
 
 def _summary(registration: Registration) -> str:
     """Return the lines a person wants to see first."""
-    lines = [f"verdict   {registration.verdict}: {'; '.join(registration.reasons)}"]
+    reasons = f"\n{'':10}".join(registration.reasons)
+    lines = [f"verdict   {registration.verdict}: {reasons}"]
     if registration.start.mirrored:
         lines.append("mirrored  one section lies face down; the H&E slide is turned over")
     statuses = [block.status for block in registration.blocks]
