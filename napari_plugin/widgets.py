@@ -76,6 +76,11 @@ def is_dark(viewer: Viewer) -> bool:
     return bool(QColor(background).lightness() < MIDDLE_GREY)
 
 
+def say_nothing(layer: Any) -> None:
+    """Keep a layer out of napari's status bar: its numbers are none that a person needs."""
+    layer.help, layer.get_status = "", lambda *_, **__: ""
+
+
 def draw_polygon(layer: Any, ended: Callable[[], object]) -> None:
     """Let the next clicks draw a polygon on a layer of shapes; ``ended`` is called after the last."""
 

@@ -19,6 +19,7 @@ from napari_plugin.convert import (
 from napari_plugin.levels import Source, Tiles, pyramid
 from napari_plugin.picker.marks import Marks
 from napari_plugin.views import SIDES, STAIN, XY, Side, Views
+from napari_plugin.widgets import say_nothing
 from registration.slides.slide import Slide
 
 GRAB_PX = 13
@@ -86,7 +87,7 @@ class PairCanvas:
         for layer in self.layers:
             layer.events.mode.connect(self._keep_mode)
             layer.events.visible.connect(self._on_change)
-            layer.help, layer.get_status = "", _no_status
+            say_nothing(layer)
 
     @property
     def is_alive(self) -> bool:
@@ -371,11 +372,6 @@ class PairCanvas:
         if distance[nearest] * self.viewer.scene.camera.zoom > GRAB_PX:
             return None
         return self._names[side][nearest]
-
-
-def _no_status(*_: object, **__: object) -> str:
-    """Say nothing in napari's status bar: its numbers are none that a person needs."""
-    return ""
 
 
 def _ignored(*_: object) -> None:

@@ -12,7 +12,7 @@ from napari_plugin.convert import from_napari, to_napari
 from napari_plugin.picker.canvas import LAYERS_PER_CELL, PAN, PairCanvas
 from napari_plugin.picker.pieces import Tissue
 from napari_plugin.views import SIDES, STAIN, XY, Side
-from napari_plugin.widgets import draw_polygon
+from napari_plugin.widgets import draw_polygon, say_nothing
 from registration.geometry import Points
 
 COLORS = {"exclude": "#000000", "control": "#cc79a7", "piece": "#0072b2", "found": "#56b4e9"}
@@ -128,7 +128,7 @@ def _make_room(canvas: PairCanvas) -> None:
         canvas.outlines[side] = canvas.viewer.add_shapes(
             ndim=2, name=f"{STAIN[side]} outlines", units="um"
         )
-        canvas.outlines[side].help = ""
+        say_nothing(canvas.outlines[side])
         layers.move(layers.index(canvas.outlines[side]), layers.index(canvas.points[side]))
         layers.selection.active = layer
     grid.stride = LAYERS_PER_CELL + 1

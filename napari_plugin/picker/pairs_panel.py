@@ -191,7 +191,7 @@ def _table() -> QTableWidget:
     table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
     table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     table.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-    table.setMinimumHeight(170)
+    table.setMinimumHeight(208)  # the six pairs that are advised
     return table
 
 

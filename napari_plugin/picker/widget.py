@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from napari_plugin.review.widget import ReviewWidget
 
 POLL_MS = 80
-WIDTH_PX = 410
+WIDTH_PX = 432
+"""With which no page of it has to be scrolled sideways."""
 
 
 class PickerWidget(QWidget):
@@ -230,7 +231,9 @@ def _keys(actions: list[Action]) -> QWidget:
         shown = QLabel(key)
         shown.setStyleSheet("font-weight: bold;")
         grid.addWidget(shown, row, 0)
-        grid.addWidget(QLabel(text), row, 1)
+        said = QLabel(text)
+        said.setWordWrap(True)
+        grid.addWidget(said, row, 1)
     grid.setColumnStretch(1, 1)
     grid.setRowStretch(len(rows), 1)
     return page

@@ -11,7 +11,7 @@ from napari.layers import Layer
 from napari_plugin.convert import from_napari
 from napari_plugin.review.layers import rejected_layer
 from napari_plugin.review.model import Review
-from napari_plugin.widgets import draw_polygon
+from napari_plugin.widgets import draw_polygon, say_nothing
 from registration.geometry import Points
 
 
@@ -47,4 +47,5 @@ class RejectedAreas:
     def _add(self, review: Review) -> Any:
         corners, options, _ = rejected_layer(review)
         self.layer = self._viewer.add_shapes(corners or None, **options)
+        say_nothing(self.layer)
         return self.layer

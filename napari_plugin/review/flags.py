@@ -13,6 +13,7 @@ from napari_plugin.convert import center_napari
 from napari_plugin.review.layers import arrow
 from napari_plugin.review.model import Flag, Review
 from napari_plugin.review.patches import Patch
+from napari_plugin.widgets import say_nothing
 
 FLAG_VIEW = 1.6
 """A flagged place fills the view but for this factor."""
@@ -69,6 +70,7 @@ class Flags(QListWidget):
         self._point_nowhere()
         if flag.shift is not None:
             self.arrow = self._viewer.add_vectors(*arrow(review, flag))
+            say_nothing(self.arrow)
 
     def _point_nowhere(self) -> None:
         layer, self.arrow = self.arrow, None

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QCheckBox, QLabel, QVBoxLayout, QWidget
 
 from napari_plugin.review.layers import LEGENDS, MAPS, SHOWN_FIRST, LayerTuple
 from napari_plugin.review.model import Review
-from napari_plugin.widgets import tick
+from napari_plugin.widgets import say_nothing, tick
 
 MakeLayer = Callable[[], LayerTuple]
 
@@ -59,6 +59,7 @@ class Maps(QWidget):
         if shown and name not in self.layers:
             values, options, kind = make()
             layer = getattr(self._viewer, f"add_{kind}")(values, **options)
+            say_nothing(layer)
             self.layers[name] = layer
             layers = self._viewer.layers
             if isinstance(layer, Image):  # below all dots and outlines

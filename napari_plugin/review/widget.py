@@ -42,7 +42,7 @@ from napari_plugin.swipe import SwipeEdge
 from napari_plugin.tone import Tone
 from napari_plugin.turns import Turns
 from napari_plugin.views import XY
-from napari_plugin.widgets import PathField, WarningLabel, button, row_of
+from napari_plugin.widgets import PathField, WarningLabel, button, row_of, say_nothing
 from registration.errors import RegistrationError
 from registration.geometry import Points
 from registration.transforms import Projective
@@ -125,6 +125,7 @@ class ReviewWidget(QWidget):
         self._before = Before.taken_from(viewer)
         pixels, options, _ = image_layer(self.review, self.look)
         self.image = viewer.add_image(pixels, **options)
+        say_nothing(self.image)
         self._sources = self._in_tone()
         if self.tone != Tone():
             self._show_image()

@@ -184,6 +184,11 @@ def test_the_panel_fits_a_small_screen_and_every_keyboard_has_the_keys(
     assert least.height() <= 800 - 36 - window.menuBar().height() - window.statusBar().height()
     for page in (desk.widget.panel.pairs, desk.widget.panel.compare, desk.widget.panel.regions):
         assert page.minimumSizeHint().width() <= WIDTH_PX - SCROLL_BAR_PX, page
+    for number in range(desk.widget.panel.tabs.count()):
+        desk.widget.panel.tabs.setCurrentIndex(number)
+        desk.wait(0.1)
+        assert desk.widget.panel.tabs.widget(number).horizontalScrollBar().maximum() == 0, number
+    desk.widget.panel.tabs.setCurrentIndex(0)
     for action in actions_of(desk.session):
         assert any(key.split("-")[-1] in EVERY_KEYBOARD for key in action.keys), action.text
 
@@ -299,6 +304,8 @@ def test_a_region_to_leave_out_is_drawn_kept_and_given_to_register(
 ) -> None:
     desk.open_pair(pair.he, pair.ihc, six)
     corners = [(200.0, 150.0), (420.0, 160.0), (380.0, 400.0)]
+    desk.session.show_place((300.0, 280.0))  # near enough that a pixel of the screen is small
+    desk.wait(0.2)
 
     desk.push("Draw on H&&E")
     for corner in corners:

@@ -22,6 +22,7 @@ def test_each_layer_has_a_turn_of_its_own(make_napari_viewer: Any, qtbot: Any, r
     qtbot.waitUntil(lambda: review.is_settled, timeout=60_000)
     assert [layer.name for layer in viewer.layers] == ["H&E over IHC", "blocks"]
     assert review.flags.count() == 1
+    assert [layer.get_status((0, 0)) for layer in viewer.layers] == ["", ""]
 
     review.open(run)  # the one before is hidden at once, and removed in its turn
     assert [layer.name for layer in viewer.layers if layer.visible] == ["H&E over IHC"]
