@@ -50,8 +50,8 @@ class Splash(QSplashScreen):
     def show_picture(self, number: int, pixels: Any) -> None:
         """Show how a slide looks: ``(h, w, 3)`` RGB, no side above :data:`PICTURE_PX`."""
         height, width, channels = pixels.shape
-        kind = QImage.Format.Format_RGB888
-        image = QImage(pixels.tobytes(), width, height, channels * width, kind)
+        kind, data = QImage.Format.Format_RGB888, pixels.tobytes()  # the image does not keep them
+        image = QImage(data, width, height, channels * width, kind)
         place = QRect(0, 0, width, height)
         place.moveCenter(self.frame(number).center())
         drawn = self.pixmap()

@@ -31,7 +31,8 @@ def shown(splash: Any, number: int) -> Image:
 
     image = splash.grab().toImage().convertToFormat(QImage.Format.Format_RGB888)
     bits = image.constBits()
-    bits.setsize(image.sizeInBytes())
+    if hasattr(bits, "setsize"):  # PyQt's
+        bits.setsize(image.sizeInBytes())
     rows = np.frombuffer(bits, np.uint8).reshape(image.height(), image.bytesPerLine())
     pixels = rows[:, : 3 * image.width()].reshape(image.height(), image.width(), 3)
     frame = splash.frame(number)
