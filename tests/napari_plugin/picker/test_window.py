@@ -141,6 +141,12 @@ def register(window: Any) -> None:
     )  # were the work done in this process, there would be one answer, at the end
 
 
+def settle(window: Any, review: Any) -> None:
+    """Wait until the layers of a review have come, or gone: one in each turn."""
+    while not review.is_settled:
+        window.wait(0.1)
+
+
 def review_and_judge(window: Any, folder: Path) -> None:
     """Open the review from the picker, look at the maps, judge."""
     from napari_plugin.review.widget import ReviewWidget
@@ -148,6 +154,7 @@ def review_and_judge(window: Any, folder: Path) -> None:
     window.widget.panel.run.review.click()
     window.wait(0.2)
     [review] = window.viewer.window._qt_window.findChildren(ReviewWidget)
+    settle(window, review)
     names = [layer.name for layer in window.viewer.layers if layer.visible]
     assert names == ["H&E over IHC", "blocks"]
     for box in review.maps.boxes.values():
@@ -158,6 +165,7 @@ def review_and_judge(window: Any, folder: Path) -> None:
     review.judge("needs landmarks")
     assert Registration.load(folder).review == "needs landmarks"
     review.close_review()
+    settle(window, review)
     assert window.viewer.canvas.grid.enabled
     assert [layer.name for layer in window.viewer.layers] == [
         "H&E",
