@@ -184,12 +184,12 @@ def _tiles(facts: Sequence[CaseFacts]) -> list[Tile]:
     registered = sum(one.registered_mm2 for one in facts)
     kept = sum(one.kept or 0 for one in facts)
     candidates = sum(one.candidates or 0 for one in facts)
-    patients = {one.patient for one in facts}
+    count = len({one.patient for one in facts})
     waiting = sum(one.needs_person for one in facts)
     share = f"{100 * registered / tissue:.0f} % of it" if tissue else ""
     part = f"of {candidates} places with tissue" if candidates else ""
     return [
-        Tile("Cases", str(len(facts)), f"of {len(patients)} patients", "none", "cases"),
+        Tile("Cases", str(len(facts)), f"of {count} patient{'s' * (count != 1)}", "none", "cases"),
         Tile("Need a person", str(waiting), "worst first", "look" if waiting else "ok", "cases"),
         Tile("Tissue in", f"{number(tissue)} mm²", "on registered slides", "none", "yield"),
         Tile("Tissue registered", f"{number(registered)} mm²", share, "none", "yield"),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from registration.errors import SynthError
-from registration.geometry import Box
+from registration.geometry import Box, Size
 from registration.slides.slide import open_slide
 from registration.synth import (
     GlassSettings,
@@ -23,6 +23,7 @@ from registration.synth import (
 )
 from registration.synth.case import MASK_DOWNSAMPLE
 from registration.synth.glass import plan_glass
+from registration.synth.ndpi import TILE_WIDTH, NdpiSpec
 
 SETTINGS = SynthSettings(
     size=704,
@@ -123,3 +124,11 @@ def test_permuted_arrangement_is_another_order() -> None:
 def test_impossible_glasses_are_refused(pieces: int, arrangement: str) -> None:
     with pytest.raises(SynthError):
         GlassSettings(pieces, arrangement)  # type: ignore[arg-type]
+
+
+def test_large_glass_is_whole_tiles_wide_so_that_it_is_read_as_fast_as_a_scan() -> None:
+    large = plan_glass(replace(SETTINGS, size=Size(10_240, 10_240), glass=GlassSettings(4)))
+
+    for size in (large.he_size, large.ihc_size):
+        assert size.width % TILE_WIDTH == 0
+        assert NdpiSpec(size, 0.46).level_sizes()[2].width % 64 == 0
