@@ -161,7 +161,9 @@ def distance_to(mask: Mask) -> Density:
     if not mask.any():
         return np.full(mask.shape, np.inf, np.float32)
     outside = np.where(mask, 0, 255).astype(np.uint8)
-    return np.asarray(cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE))
+    distance = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    # The last bit of OpenCV's roots hangs on where the image lies in memory; squares are integers.
+    return np.asarray(np.sqrt(np.rint(np.square(distance))))
 
 
 def partners(a: FoundNuclei, b: FoundNuclei) -> tuple[Mask, NDArray[np.float64]]:

@@ -7,6 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from scipy.spatial import cKDTree
 from skimage.metrics import hausdorff_distance
 
@@ -18,6 +19,7 @@ from training.metrics.pathology import (
     FoundNuclei,
     PathologyCounts,
     Stained,
+    distance_to,
     partners,
     pathology_scores,
 )
@@ -49,6 +51,15 @@ def test_areas_and_distances_are_those_of_scikit_image_and_scipy() -> None:
     directed = [cKDTree(places[1]).query(places[0])[0], cKDTree(places[0]).query(places[1])[0]]
     far = max(np.percentile(distances, 95) for distances in directed)
     assert found.hausdorff95_um == pytest.approx(MPP * far, rel=1e-5)
+
+
+def test_distances_are_exact_to_the_last_bit() -> None:
+    mask = np.zeros((63, 61), bool)
+    mask[[0, 30, 50], [1, 40, 9]] = True
+
+    squared = np.rint(ndimage.distance_transform_edt(~mask) ** 2).astype(np.float32)
+
+    np.testing.assert_array_equal(distance_to(mask), np.sqrt(squared))
 
 
 def test_an_image_without_stain_has_no_distance() -> None:
