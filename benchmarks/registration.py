@@ -90,7 +90,7 @@ def measured(name: str, case: SynthCase, out: Path, *options: str) -> Row:
         name,
         *_summary(errors),
         quality["folding"]["jacobian_min"],
-        quality["seams"]["jump_p95_px"],
+        (quality["seams"] or {}).get("jump_p95_px", float("nan")),
         wall,
         peak,
         stages,
