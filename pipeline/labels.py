@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.errors import UsageError
 from pipeline.split import SPLITS, Label
 from registration.files.her2 import parse_her2
-from registration.files.tables import Row, Table, read_table
+from registration.files.tables import MERGED, Row, Table, read_table, unrounded
 from registration.files.words import excerpt, listed, nearest
 
 COLUMNS = ("case", "patient", "her2", "split")
@@ -50,13 +50,15 @@ def ignored_columns(path: Path) -> list[str]:
 def _label(record: Mapping[str, str]) -> Label:
     """Return what one line says; raises :class:`ValueError`."""
     if not record["case"]:
-        raise ValueError("the case is missing")
+        raise ValueError(f"the case is missing{MERGED}")
     patient = record.get("patient", record["case"])
     if not patient:
-        raise ValueError("the patient is missing")
+        raise ValueError(f"the patient is missing{MERGED}")
     split = record.get("split", "").lower() or None
     if split is not None and split not in SPLITS:
         raise ValueError(f"expected the split train, val or test, found {excerpt(record['split'])}")
+    unrounded(record["case"], "case")
+    unrounded(patient, "patient")
     return Label(patient, parse_her2(record["her2"]) if record.get("her2") else None, split)
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from pipeline.errors import ManifestError
 from pipeline.manifest.yaml_positions import Located, Position, read_located
-from registration.files.tables import Row, Table, read_table
+from registration.files.tables import MERGED, Row, Table, read_table
 
 NUMBERS, FLAGS = ("mpp_he", "mpp_ihc"), ("flip",)
 CASE_NAMES = ("case", "id")
+_SPOKEN = {"id": "case", "patient": "patient"}
+IDENTIFIERS = (*CASE_NAMES, "patient")
 COLUMNS = (
     *CASE_NAMES,
     *("patient", "he", "ihc", "stain", "her2", "split", "landmarks", "truth", "pieces"),
@@ -61,6 +63,10 @@ def read_case_table(path: Path, needed: Iterable[str] = ()) -> tuple[list[CaseRo
     if columns.keys() >= set(CASE_NAMES):
         raise table.header.error("the columns case and id mean the same; keep one")
     rows = [_case_row(table, row, columns) for row in table.rows[1:]]
+    for name in ("id", "patient"):
+        lacking = [row for row in rows if name not in row.values]
+        if 0 < len(lacking) < len(rows):
+            raise ManifestError(f"{lacking[0].place}: the {_SPOKEN[name]} is missing{MERGED}")
     return rows, table.others(COLUMNS)
 
 
@@ -117,6 +123,8 @@ def _case_row(table: Table, row: Row, columns: dict[str, int]) -> CaseRow:
             text = f"{row.number(column, name):.12g}"
         elif name in FLAGS:
             text = str(row.flag(column, name)).lower()
+        elif name in IDENTIFIERS:
+            text = row.identifier(column, name)
         key = "id" if name in CASE_NAMES else name
         values[key], places[key] = text, column + 1
     return CaseRow(row.line, values, places, row.place)

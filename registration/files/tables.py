@@ -2,7 +2,8 @@
 
 Commas, semicolons or tabs, also named by Excel's first line ``sep=;``; any line ends and any
 encoding of :mod:`registration.files.text`; decimal points, or decimal commas where the comma does
-not separate; Parquet by its suffix. Every complaint names file and line.
+not separate; Parquet by its suffix. A number that may be grouped by thousands is refused unless
+others of its file show what its sign means. Every complaint names file and line.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import io
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,9 +33,20 @@ _FALSE = (
 
 TRUE_WORDS, FALSE_WORDS = frozenset(_TRUE.split()), frozenset(_FALSE.split())
 _SEPARATOR_LINE = re.compile(r'"?sep=([^"\w\r\n])"?[ \t]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
-_SNIFFED = 100_000
+_SNIFFED, _LOOKED_THROUGH = 100_000, 10_000_000
+_GROUPED = re.compile(r"[-+]?[1-9]\d{0,2}[.,]\d{3}")
+"""1.234 and 1,234: about one to some, a thousand to others."""
+_FRACTION = re.compile(
+    r"""(?<![^;|\t"\r\n ])[-+]?(?:(?:0\d*|\d{4,})([.,])\d+|\d+([.,])(?:\d{1,2}|\d{4,}))(?=[";| \t\r\n]|$)"""
+)
+"""A cell that only a fraction is written like."""
+_ROUNDED = re.compile(r"\d[.,]\d+E\+\d+")
+"""How a spreadsheet shows a long number that it has rounded."""
+_APART = re.compile(r"\d['’.,\s]\d{3}(?!\d)")
 MEMORY_PER_CELL = 120
 """Of a Parquet table, whose values become text; a few bytes of it may stand for billions."""
+MERGED = "; of merged cells only the first keeps its text: write it into each"
+_UNGROUPED = "save the table without separators of thousands"
 _FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
 """What a spreadsheet takes for a formula where a cell begins with it."""
 
@@ -47,6 +59,8 @@ class Source:
     delimiter: str
     refusal: Refusal
     unit: str = "line"
+    decimals: frozenset[str] = frozenset(".")
+    """The signs that its fractions are written with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +75,31 @@ class Row:
     def number(self, column: int, name: str) -> float:
         """Return a finite number; anything else is refused."""
         text = self.cells[column].strip()
+        if _GROUPED.fullmatch(text) and self.source.decimals != {"," if "," in text else "."}:
+            digits = re.sub("[.,]", "", text)
+            raise self.error(
+                f"{name} {excerpt(text)} may be a fraction, or have its thousands set apart; write "
+                f"{text}0 or {digits}"
+            )
         comma = self.source.delimiter != "," and "." not in text
         try:
             if "_" in text:  # Python's own way to group digits
                 raise ValueError
             value = float(text.replace(",", ".") if comma else text)
         except ValueError:
-            raise self.error(f"expected a number for {name}, found {excerpt(text)}") from None
+            remedy = f"; {_UNGROUPED}" if _APART.search(text) else ""
+            found = f"{excerpt(text)}{remedy}"
+            raise self.error(f"expected a number for {name}, found {found}") from None
         if not math.isfinite(value):
             raise self.error(f"expected a finite number for {name}, found {excerpt(text)}")
         return value
+
+    def identifier(self, column: int, name: str) -> str:
+        """Return a name as it stands; a long number that a spreadsheet has rounded is refused."""
+        try:
+            return unrounded(self.cells[column], name)
+        except ValueError as error:
+            raise self.error(str(error)) from None
 
     def flag(self, column: int, name: str) -> bool:
         """Return whether a cell says yes, in any language that Excel writes."""
@@ -127,6 +156,16 @@ class Table:
         return [name for name in self.header.cells if name.casefold() not in taken]
 
 
+def unrounded(text: str, name: str) -> str:
+    """Return a case's or patient's name; :class:`ValueError` for a number that has lost digits."""
+    if _ROUNDED.fullmatch(text):
+        raise ValueError(
+            f"{name} {excerpt(text)} was rounded by a spreadsheet and may stand for several; format "
+            "its column as text, enter it again and save"
+        )
+    return text
+
+
 def table_text(rows: Iterable[Iterable[object]], delimiter: str = ",") -> str:
     """Return a table as text in which no cell is a formula for a spreadsheet to run.
 
@@ -166,16 +205,20 @@ def _is_number(text: str) -> bool:
 def read_table(path: Path, refusal: Refusal, *, short_rows: bool = False) -> Table:
     """Read a whole table, its cells stripped of blanks.
 
-    A record of more cells than the first is refused unless they are empty, and one of fewer unless
+    Columns at the end without a single cell that is not empty are left out. A record of more cells
+    than the first is refused unless they are empty, and one of fewer unless
     ``short_rows`` allows it: spreadsheets leave out what is empty at the end.
     """
     if path.suffix.lower() == ".parquet" and path.is_file():
         return _read_parquet(path, refusal)
-    rows = tuple(
+    rows = [
         Row(row.source, row.line, tuple(cell.strip() for cell in row.cells))
         for row in _rows(path, refusal, short_rows=short_rows, stripped=True)
-    )
-    return Table(rows[0].source, rows)
+    ]
+    used = 1 + max(k for row in rows for k, cell in enumerate(row.cells) if cell)
+    if used < len(rows[0].cells):
+        rows = [replace(row, cells=row.cells[:used]) for row in rows]
+    return Table(rows[0].source, tuple(rows))
 
 
 def read_rows(path: Path, refusal: Refusal) -> Iterator[Row]:
@@ -187,7 +230,7 @@ def _rows(path: Path, refusal: Refusal, *, short_rows: bool, stripped: bool) -> 
     """Yield the records that are not blank; blanks before quotes go where cells are ``stripped``."""
     text = read_text(path, refusal)
     named = _SEPARATOR_LINE.match(text)
-    source = Source(path, named[1] if named else _delimiter(text), refusal)
+    source = _source(path, text, named[1] if named else _delimiter(text), refusal)
     width = 0
     for line, cells in _records(text, source, stripped):
         if named and line == 1:
@@ -203,6 +246,14 @@ def _rows(path: Path, refusal: Refusal, *, short_rows: bool, stripped: bool) -> 
         yield Row(source, line, (*written, *[""] * (width - len(cells))))
     if not width:
         raise refusal(f"{path} is empty")
+
+
+def _source(path: Path, text: str, delimiter: str, refusal: Refusal) -> Source:
+    """Return a file with the signs that its fractions show; where commas separate, the point."""
+    if delimiter == ",":
+        return Source(path, delimiter, refusal)
+    shown = {sign for pair in _FRACTION.findall(text[:_LOOKED_THROUGH]) for sign in pair if sign}
+    return Source(path, delimiter, refusal, decimals=frozenset(shown))
 
 
 def _records(text: str, source: Source, stripped: bool) -> Iterator[tuple[int, list[str]]]:

@@ -20,7 +20,15 @@ from numpy.typing import NDArray
 
 from registration.errors import LandmarkError
 from registration.files.storage import write_text
-from registration.files.tables import Row, Table, read_table, table_text
+from registration.files.tables import (
+    FALSE_WORDS,
+    TRUE_WORDS,
+    Row,
+    Table,
+    read_table,
+    table_text,
+)
+from registration.files.text import read_text
 from registration.files.words import excerpt, split_files
 from registration.geometry import Box, Points, Size
 from registration.landmarks.geojson import Origin, read_named_points
@@ -32,6 +40,7 @@ SLIDES = ("he_slide", "ihc_slide")
 """Columns that name the slides a file was picked on; cut rows may leave them out."""
 ID_NAMES = ("id", "name", "label", "")
 DECIMALS = 4
+_HEADER = 1000
 Moving = Literal["he", "ihc"]
 
 
@@ -211,14 +220,13 @@ def _names_slides(path: Path) -> bool:
     """Return whether the last columns say only what the slides are called."""
     if not path.is_file() or path.suffix.lower() == ".parquet":
         return False
-    with path.open("rb") as file:
-        return SLIDES[0].encode() in file.readline(1000)
+    return SLIDES[0] in read_text(path, LandmarkError)[:_HEADER]
 
 
 def _is_bigwarp(table: Table) -> bool:
     """Return whether the first line is a landmark already, as BigWarp writes it."""
     first = table.rows[0].cells
-    return len(first) == 6 and first[1].lower() in ("true", "false")
+    return len(first) == 6 and first[1].casefold() in TRUE_WORDS | FALSE_WORDS
 
 
 def _from_bigwarp(table: Table) -> Landmarks:

@@ -214,3 +214,22 @@ def test_a_file_of_something_else_is_no_label_file(tmp_path: Path) -> None:
         read_labels(path, ["a"])
     with pytest.raises(UsageError, match="file not found"):
         read_labels(tmp_path / "none.csv", ["a"])
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("a;1,23457E+12;1+\nb;1,23457E+12;2+\n", "line 2: patient '1,23457E.12' was rounded"),
+        ("1,2E+10;p;1+\n", "line 2: case '1,2E.10' was rounded"),
+        ("a;p;1+\nb;;\n", "line 3: the patient is missing; of merged cells only the first"),
+        ("Studie;;\na;p;1+\nb;;\n", None),
+    ],
+)
+def test_what_a_spreadsheet_has_lost_is_named(
+    tmp_path: Path, rows: str, message: str | None
+) -> None:
+    path = tmp_path / "labels.csv"
+    header = "case;patient;her2\n"
+    path.write_text(header + rows if message else rows.replace("\n", f"\n{header}", 1))
+    with pytest.raises(UsageError, match=message or "line 1: expected the columns case,patient"):
+        read_labels(path, ["a"])

@@ -150,7 +150,7 @@ def _row(row: Row, columns: dict[str, int]) -> TableRow:
     return TableRow(
         kept=text("kept") is None or row.flag(columns["kept"], "kept"),
         split=_split(row, text("split")),
-        patient=text("patient"),
+        patient=text("patient") and row.identifier(columns["patient"], "patient"),
         her2=_level(text("her2")),
         stain=text("stain"),
         mpp=mpp,

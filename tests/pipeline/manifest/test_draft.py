@@ -265,6 +265,25 @@ def test_mistakes_in_a_table_have_line_and_column_and_those_of_settings_their_fi
             "settings.yaml:1:1: the cases are",
         ),
         ("c.csv", "case,patient,he,ihc\na,p,x,y\n", "- 1", "expected the settings"),
+        (
+            "c.csv",
+            "case;patient;he;ihc\na;p;x;y\nb;;x;y",
+            None,
+            "line 3: the patient is missing; of",
+        ),
+        (
+            "c.csv",
+            "case;patient;he;ihc\na;p;x;y\n;p;x;y",
+            None,
+            "line 3: the case is missing; of m",
+        ),
+        (
+            "c.csv",
+            "case;patient;he;ihc\na;4,1E+9;x;y",
+            None,
+            "line 2: patient '4,1E.9' was rounded",
+        ),
+        ("c.csv", "case;he;ihc;mpp_he\na;x;y;1.000", None, "line 2: mpp_he '1.000' may be a fract"),
     ],
 )
 def test_a_table_that_is_no_manifest_is_refused(

@@ -127,8 +127,73 @@ def test_numbers_that_could_mean_two_things_are_refused(tmp_path: Path, text: st
         table(tmp_path, text).rows[1].number(0, "a")
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a;b\n1.234;567", None),
+        ("a;b\n1.234;2.345", None),
+        ("a;b\n1.234;567,5", None),
+        ("a;b\n1,234;567.5", None),
+        ("a\tb\n1,234\t567.5", None),
+        ("a;b\n1,234;567", None),
+        ("a;b\n1.234;567.5", 1.234),
+        ("a;b\n1,234;567,5", 1.234),
+        ("a\tb\n1.234\t0.460", 1.234),
+        ("a,b\n1.234,5678,9012,3", 1.234),
+        ("a;b\n0.460;2", 0.46),
+        ("a;b\n12.345e3;2", 12345.0),
+        ("a;b\n1 234,5;2", None),
+        ("a;b\n1'234,5;2", None),
+        ("a;b\n1\u202f234;2", None),
+    ],
+)
+def test_thousands_set_apart_are_no_fractions(
+    tmp_path: Path, text: str, value: float | None
+) -> None:
+    text = text.replace("a,b\n", "a,b,c,d\n")
+    row = table(tmp_path, text).rows[1]
+    if value is None:
+        with pytest.raises(OddTableError, match=r"line 2: .*(write 1.2340 or 1234|thousands)"):
+            row.number(0, "a")
+    else:
+        assert row.number(0, "a") == value
+
+
+def test_columns_at_the_end_that_are_empty_are_none(tmp_path: Path) -> None:
+    assert cells(table(tmp_path, "sep=;\nx;;y;;\n1;2;;;\n;;;;\n")) == [
+        ("x", "", "y"),
+        ("1", "2", ""),
+    ]
+    path = tmp_path / "l.csv"
+    path.write_bytes("he_x;he_y;ihc_x;ihc_y;;\n1,5;2;3;4;;\n5,5;2;3;4;;\n".encode("utf-16"))
+    landmarks = read_landmarks(path, minimum=2)
+    assert (landmarks.names, landmarks.he.tolist()) == (("1", "2"), [[1.5, 2.0], [5.5, 2.0]])
+
+
+def test_bigwarp_landmarks_that_a_german_excel_saved(tmp_path: Path) -> None:
+    path = tmp_path / "l.csv"
+    path.write_text("Pt-0;WAHR;1,5;2;3;4;;\nPt-1;FALSCH;1,5;2;3;4;;\n")
+    landmarks = read_landmarks(path, minimum=1)
+    assert landmarks.enabled.tolist() == [True, False]
+    assert landmarks.he.tolist()[0] == [1.5, 2.0]
+
+
+def test_our_landmarks_with_cut_rows_whatever_the_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "l.csv"
+    text = "sep=;\nid;he_x;he_y;ihc_x;ihc_y;he_slide;ihc_slide\na;1,5;2;3;4;x;y\nb;1,5;2;3;4\n"
+    path.write_bytes(text.encode("utf-16"))
+    assert read_landmarks(path, minimum=2).names == ("a", "b")
+
+
+def test_a_long_number_that_a_spreadsheet_has_rounded_names_nobody(tmp_path: Path) -> None:
+    first, second, third = table(tmp_path, "p;q\n1,23457E+12;a\n12E3;b\n12345678901;c\n").rows[1:]
+    with pytest.raises(OddTableError, match=r"line 2: patient .1,23457E.12. was rounded"):
+        first.identifier(0, "patient")
+    assert [row.identifier(0, "patient") for row in (second, third)] == ["12E3", "12345678901"]
+
+
 def test_a_wanted_column_must_not_be_there_twice_and_others_may(tmp_path: Path) -> None:
-    read = table(tmp_path, "note,X,note,,\n1,2,3,,\n")
+    read = table(tmp_path, "note,X,note,,\n1,2,3,4,\n")
     assert read.columns(("x", "y", "")) == {"x": 1, "": 3}
     assert read.others(("x",)) == ["note", "note"]
     with pytest.raises(OddTableError, match="line 1: 2 columns are called 'note'"):
