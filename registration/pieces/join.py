@@ -183,7 +183,7 @@ def verdict_of_pieces(
         if result.verdict != "pass"
         for reason in result.reasons
     ]
-    notes = [_lone_note(piece) for piece in plan.lone]
+    notes = [_lone_note(*numbered) for numbered in enumerate(plan.lone, len(results) + 1)]
     notes += [note for result in results if (note := _missing_note(result, plan, moving))]
     names = ("IHC", "H&E") if moving == "he" else ("H&E", "IHC")
     slides = dict(zip(names, (plan.fixed, plan.moving), strict=True))
@@ -323,16 +323,22 @@ def _lone_status(lone: LonePiece, moving: Moving) -> PieceStatus:
     return "only on IHC" if on_ihc else "only on H&E"
 
 
-def _lone_note(lone: LonePiece) -> str:
-    return f"{lone.part.tissue_um2 / 1e6:.1f} mm² of tissue left out: {lone.note}"
+def _lone_note(number: int, lone: LonePiece) -> str:
+    return f"piece {number} left out, {_area(lone.part.tissue_um2)} of tissue: {lone.note}"
+
+
+def _area(area_um2: float) -> str:
+    """Return an area in words; however small, it is more than nothing."""
+    area_mm2 = area_um2 / 1e6
+    return f"{area_mm2:.1f} mm²" if area_mm2 >= 0.1 else f"{area_mm2:.1g} mm²"
 
 
 def _loose_note(name: str, pieces: Pieces) -> str:
     """Say how much tissue of a slide lies in fragments of no piece."""
     share = against(100 * pieces.loose_share, 100 * MUCH_LOOSE, "%")
     return (
-        f"{pieces.loose_um2 / 1e6:.2g} mm² of tissue on the {name} left out, {share}: fragments apart "
-        "from every piece and too small to be one"
+        f"{_area(pieces.loose_um2)} of tissue on the {name} left out, {share}: fragments apart from "
+        "every piece and too small to be one"
     )
 
 

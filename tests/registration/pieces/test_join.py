@@ -13,7 +13,7 @@ from registration.landmarks.landmarks import Landmarks
 from registration.pieces.find import Pieces, find_pieces
 from registration.pieces.join import PieceResult, verdict_of_pieces
 from registration.pieces.part import PiecePart, SlidePart
-from registration.pieces.planned import PiecePlan, PlannedPiece
+from registration.pieces.planned import LonePiece, PiecePlan, PlannedPiece
 from registration.residual_map import ResidualMap
 from registration.result import StartRecord
 from registration.start.choose import InitialAlignment
@@ -30,7 +30,9 @@ def crumbled(count: int) -> Pieces:
     return find_pieces(TissueMap(mask > 0, 16.0), 0.5)
 
 
-def verdict(fixed: Pieces, moving: Pieces) -> tuple[str, list[str]]:
+def verdict(
+    fixed: Pieces, moving: Pieces, lone: tuple[LonePiece, ...] = ()
+) -> tuple[str, list[str]]:
     """The verdict where the section, a piece of both slides, passed."""
     start = InitialAlignment(
         Projective.identity(),
@@ -48,7 +50,7 @@ def verdict(fixed: Pieces, moving: Pieces) -> tuple[str, list[str]]:
         "pass",
         ("all checks passed",),
     )
-    return verdict_of_pieces([result], PiecePlan(fixed, moving, (planned,), ()), "he")
+    return verdict_of_pieces([result], PiecePlan(fixed, moving, (planned,), lone), "he")
 
 
 def test_nothing_is_said_of_fragments_where_there_are_none() -> None:
@@ -67,3 +69,17 @@ def test_fragments_of_no_piece_are_named_on_either_slide_and_much_of_them_needs_
     assert found == expected
     assert f"of tissue on the {slide} left out" in reasons[-1]
     assert "(limit 5 %)" in reasons[-1]
+
+
+def test_each_piece_that_is_left_out_is_named_with_its_number_and_its_area() -> None:
+    lone = tuple(
+        LonePiece(True, PiecePart((n,), cast(SlidePart, None), area), "only on IHC", False)
+        for n, area in ((2, 13_240_000.0), (3, 14_000.0))
+    )
+
+    _, reasons = verdict(crumbled(0), crumbled(0), lone)
+
+    assert reasons[1:] == [
+        "piece 2 left out, 13.2 mm² of tissue: only on IHC",
+        "piece 3 left out, 0.01 mm² of tissue: only on IHC",
+    ]
