@@ -76,10 +76,10 @@ class Level:
     dtype = np.dtype(np.uint8)
     ndim = 3
 
-    def __init__(self, source: Source, downsample: float) -> None:
+    def __init__(self, source: Source, downsample: int, size: Size) -> None:
+        """``size`` in pixels of the level; what is beyond the source is white."""
         self.source = source
         self.downsample = downsample
-        size = source.size.downsampled(downsample)
         self.shape = (size.height, size.width, 3)
 
     @property
@@ -100,9 +100,15 @@ class Level:
 
 
 def pyramid(source: Source) -> list[Level]:
-    """Return levels of downsample 1, 2, 4, ... down to about :data:`SMALLEST_SIDE_PX`."""
+    """Return levels of downsample 1, 2, 4, ... down to about :data:`SMALLEST_SIDE_PX`.
+
+    Each is exactly twice as large as the next, with white beyond the source: napari takes a level's
+    downsample from its size, and would draw the far end of one that is rounded a pixel beside its place.
+    """
     longest = max(source.size.width, source.size.height)
-    downsamples = [1.0]
-    while longest / downsamples[-1] / 2 >= SMALLEST_SIDE_PX:
-        downsamples.append(downsamples[-1] * 2)
-    return [Level(source, downsample) for downsample in downsamples]
+    halvings = max(0, (longest // SMALLEST_SIDE_PX).bit_length() - 1)
+    smallest = source.size.downsampled(2**halvings)
+    sizes = [
+        Size(smallest.width << times, smallest.height << times) for times in range(halvings, -1, -1)
+    ]
+    return [Level(source, 2**number, size) for number, size in enumerate(sizes)]

@@ -90,6 +90,21 @@ def test_levels_slice_like_arrays() -> None:
     np.testing.assert_array_equal(levels[1][5:9], whole[5:9])
 
 
+@pytest.mark.parametrize("size", [Size(2503, 1301), Size(511, 77), Size(20_481, 1025)])
+def test_each_level_is_exactly_twice_the_next_with_white_beyond_the_slide(size: Size) -> None:
+    levels = pyramid(Counted(size))
+
+    for level in levels:
+        ratios = np.divide(levels[0].shape[:2], level.shape[:2])
+        np.testing.assert_array_equal(ratios, level.downsample)
+    reach = levels[-1].downsample
+    beyond = np.subtract(levels[0].shape[:2], size.shape)
+    assert ((beyond >= 0) & (beyond < reach)).all()
+    corner = Tiles(size, Counted(size).read).read(Box(size.width - 1, size.height - 1, 2, 2), 1)
+    assert (corner[1:] == 255).all()
+    assert corner[0, 0].tolist() == [(size.width - 1) % 251, (size.height - 1) % 241, 1]
+
+
 def test_a_real_slide_comes_out_as_it_is(pair: SynthCase) -> None:
     with open_slide(pair.he) as slide:
         levels = pyramid(Tiles.of_slide(slide))
@@ -97,7 +112,7 @@ def test_a_real_slide_comes_out_as_it_is(pair: SynthCase) -> None:
         part = levels[0][300:700, 500:1150]
 
         np.testing.assert_array_equal(part, slide.read(Box(500, 300, 650, 400)))
-        assert levels[0].shape == (*slide.size.shape, 3)
+        assert levels[0].shape == (*slide.size.shape, 3)  # which is even
 
 
 WHITE, BLACK = (np.full((1, 1, 3), value, np.uint8) for value in (255, 0))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_plugin.picker.canvas import CELL_GAP_PX
 from registration.synth import SynthCase
 
 pytestmark = pytest.mark.gui
@@ -61,6 +62,52 @@ def _rgb(image: Any) -> np.ndarray:
         bits.setsize(image.sizeInBytes())
     rows = np.frombuffer(bits, np.uint8).reshape(image.height(), image.bytesPerLine())
     return rows[:, : 3 * image.width()].reshape(image.height(), image.width(), 3).copy()
+
+
+EDGES = (700, 430, 2280, 1380)
+"""First column and row of black, and first after it, on a slide whose sides no level divides."""
+
+
+@pytest.fixture
+def edged(tmp_path: Path) -> tuple[Path, Path]:
+    """Two white slides with a black rectangle that reaches almost to the far corner."""
+    left, top, right, bottom = EDGES
+    image = np.full((1409, 2309, 3), 255, np.uint8)
+    image[top:bottom, left:right] = 0
+    for name in ("he.png", "ihc.png"):
+        Image.fromarray(image).save(tmp_path / name)
+        image[0, 0] = 0  # one slide twice is no pair
+    return tmp_path / "he.png", tmp_path / "ihc.png"
+
+
+@pytest.mark.slow
+def test_edges_are_drawn_where_they_lie_on_every_level(
+    hand: Callable[..., Any], edged: tuple[Path, Path]
+) -> None:
+    window = hand(*edged, mpp_he=0.5, mpp_ihc=0.5)
+    session, camera = window.session, window.viewer.scene.camera
+    height, width = window.viewer.canvas.size
+    middle_y, middle_x = height / 2, (width - CELL_GAP_PX) / 4
+    levels = set()
+
+    for per_screen_px in (0.95, 2.05, 4.1):  # a level's pixel to a pixel of the screen
+        for place, edge in enumerate(EDGES):
+            point = np.array([1500.0, 1000.0])
+            point[place % 2] = edge - 0.5
+            x, y = session.views.he([point])[0].tolist()
+            camera.center, camera.zoom = (0.0, y, x), 1 / (per_screen_px * 0.5)
+            window.redraw()
+            white = _rgb(window.redraw())[..., 1] / 255
+            levels.add(session.canvas.images["he"].data_level)
+            line = white[int(middle_y)] if place % 2 == 0 else white[:, int(middle_x)]
+            at = (middle_x, middle_y)[place % 2]
+            begin, end = int(at) - 6, int(at) + 6
+            dark = float((1 - line[begin:end]).sum())
+            drawn = end - dark if place < 2 else begin + dark
+
+            where = f"{per_screen_px} slide pixels per screen pixel, edge {place}"
+            assert abs(drawn - at) < 0.15, where
+    assert levels == {0, 1, 2}
 
 
 VIEWS = {
