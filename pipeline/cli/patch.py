@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.help import command
-from pipeline.cli.options import AsJson, DryRun, Scheduler, WorkerCount, with_settings
+from pipeline.cli.options import AsJson, DryRun, Scheduler, WorkerCount
 from pipeline.cli.progress import progress_on_stderr
+from pipeline.cli.setting_options import with_settings
 from pipeline.errors import NoPairsError
 from pipeline.patches.settings import PatchSettings
 from pipeline.split import SplitSettings

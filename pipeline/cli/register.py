@@ -20,9 +20,9 @@ from pipeline.cli.options import (
     Scheduler,
     WorkerCount,
     show_facts,
-    with_settings,
 )
 from pipeline.cli.progress import progress_on_stderr
+from pipeline.cli.setting_options import with_settings
 from pipeline.stages.settings import RegisterSettings
 from registration.errors import StartError
 from registration.files.plain_json import json_text

@@ -16,8 +16,8 @@ from pipeline.cli.options import (
     IhcFolder,
     assignments,
     show_facts,
-    with_settings,
 )
+from pipeline.cli.setting_options import with_settings
 from registration.files.plain_json import json_text
 from training.settings.config import TrainConfig
 from training.settings.sources import resolve

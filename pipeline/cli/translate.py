@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.help import command
-from pipeline.cli.options import AsJson, DryRun, show_facts, with_settings
+from pipeline.cli.options import AsJson, DryRun, show_facts
 from pipeline.cli.progress import progress_on_stderr
+from pipeline.cli.setting_options import with_settings
 from pipeline.errors import UsageError
 from pipeline.stages.settings import TranslateSettings
 from registration.files.plain_json import json_text

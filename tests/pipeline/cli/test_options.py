@@ -14,7 +14,8 @@ from typer.testing import CliRunner, Result
 
 from pipeline.cli.app import Commands, app
 from pipeline.cli.help import HelpfulCommand, epilog
-from pipeline.cli.options import facts_text, with_settings
+from pipeline.cli.options import facts_text
+from pipeline.cli.setting_options import with_settings
 from registration.settings import Settings, setting
 
 COMMANDS = (*Commands.entries, "study create", "study score")
