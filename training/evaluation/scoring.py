@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Self
 
 import numpy as np
 import torch
@@ -47,9 +49,9 @@ from training.metrics.pathology import (
     Stained,
     pathology_scores,
 )
-from training.metrics.published import SSIM_WINDOW, psnr, ssim
-from training.metrics.shift import shift_scores
-from training.metrics.stain import dab_density, stain_scores
+from training.metrics.published import SSIM_WINDOW, Windows, mean_similarity, psnr
+from training.metrics.shift import ShiftSearch
+from training.metrics.stain import dab_density, density_scores
 from training.settings.evaluate import Protocol
 
 STAIN_SCORES = ("error", "bias", "correlation", "histogram", "dice")
@@ -195,17 +197,47 @@ def evaluate(
 
 @dataclass(frozen=True, eq=False)
 class _Image:
-    """One image as it is scored."""
+    """One image as it is scored, with what several figures, and of a real image all candidates, need."""
 
     tensor: Tensor
     """``(1, 3, H, W)`` on the device."""
     pixels: Pixels
     mpp: float
+    scoring: Scoring
 
-    def stained(self, scoring: Scoring) -> Stained:
-        """Return what pathology looks at."""
-        nuclei = None if scoring.nuclei is None else scoring.nuclei(self.pixels, self.mpp)
-        return Stained.of(dab_density(to_batch(self.pixels))[0].numpy(), nuclei)
+    @cached_property
+    def windows(self) -> Windows:
+        """What SSIM needs."""
+        return Windows.of(self.tensor[0])
+
+    @cached_property
+    def search(self) -> ShiftSearch:
+        """What the search of the best offset needs of a real image."""
+        return ShiftSearch(self.windows, self.scoring.shift_px)
+
+    @cached_property
+    def density(self) -> Tensor:
+        """Of DAB, ``(1, H, W)``."""
+        return dab_density(self.tensor)
+
+    @cached_property
+    def stained(self) -> Stained:
+        """What pathology looks at."""
+        find = self.scoring.nuclei
+        nuclei = None if find is None else find(self.pixels, self.mpp)
+        on_cpu = (
+            self.density
+            if self.density.device.type == "cpu"
+            else dab_density(to_batch(self.pixels))
+        )
+        return Stained.of(on_cpu[0].numpy(), nuclei)
+
+    def looked_at(self) -> Self:
+        """Find out what is needed of a real image, before several threads ask for it."""
+        full = self.scoring.protocol == "full"
+        for name in ("search", "density", "stained") if full else ("windows",):
+            getattr(self, name)
+        return self
 
 
 @dataclass(frozen=True)
@@ -242,15 +274,15 @@ def _made(
         for pair, read in zip(pairs, images, strict=True):
             he, real = (scoring.view(image) for image in read)
             _check_size(real, pair, scoring)
-            truth = _Image(_tensor(real, scoring), real, pair.mpp or scoring.mpp)
-            looked_at = pool.submit(truth.stained, scoring) if scoring.protocol == "full" else None
+            truth = _Image(_tensor(real, scoring), real, pair.mpp or scoring.mpp, scoring)
+            looked_at = pool.submit(truth.looked_at)
             made = _Made({REAL: truth.tensor}, {})
             for candidate in candidates:
                 fake = _same_size(candidate.make(pair, he, real), real, pair, candidate)
-                image = _Image(_tensor(fake, scoring), fake, truth.mpp)
+                image = _Image(_tensor(fake, scoring), fake, truth.mpp, scoring)
                 made.images[candidate.key] = image.tensor
                 made.scores[candidate.key] = pool.submit(
-                    _score, candidate, pair.her2, truth, looked_at, image, scoring
+                    _score, candidate, pair.her2, looked_at, image
                 )
             ahead.append(made)
             if len(ahead) > READ_AHEAD:
@@ -259,32 +291,25 @@ def _made(
 
 
 def _score(
-    candidate: Candidate,
-    her2: str | None,
-    real: _Image,
-    looked_at: Future[Stained] | None,
-    fake: _Image,
-    scoring: Scoring,
+    candidate: Candidate, her2: str | None, looked_at: Future[_Image], fake: _Image
 ) -> Scores:
     """Return every per-image metric of one pair."""
-    x, y, without = real.tensor, fake.tensor, candidate.without
+    real = looked_at.result()
+    x, y, without, scoring = real.tensor, fake.tensor, candidate.without, fake.scoring
     scores: dict[str, Tensor | float] = {}
     if "pixels" not in without:
-        scores |= {"psnr": psnr(x, y), "ssim": ssim(x, y)}
+        scores |= {"psnr": psnr(x, y), "ssim": mean_similarity(real.windows, fake.windows)}
         if scoring.lpips is not None:
             scores["lpips"] = scoring.lpips(x, y)
-    if looked_at is None:
+    if scoring.protocol == "official":
         return Scores({key: float(value) for key, value in scores.items()})
     if "shift" not in without:
-        shifted = shift_scores(x, y, scoring.shift_px)
-        scores |= {"psnr_shift": shifted.psnr, "ssim_shift": shifted.ssim}
+        scores["psnr_shift"], scores["ssim_shift"], _ = real.search.best(fake.windows)
     if "stain" not in without:
-        stain = stain_scores(x, y)
+        stain = density_scores(real.density, fake.density)
         scores |= {f"dab_{name}": getattr(stain, name) for name in STAIN_SCORES}
-    seen = looked_at.result()
-    found = pathology_scores(
-        seen, seen if fake.pixels is real.pixels else fake.stained(scoring), real.mpp
-    )
+    seen = real.stained
+    found = pathology_scores(seen, seen if fake.pixels is real.pixels else fake.stained, real.mpp)
     if "shapes" not in without:
         scores |= _shapes(found)
     scores |= _amounts(found.counts, her2)

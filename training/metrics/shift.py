@@ -19,11 +19,11 @@ from torch.nn.functional import conv2d, pad
 
 from training.metrics.published import (
     SSIM_WINDOW,
+    Summed,
+    Windows,
     check_images,
     decibels,
-    mean_of_strips,
-    ssim_from_sums,
-    window_sum,
+    mean_similarity,
 )
 
 _FINALISTS = 3
@@ -55,98 +55,89 @@ def shift_scores(real: Tensor, fake: Tensor, reach: int) -> ShiftScores:
     if reach < 0 or min(real.shape[-2:]) - 2 * reach < SSIM_WINDOW:
         height, width = real.shape[-2:]
         raise ValueError(f"a {width} x {height} image is too small for shifts of {reach} px")
-    scores = [_score_one(a, b, reach) for a, b in zip(real, fake, strict=True)]
+    pairs = zip(real, fake, strict=True)
+    scores = [ShiftSearch(Windows.of(a), reach).best(Windows.of(b)) for a, b in pairs]
     psnrs, ssims, shifts = zip(*scores, strict=True)
     return ShiftScores(torch.stack(psnrs), torch.stack(ssims), torch.stack(shifts))
 
 
-def _score_one(real: Tensor, fake: Tensor, reach: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the best PSNR, the best SSIM and the shift of the best PSNR of one pair."""
-    middle = real[:, reach : real.shape[1] - reach, reach : real.shape[2] - reach]
-    errors = _mean_squared_errors(middle, fake, reach)
-    side = 2 * reach + 1
-    best, unmoved = int(errors.argmin()), reach * side + reach
-    sums = _Sums(middle, fake)
-    screened = sums.screened(side).flatten()
-    finalists = {best, unmoved, *screened.topk(min(_FINALISTS, len(screened))).indices.tolist()}
-    similarity = torch.stack([sums.ssim(*divmod(k, side)) for k in sorted(finalists)]).max()
-    row, column = divmod(best, side)
-    shift = torch.tensor([column - reach, row - reach], device=real.device)
-    return decibels(errors.flatten()[best]), similarity, shift
+class ShiftSearch:
+    """A real image ``(3, H, W)``, with all that comparing others at every offset needs of it."""
 
+    def __init__(self, real: Windows, reach: int) -> None:
+        self.reach, self.side = reach, 2 * reach + 1
+        rows, columns = real.shape
+        self._middle = real.part(reach, reach, rows - 2 * reach, columns - 2 * reach)
+        values = self._middle.pixels.double()
+        self._size = (real.pixels.shape[1], real.pixels.shape[2])
+        self._spectrum = torch.fft.rfft2(values, s=self._size).conj()
+        self._energy = (values * values).sum()
+        self._stride = max(1, math.isqrt(values.numel() // _SCREENED_WINDOWS))
+        self._sample = _sampled(self._middle.pixels, SSIM_WINDOW, self._stride).float()
+        self._sample_summed = Summed(
+            *(sums[:, :: self._stride, :: self._stride, None, None] for sums in self._middle.summed)
+        )
 
-def _mean_squared_errors(middle: Tensor, fake: Tensor, reach: int) -> Tensor:
-    """Return the mean squared error at every offset, float64 ``(2 reach + 1, 2 reach + 1)``.
+    def best(self, fake: Windows) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the best PSNR, the best SSIM and the shift of the best PSNR of a generated image."""
+        reach, side = self.reach, self.side
+        errors = self._mean_squared_errors(fake.pixels)
+        best, unmoved = int(errors.argmin()), reach * side + reach
+        screened = self.screened(fake).flatten()
+        finalists = {best, unmoved, *screened.topk(min(_FINALISTS, len(screened))).indices.tolist()}
+        height, width = self._middle.shape
+        moved = [fake.part(k // side, k % side, height, width) for k in sorted(finalists)]
+        similarity = torch.stack([mean_similarity(self._middle, one) for one in moved]).max()
+        row, column = divmod(best, side)
+        shift = torch.tensor([column - reach, row - reach], device=errors.device)
+        return decibels(errors.flatten()[best]), similarity, shift
 
-    ``sum (a - b)^2 = sum a^2 + sum b^2 - 2 sum a b``; the last term at all offsets at once is a
-    correlation, by FFT. All are sums of whole numbers, which rounding restores.
-    """
-    a, b = middle.double(), fake.double()
-    size = (fake.shape[1], fake.shape[2])
-    spectrum = torch.fft.rfft2(b) * torch.fft.rfft2(a, s=size).conj()
-    side = 2 * reach + 1
-    product = torch.fft.irfft2(spectrum.sum(dim=0), s=size)[:side, :side].round()
-    sums = pad((b * b).sum(dim=0).cumsum(0).cumsum(1), (1, 0, 1, 0))
-    height, width = middle.shape[1:]
-    energy = sums[height:, width:] - sums[:side, width:] - sums[height:, :side] + sums[:side, :side]
-    errors: Tensor = (a * a).sum() + energy - 2 * product
-    return errors / middle.numel()
+    def _mean_squared_errors(self, fake: Tensor) -> Tensor:
+        """Return the mean squared error at every offset, float64 ``(side, side)``.
 
+        ``sum (a - b)^2 = sum a^2 + sum b^2 - 2 sum a b``; the last term at all offsets at once is a
+        correlation, by FFT. All are sums of whole numbers, which rounding restores.
+        """
+        side = self.side
+        spectrum = torch.fft.rfft2(fake.double()).mul_(self._spectrum).sum(dim=0)
+        product = torch.fft.irfft2(spectrum, s=self._size)[:side, :side].round()
+        sums = pad((fake * fake).sum(dim=0).cumsum(0).cumsum(1), (1, 0, 1, 0))
+        height, width = self._middle.pixels.shape[1:]
+        energy = (
+            sums[height:, width:] - sums[:side, width:] - sums[height:, :side] + sums[:side, :side]
+        )
+        errors: Tensor = self._energy + energy - 2 * product
+        return errors / self._middle.pixels.numel()
 
-class _Sums:
-    """Sums over all windows of both images, from which SSIM at any offset follows.
-
-    Only the sum of products has to be taken anew at every offset.
-    """
-
-    def __init__(self, middle: Tensor, fake: Tensor) -> None:
-        self.x, self.y = middle.int(), fake.int()
-        self.sum_x, self.squares_x = window_sum(self.x), window_sum(self.x * self.x)
-        self.sum_y, self.squares_y = window_sum(self.y), window_sum(self.y * self.y)
-
-    def ssim(self, row: int, column: int) -> Tensor:
-        """Return the SSIM, float64, of the part of the generated image that begins at an offset."""
-        width = self.x.shape[2]
-
-        def strip(start: int, stop: int) -> Tensor:
-            rows = slice(start, stop + SSIM_WINDOW - 1)
-            moved = self.y[:, row + rows.start : row + rows.stop, column : column + width]
-            here = (
-                slice(None),
-                slice(row + start, row + stop),
-                slice(column, column + width - SSIM_WINDOW + 1),
-            )
-            return ssim_from_sums(
-                self.sum_x[:, start:stop],
-                self.sum_y[here],
-                self.squares_x[:, start:stop] + self.squares_y[here],
-                window_sum(self.x[:, rows] * moved),
-            )
-
-        return mean_of_strips(self.sum_x.shape[1], strip, self.x.device)
-
-    def screened(self, side: int) -> Tensor:
+    def screened(self, fake: Windows) -> Tensor:
         """Return the mean SSIM over a sample of windows at ``(side, side)`` offsets, float32.
 
         The products of a window with its surroundings at all offsets are one convolution, in whole
-        numbers below 2^24, which float32 holds exactly.
+        numbers below 2^24, which float32 holds exactly. A row of windows at a time stays in a CPU's
+        cache.
         """
-        stride = max(1, math.isqrt(self.x.numel() // _SCREENED_WINDOWS))
-        reach = SSIM_WINDOW + side - 1
-        windows = _sampled(self.x, SSIM_WINDOW, stride).float()
-        around = _sampled(self.y, reach, stride).float()
-        products = conv2d(around[None, :, 0], windows, groups=len(windows))[0].int()
-        sum_x, squares_x = (
-            values[:, ::stride, ::stride].reshape(-1, 1, 1)
-            for values in (self.sum_x, self.squares_x)
-        )
-        sum_y, squares_y = (
-            _sampled(values, side, stride)[:, 0] for values in (self.sum_y, self.squares_y)
-        )
-        return ssim_from_sums(sum_x, sum_y, squares_x + squares_y, products).mean(dim=0)
+        side, stride = self.side, self._stride
+        channels, rows, columns = self._sample.shape[:3]
+        found = self._sample.new_empty((channels, rows, columns, side, side))
+        pixels, reach = fake.pixels.float(), side + SSIM_WINDOW - 1
+        for row in range(rows):
+            top = row * stride
+            windows = self._sample[:, row].reshape(-1, 1, SSIM_WINDOW, SSIM_WINDOW)
+            around = _sampled(pixels[:, top : top + reach], reach, stride)
+            products = conv2d(
+                around.reshape(1, -1, reach, reach), windows, groups=len(windows)
+            ).reshape(channels, columns, side, side)
+            here = Summed(*(sums[:, row] for sums in self._sample_summed))
+            there = Summed(
+                *(
+                    _sampled(sums[:, top : top + side], side, stride)[:, 0].contiguous()
+                    for sums in fake.summed
+                )
+            )
+            found[:, row] = here.similarity(there, products.int())
+        return found.flatten(0, 2).mean(dim=0)
 
 
 def _sampled(image: Tensor, side: int, stride: int) -> Tensor:
-    """Return squares of ``side`` at every ``stride`` pixels of ``(3, H, W)``, ``(N, 1, side, side)``."""
-    squares = image.unfold(1, side, stride).unfold(2, side, stride)
-    return squares.reshape(-1, 1, side, side)
+    """Return squares at every ``stride`` pixels of ``(3, H, W)``: ``(3, rows, columns, side, side)``."""
+    return image.unfold(1, side, stride).unfold(2, side, stride)

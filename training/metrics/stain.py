@@ -63,7 +63,12 @@ def stain_scores(real: Tensor, fake: Tensor) -> StainScores:
     Raises ``ValueError`` for other types and for unequal shapes.
     """
     check_images(real, fake)
-    x, y = (dab_density(images).clamp_max_(HIGHEST_DENSITY).flatten(1) for images in (real, fake))
+    return density_scores(dab_density(real), dab_density(fake))
+
+
+def density_scores(real: Tensor, fake: Tensor) -> StainScores:
+    """Compare densities of DAB, ``(N, H, W)``."""
+    x, y = (density.clamp_max(HIGHEST_DENSITY).flatten(1) for density in (real, fake))
     difference = y - x
     return StainScores(
         error=difference.abs().mean(dim=1, dtype=torch.float64),

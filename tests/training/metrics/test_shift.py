@@ -12,8 +12,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from benchmarks.textures import smooth_noise
 from training.data.images import read_image, to_batch
-from training.metrics.published import psnr, ssim
-from training.metrics.shift import _Sums, shift_scores
+from training.metrics.published import Windows, mean_similarity, psnr, ssim
+from training.metrics.shift import ShiftSearch, shift_scores
 
 Array = np.ndarray
 
@@ -108,11 +108,15 @@ def test_too_large_a_reach_is_refused() -> None:
 
 def test_a_sampled_window_scores_at_every_offset_as_the_whole_image_does() -> None:
     real, fake = to_batch(texture(8, (40, 52)))[0], to_batch(texture(9, (40, 52)))[0]
-    sums = _Sums(real[:, 4:-4, 4:-4], fake)
+    middle, around = Windows.of(real[:, 4:-4, 4:-4]), Windows.of(fake)
 
-    screened = sums.screened(9)  # so small an image is sampled at every window
+    # So small an image is sampled at every window.
+    screened = ShiftSearch(Windows.of(real), 4).screened(around)
 
-    expected = [[sums.ssim(row, column) for column in range(9)] for row in range(9)]
+    expected = [
+        [mean_similarity(middle, around.part(row, column, *middle.shape)) for column in range(9)]
+        for row in range(9)
+    ]
     assert torch.allclose(screened.double(), torch.tensor(expected).double(), atol=1e-6)
 
 
