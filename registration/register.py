@@ -55,7 +55,7 @@ from registration.tissue import TissueMap
 from registration.transforms import Chain, DisplacementField
 
 TIMINGS_NAME = "timings.json"
-KEY_VERSION = 11
+KEY_VERSION = 12
 """Raised when the algorithm changes, so that results of an older one are not taken up again."""
 
 

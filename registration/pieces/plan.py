@@ -281,7 +281,11 @@ class _Scene:
         return float(apart / np.hypot(*(high - low)))
 
     def _with_fragments(self, groups: list[_Group]) -> list[_Group]:
-        """Give small unmatched pieces to the group whose alignment lays them on each other."""
+        """Give small unmatched pieces to the group whose alignment lays them on each other.
+
+        It must be confirmed there, unless they are too small to tell: control tissue may lie where
+        the other slide has a piece that is lost.
+        """
         for i, part in enumerate(self.fixed_parts):
             for j, other in enumerate(self.moving_parts):
                 free = not any(i in group.fixed or j in group.moving for group in groups)
@@ -294,10 +298,13 @@ class _Scene:
         return groups
 
     def _lays(self, group: _Group, i: int, j: int) -> bool:
-        """Return whether a group's alignment lays two pieces on each other."""
+        """Return whether a group's alignment lays two pieces on each other, and holds there."""
         forth = landed(self.fixed, i + 1, group.transform, self.moving, j + 1)
         back = landed(self.moving, j + 1, group.transform.inverse, self.fixed, i + 1)
-        return min(forth, back) >= SERVED_SHARE
+        there = self.moving, self.pair.moving_slide
+        return min(forth, back) >= SERVED_SHARE and self._holds(
+            self.fixed_parts[i], self.fixed, group.transform, *there
+        )
 
     def _planned(self, group: _Group) -> PlannedPiece:
         """Return a group as one piece with the start of its largest part."""
