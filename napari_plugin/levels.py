@@ -6,7 +6,7 @@ such a view is put together in about a millisecond.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol
 
@@ -19,6 +19,8 @@ from registration.slides.tile_cache import TileCache
 
 TILE_PX = 512
 CACHE_BYTES = 96 * 2**20
+FIRST_SEEN_PX = 2048
+"""Levels of a slide seen whole are no larger: a screen's pixels, at most twice over."""
 SMALLEST_SIDE_PX = 512
 """The smallest level is at least this large: napari keeps it for the thumbnail and far zooms."""
 
@@ -112,3 +114,10 @@ def pyramid(source: Source) -> list[Level]:
         Size(smallest.width << times, smallest.height << times) for times in range(halvings, -1, -1)
     ]
     return [Level(source, 2**number, size) for number, size in enumerate(sizes)]
+
+
+def read_ahead(levels: Iterable[Level]) -> None:
+    """Read, on a thread, what napari asks of slides first, so that nobody waits for it."""
+    for level in levels:
+        if max(level.shape) <= FIRST_SEEN_PX:
+            np.asarray(level)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -197,19 +198,33 @@ class Journal:
 
     def _step_aside(self) -> str:
         """Keep the pairs in another file from now on; return what to tell."""
-        theirs, number = self.path, 2
-        while self.path.exists():
-            self.path = theirs.with_name(f"{theirs.stem}_{number}{theirs.suffix}")
-            number += 1
+        theirs = self.path
+        self.path = _free(theirs)
         return (
             f"{theirs} was changed by another program meanwhile and stays as it is; "
             f"the pairs of this window are kept in {self.path} from now on."
         )
 
+    def holds(self, picks: Picks) -> bool:
+        """Return whether these pairs are in the landmark file."""
+        return picks.pairs == self._written
+
+    def rescue(self, picks: Picks) -> str:
+        """Write pairs that could not be saved wherever a file can be made; return where, or nothing."""
+        if self.holds(picks):
+            return ""
+        for place in (Path.cwd, Path.home, lambda: Path(tempfile.gettempdir())):
+            with suppress(OSError):  # of a folder that is gone itself
+                other = Journal(_free(place() / self.path.name), slides=self.slides)
+                other.store(picks)
+                if other.holds(picks):
+                    return f"{self.path} could not be written: its pairs are in {other.path}."
+        return f"{self.path} could not be written, nor any other file: {_pairs(picks)} are lost."
+
     def close(self, picks: Picks) -> None:
         """Write what is left; without open ends the recovery file goes."""
         self.store(picks)
-        if picks.half is None and not picks.proposals:
+        if self.holds(picks) and picks.half is None and not picks.proposals:
             with suppress(OSError):
                 self.recovery_path.unlink()
 
@@ -261,6 +276,15 @@ class Journal:
         if not self._backed_up and self.path.exists():
             shutil.copy2(self.path, self.path.with_name(self.path.name + ".bak"))
         self._backed_up = True
+
+
+def _free(path: Path) -> Path:
+    """Return the first of ``path``, and it with a number from 2 on, that is no file yet."""
+    found, number = path, 2
+    while found.exists():
+        found = path.with_name(f"{path.stem}_{number}{path.suffix}")
+        number += 1
+    return found
 
 
 def _is_ours(path: Path) -> bool:

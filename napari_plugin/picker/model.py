@@ -86,6 +86,16 @@ class Picker:
         return bool(self._future)
 
     @property
+    def saved(self) -> str:
+        """Where the pairs are saved, or that they are not, in words."""
+        path = self.journal.path
+        return (
+            f"Saved as you click: {path}"
+            if self.journal.holds(self.picks)
+            else f"NOT SAVED: {path}"
+        )
+
+    @property
     def headline(self) -> str:
         """What to do next, in one line."""
         picks = self.picks
@@ -254,10 +264,14 @@ class Picker:
         self._files = self._region_files()
         self._set(self._now, always=True)
 
-    def close(self) -> None:
-        """Write everything down; no listener is told any more."""
+    def close(self) -> str:
+        """Write everything down; no listener is told any more.
+
+        Returns where the pairs are, in words, if they could not be written where they belong.
+        """
         self.listeners.clear()
         self.journal.close(self.picks)
+        return self.journal.rescue(self.picks)
 
     def _try(self, change: Callable[[Picks], Picks]) -> bool:
         """Make a change that can be undone, or say why the rules forbid it."""

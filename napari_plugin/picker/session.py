@@ -216,18 +216,22 @@ class Session:
             job, self.suggesting = self.suggesting, None
             self._take_suggestions(job)
 
-    def close(self) -> None:
-        """Write everything down and leave nothing behind: layers, threads, processes, open files."""
+    def close(self) -> str:
+        """Write everything down and leave nothing behind: layers, threads, processes, open files.
+
+        Returns what a person must know of it, in words, or nothing.
+        """
         self.picker.listeners.clear()
         self.listeners.clear()
         if self.suggesting is not None:
             self.suggesting.close(grace_s=0.5)
         self._threads.shutdown(wait=True, cancel_futures=True)
-        self.picker.close()
+        message = self.picker.close()
         self.preview.close()
         self.canvas.close()
         self.he.close()
         self.ihc.close()
+        return message
 
     @property
     def _follows_now(self) -> bool:

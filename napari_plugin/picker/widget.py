@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -99,8 +100,10 @@ class PickerWidget(QWidget):
             self._pages.removeWidget(panel)
             panel.deleteLater()
         if session is not None:
-            session.close()
-            self.open_panel.say("")
+            message = session.close()
+            self.open_panel.say(message)
+            if message:
+                logging.getLogger(__name__).warning(message)  # the terminal outlives the window
 
     def _poll(self) -> None:
         if self.session is None or self.panel is None:
@@ -158,7 +161,7 @@ class SessionPanel(QWidget):
         self.progress.setText(picker.progress)
         self.message.setText(picker.message)
         self.message.setVisible(bool(picker.message))
-        self.file.setText(f"Saved as you click: {picker.journal.path}")
+        self.file.setText(picker.saved)
         self.pairs.refresh()
         self.loupe.refresh()
         self.compare.refresh()

@@ -187,9 +187,10 @@ LEGENDS = {
         (
             ("#0073b3", "0"),
             ("#f2e640", f"{LARGE_RESIDUAL_UM:g}"),
-            ("#990000", f"{2 * LARGE_RESIDUAL_UM:g} µm; outline: white kept, red rejected"),
+            ("#990000", f"{2 * LARGE_RESIDUAL_UM:g} µm; no fill: not measured"),
         )
-    ),
+    )
+    + "; outline: white kept, red rejected",
 }
 """What colours mean, by the names of layers."""
 

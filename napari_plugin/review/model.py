@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from napari_plugin.levels import Source, Tiles
 from napari_plugin.overlay import warped_tiles
-from napari_plugin.review.patches import Patch, read_patches, recorded_beside
+from napari_plugin.review.patches import REASON_TEXTS, Patch, read_patches, recorded_beside
 from napari_plugin.views import XY
 from registration.errors import RunError, SlideError
 from registration.geometry import Box, Points, axis_positions, mesh
@@ -202,7 +202,10 @@ class Review:
         """Rejected patches that are not merely blank, the largest shift first."""
         flagged = [one for one in patches if not one.kept and "blank" not in one.reason]
         flagged.sort(key=lambda one: -np.nan_to_num(one.shift_um, nan=-1.0))
-        return [Flag("patch", one.name, one.box, one.reason) for one in flagged[:MOST_FLAGS]]
+        return [
+            Flag("patch", one.name, one.box, REASON_TEXTS.get(one.reason, one.reason))
+            for one in flagged[:MOST_FLAGS]
+        ]
 
     def he_at(self, xy: XY) -> XY | None:
         """Return where the H&E slide shows a level-0 place of the fixed slide; ``None`` where nowhere."""

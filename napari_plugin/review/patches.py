@@ -22,6 +22,14 @@ COLUMNS = (
     *("pair_id", "he_hash", "ihc_hash", "x", "y", "size", "mpp"),
     *("shift_um", "kept", "reason"),
 )
+REASON_TEXTS = {
+    "no piece": "on several pieces at once, on one that was not registered, or rejected",
+    "no source": "the other slide ends there, or a piece of its tissue is missing",
+    "folded": "the registration folds the tissue there",
+    "no match": "the two slides do not look alike there",
+    "shifted": "too large a shift is left",
+}
+"""What a person is told of the reasons of rejected patches, of those that deserve a look."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ One window serves all of these tests; each opens its slides in it.
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -121,6 +122,30 @@ def test_on_glass_nothing_is_proposed(desk: Hand, pair: SynthCase, six: Path) ->
     assert len(read_landmarks(six)) == 6
     desk.key("Escape")
     assert desk.picks.half is None
+
+
+@pytest.mark.slow
+def test_pairs_are_not_lost_with_the_folder_they_were_saved_in(
+    desk: Hand, pair: SynthCase, exact: Landmarks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    share = tmp_path / "share"
+    share.mkdir()
+    desk.open_pair(pair.he, pair.ihc, share / "pairs.csv")
+    shown = desk.widget.panel.file
+    desk.click("he", tuple(exact.he[0]))
+    desk.click("ihc", tuple(exact.ihc[0]))
+    assert shown.text().startswith("Saved as you click")
+    shutil.rmtree(share)
+    share.touch()
+
+    desk.click("he", tuple(exact.he[50]))
+    desk.click("ihc", tuple(exact.ihc[50]))
+    assert shown.text().startswith("NOT SAVED")
+    desk.push("Close slides")
+
+    assert "its pairs are in" in desk.widget.open_panel.message.text()
+    assert len(read_landmarks(tmp_path / "pairs.csv", minimum=0)) == 2
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -173,9 +174,36 @@ def test_a_file_that_cannot_be_written_is_told_and_the_pairs_stay(tmp_path: Path
     picker = picked(folder / "pairs.csv", 1)
 
     assert picker.message.startswith("Not saved")
+    assert picker.saved == f"NOT SAVED: {folder / 'pairs.csv'}"
     assert len(picker.picks.pairs) == 1
     picker.save_as(Journal(tmp_path / "elsewhere.csv"))
     assert len(read_landmarks(tmp_path / "elsewhere.csv", minimum=0)) == 1
+
+
+def test_pairs_that_cannot_be_saved_are_written_elsewhere_when_the_window_closes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "share"
+    folder.mkdir()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pairs.csv").write_text("another file", encoding="utf-8")
+    picker = picked(folder / "pairs.csv", 2)
+    assert picker.saved == f"Saved as you click: {folder / 'pairs.csv'}"
+    shutil.rmtree(folder)  # the share is gone
+    folder.write_text("", encoding="utf-8")
+    picker.delete("1")
+    assert picker.message.startswith("Not saved")
+
+    message = picker.close()
+
+    assert message.endswith(f"its pairs are in {tmp_path / 'pairs_2.csv'}.")
+    assert len(read_landmarks(tmp_path / "pairs_2.csv", minimum=0)) == 1
+    assert (tmp_path / "pairs.csv").read_text(encoding="utf-8") == "another file"
+
+
+def test_closing_saved_pairs_writes_no_other_file(tmp_path: Path) -> None:
+    assert picked(tmp_path / "pairs.csv", 2).close() == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["pairs.csv"]
 
 
 def test_without_a_name_the_file_lies_beside_the_slide(tmp_path: Path) -> None:

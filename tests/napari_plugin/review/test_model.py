@@ -11,8 +11,10 @@ import pytest
 from napari_plugin.reader import get_reader
 from napari_plugin.review.layers import arrow, image_layer, map_layers, patch_layer, shift_colors
 from napari_plugin.review.model import Judgement, Review
+from napari_plugin.review.patches import REASON_TEXTS
 from pipeline.patches.case import exclusion, without_rejected
 from pipeline.patches.record import CasePatches, CaseSlides, PatchCandidate
+from pipeline.patches.selection import REASONS
 from pipeline.patches.settings import PatchSettings
 from registration.errors import RunError
 from registration.files.storage import write_npz
@@ -85,7 +87,7 @@ def test_patches_of_this_pair_and_their_flags(review: Review, tmp_path: Path) ->
     assert [patch.name for patch in patches] == ["a", "b", "c"]
     assert patches[0].box == Box(100, 200, 512, 512)  # 256 px of 0.92 µm on a slide of 0.46
     [flag] = review.patch_flags(patches)
-    assert (flag.name, flag.text) == ("b", "shifted")
+    assert (flag.name, flag.text) == ("b", "too large a shift is left")
     corners, options, kind = patch_layer(review, patches)
     assert (kind, len(corners)) == ("shapes", 3)
     assert options["features"]["reason"] == ["kept", "shifted", "blank HE"]
@@ -284,3 +286,8 @@ def test_a_flagged_shift_is_shown_with_both_ends(run: Path) -> None:
     vectors, options = arrow(review, flag)
     np.testing.assert_allclose(vectors[0, 1], [-80 / mpp, 60 / mpp])
     assert options["vector_style"] == "arrow"
+
+
+def test_each_reason_for_which_a_patch_is_flagged_is_said_in_plain_words() -> None:
+    flagged = {reason for reason in REASONS if "blank" not in reason}
+    assert flagged == set(REASON_TEXTS)
