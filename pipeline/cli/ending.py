@@ -26,8 +26,11 @@ OWN_FAULT = 70
 
 MOST_LINES = 10
 LONGEST_LINE = 1000
-RESUMED_BY_OPTION = ("train",)
-"""Commands whose finished steps are taken up with --resume only."""
+TRAIN, TRAIN_OUT, TRAIN_CONFIG = "train", "runs/train", "config.json"
+"""The command whose finished steps are taken up with --resume only, once its folder holds a run."""
+
+SHORT = ("doctor", "warp-points", "dataset", "manifest", "status", "export", "study")
+"""Commands that keep nothing of what they have not finished; nor does `evaluate`, but for slides."""
 PACKAGES = (
     "bci-pipeline",
     "numpy",
@@ -100,9 +103,24 @@ def _of_the_system(error: OSError) -> str:
 
 def _how_to_go_on(arguments: list[str]) -> str:
     """Return what to type to go on."""
-    if arguments[:1] and arguments[0] in RESUMED_BY_OPTION and "--resume" not in arguments:
-        return "the same command with --resume goes on from the last checkpoint"
+    command = arguments[0] if arguments else ""
+    if command == TRAIN and "--resume" not in arguments:
+        if (Path(_given(arguments, "--out") or TRAIN_OUT) / TRAIN_CONFIG).exists():
+            return "the same command with --resume goes on from the last checkpoint"
+        return "training had not begun; the same command starts it"
+    if command in SHORT or (command == "evaluate" and "--slide" not in arguments):
+        return "the same command starts anew"
     return "the same command goes on where it stopped"
+
+
+def _given(arguments: list[str], option: str) -> str | None:
+    """Return what an option was given."""
+    for argument, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        if argument == option:
+            return value
+        if argument.startswith(f"{option}="):
+            return argument.removeprefix(f"{option}=")
+    return None
 
 
 def _log() -> str:

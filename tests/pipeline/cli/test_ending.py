@@ -11,6 +11,7 @@ import pytest
 from pipeline.cli.ending import BAD_INPUT, FAILED_CHECK, INTERRUPTED, OWN_FAULT, ended
 from pipeline.errors import UsageError
 from registration.errors import SlideError, StartError
+from training.run.report import CONFIG
 
 
 def raising(error: BaseException) -> object:
@@ -46,6 +47,37 @@ def test_every_end_has_a_code_and_at_most_one_message(
 
 
 @pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("register he ihc", "the same command goes on where it stopped"),
+        ("train dataset --out begun", "the same command with --resume goes on from the last"),
+        ("train dataset --out=begun", "the same command with --resume goes on from the last"),
+        ("train dataset --out begun --resume", "the same command goes on where it stopped"),
+        ("train dataset --out new", "training had not begun; the same command starts it"),
+        ("train dataset", "training had not begun; the same command starts it"),
+        ("evaluate runs dataset", "the same command starts anew"),
+        ("evaluate --slide virtual.tif real.ndpi", "the same command goes on where it stopped"),
+        ("dataset BCI --audit", "the same command starts anew"),
+        ("", "the same command goes on where it stopped"),
+    ],
+)
+def test_an_interrupt_says_what_is_true_of_the_command(
+    arguments: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / CONFIG).write_text("{}")
+
+    assert ended(raising(KeyboardInterrupt()), arguments.split()) == INTERRUPTED  # type: ignore[arg-type]
+
+    assert capsys.readouterr().err.startswith(f"interrupted: {message}")
+
+
+@pytest.mark.parametrize(
     "error", [ValueError("odd"), KeyError("key"), RecursionError(), OSError("x")]
 )
 def test_what_is_not_ours_is_told_as_our_fault_with_a_log(
@@ -71,11 +103,6 @@ def test_messages_are_cut_to_ten_lines_and_lines_to_what_can_be_read(
     assert len(said.splitlines()) == 10
     assert "... and 91 more lines" in said
     assert len(said) < 12_000
-
-
-def test_an_interrupted_training_names_its_option(capsys: pytest.CaptureFixture[str]) -> None:
-    ended(raising(KeyboardInterrupt()), ["train", "dataset"])  # type: ignore[arg-type]
-    assert "the same command with --resume goes on" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
