@@ -13,6 +13,7 @@ from pipeline.api.reporting import ShowProgress, reporting
 from pipeline.api.runs import Run
 from pipeline.dataset.plan import REPORT_NAME
 from pipeline.dataset.table import PARQUET_NAME
+from pipeline.errors import UsageError
 from pipeline.patches.settings import PatchSettings
 from pipeline.split import SplitSettings
 from pipeline.stages.patch import PatchRequest, read_dataset, run_patch
@@ -47,7 +48,7 @@ class PatchDataset:
 
 
 def patch(
-    runs: Sequence[Run | str | Path],
+    runs: Run | str | Path | Sequence[Run | str | Path],
     out: str | Path,
     *,
     labels: str | Path | None = None,
@@ -57,15 +58,18 @@ def patch(
     progress: ShowProgress = True,
     **settings: Any,
 ) -> PatchDataset:
-    """Cut paired patches from finished registrations into the dataset folder ``out``.
+    """Cut paired patches from one or more finished registrations into the dataset folder ``out``.
 
     ``settings`` are those of ``patch`` and ``split`` in ``docs/settings.md``: ``size``, ``stride``,
     ``mpp``, ``max_shift_um``, ``test``, ``val``, ... Raises
     :class:`registration.errors.BciError` with the words of the command line.
     """
+    several = [runs] if isinstance(runs, Run | str | Path) else runs
+    if not several:
+        raise UsageError("no run was given: patch needs at least one finished registration")
     of_split = {key: settings.pop(key) for key in SplitSettings.model_fields if key in settings}
     request = PatchRequest(
-        runs=tuple(run.folder if isinstance(run, Run) else Path(run) for run in runs),
+        runs=tuple(run.folder if isinstance(run, Run) else Path(run) for run in several),
         out=Path(out),
         settings=PatchSettings.of(settings),
         split=SplitSettings.of(of_split),

@@ -135,6 +135,15 @@ def test_errors_are_the_words_of_the_command_line(tmp_path: Path) -> None:
     assert done.stderr == f"error: {refused.value}\n"
 
 
+@pytest.mark.parametrize(("runs", "message"), [("gone", "no folder gone"), ([], "no run was")])
+def test_one_run_is_enough_and_none_is_refused(
+    runs: str | list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BciError, match=message):
+        bci.patch(runs, out="out", progress=False)
+
+
 @pytest.mark.slow
 def test_without_the_training_packages_the_first_half_works(hand_made, tmp_path: Path) -> None:
     program = WITHOUT_TRAINING + (
