@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -122,12 +121,12 @@ def registered(
     return row
 
 
-def rows_of(case: SynthCase, parts: Sequence[Part], work: Path) -> list[Row]:
+def rows_of(case: SynthCase, work: Path) -> list[Row]:
     """Register the section as it was drawn, and with each part moved."""
     exact = read_landmarks(case.truth, minimum=1)
     out = work / "run"
     rows = [registered("nothing", 0.0, (case.he, case.ihc), (exact.he, exact.ihc), out)]
-    for part in parts:
+    for part in PARTS:
         he = work / "moved_he.ndpi"
         truth = with_moved_part(case, part, he), exact.ihc
         rows.append(registered(part.name, part.shift_um, (he, case.ihc), truth, out))
@@ -141,7 +140,6 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=6144)
     parser.add_argument("--mpp", type=float, default=2.0)
     parser.add_argument("--seed", type=int, default=31)
-    parser.add_argument("--first", type=int, default=len(PARTS), help="so many parts only")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     cv2.setNumThreads(1)
@@ -150,7 +148,7 @@ def main() -> None:
         size=given.size, seed=given.seed, her2="2+", mpp_he=given.mpp, mpp_ihc=given.mpp
     )
     case = drawn_case(work / f"section_{given.size}_{given.seed}", settings)
-    rows = rows_of(case, PARTS[: given.first], work)
+    rows = rows_of(case, work)
     if given.json:
         given.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
 

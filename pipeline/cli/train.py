@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli.ending import TRAIN_CONFIG, TRAIN_OUT
 from pipeline.cli.help import command
 from pipeline.cli.options import (
     AsJson,
@@ -66,7 +67,7 @@ def train(
             help="Ours, a BCI or MIST download, or side-by-side images; or give --he and --ihc.",
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/train"),
+    out: Annotated[Path, typer.Option(help="Run folder.")] = Path(TRAIN_OUT),
     he: HeFolder = None,
     ihc: IhcFolder = None,
     cache: Annotated[
@@ -85,7 +86,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a generator of virtual IHC from H&E."""
-    saved = out / "config.json"
+    saved = out / TRAIN_CONFIG
     chosen = resolve(
         given | assignments(assigned or []),
         config,
