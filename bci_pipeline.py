@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pipeline.api.dataset import PatchDataset, open_dataset, patch
     from pipeline.api.runs import Run, open_run, register
+    from pipeline.api.slides import open_slide
     from pipeline.api.stain import Stain, evaluate, load_generator, train, translate
     from pipeline.api.version import __version__
     from registration.errors import BciError as Error
-    from registration.slides.slide import open_slide
 
 __all__ = [
     "Error",
@@ -39,10 +39,10 @@ __all__ = [
 _HOMES = {
     "pipeline.api.dataset": ("PatchDataset", "open_dataset", "patch"),
     "pipeline.api.runs": ("Run", "open_run", "register"),
+    "pipeline.api.slides": ("open_slide",),
     "pipeline.api.stain": ("Stain", "evaluate", "load_generator", "train", "translate"),
     "pipeline.api.version": ("__version__",),
     "registration.errors": ("Error",),
-    "registration.slides.slide": ("open_slide",),
 }
 _OWN_NAMES = {"Error": "BciError"}
 

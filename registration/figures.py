@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from registration.arrays import Number
 from registration.cell_evidence import CellEvidence
-from registration.geometry import Points
+from registration.geometry import as_points
 
 Verdict = Literal["pass", "review", "fail"]
 
@@ -123,13 +123,16 @@ class Uncertainty:
     median_um: Number
     """Of the squares' bounds."""
 
-    def at(self, points: Points) -> NDArray[np.float64]:
-        """Return the bound at ``(N, 2)`` level-0 points of the fixed slide; NaN where none is known."""
+    def at(self, points: ArrayLike) -> NDArray[np.float64]:
+        """Return the bound at ``(N, 2)`` level-0 points of the fixed slide; NaN where none is known.
+
+        Raises :class:`registration.errors.LandmarkError` for an array of another shape.
+        """
         cells = {
             (int(place.x // self.cell_px), int(place.y // self.cell_px)): place.bound_um
             for place in self.places
         }
-        corners = np.floor(np.asarray(points, np.float64) / self.cell_px).astype(int)
+        corners = np.floor(as_points(points) / self.cell_px)
         return np.array([cells.get((x, y), np.nan) for x, y in corners.tolist()])
 
 

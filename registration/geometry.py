@@ -14,13 +14,33 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from registration.errors import LandmarkError
 
 Points = NDArray[np.float64]
 """``(N, 2)`` array of ``(x, y)`` in level-0 pixels."""
 
 Image = NDArray[np.uint8]
 """``(height, width, 3)`` RGB."""
+
+
+def as_points(points: ArrayLike) -> Points:
+    """Return what a user gave as points; none at all may be an empty list.
+
+    Raises :class:`LandmarkError` for an array of another shape, and for what is no number.
+    """
+    try:
+        array = np.asarray(points, np.float64)
+    except (TypeError, ValueError):
+        raise LandmarkError(
+            "points that are no numbers: expected (N, 2), x and y in each row"
+        ) from None
+    if array.shape == (0,):
+        return array.reshape(0, 2)
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise LandmarkError(f"points of shape {array.shape}: expected (N, 2), x and y in each row")
+    return array
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,9 +142,6 @@ def problem(detail: ErrorDetails, model: type[BaseModel]) -> tuple[Place, str]:
     if kind == "extra_forbidden":
         key, holder = detail["loc"][-1], _without_types(detail["loc"][:-1])
         return (*holder, key), f"unknown key{_nearest(str(key), _names(model, holder))}"
-    if kind == "literal_error":
-        wanted = detail["ctx"]["expected"].replace("'", "")
-        return where, f"expected {wanted}, found {found}"
     if kind == "value_error":
         message = detail["msg"].removeprefix("Value error, ")
         name, _, rest = message.partition(": ")
@@ -153,9 +150,19 @@ def problem(detail: ErrorDetails, model: type[BaseModel]) -> tuple[Place, str]:
     limits = _limits_at(model, where)
     if kind in _BOUNDS and limits:
         return where, f"expected {limits}, found {found}"
-    if kind in _EXPECTED:
-        return where, f"expected {_EXPECTED[kind]}, found {found}"
+    if wanted := expected(detail):
+        return where, f"expected {wanted}, found {found}"
     return where, f"{detail['msg'][0].lower()}{detail['msg'][1:]}, found {found}"
+
+
+def expected(detail: ErrorDetails) -> str:
+    """Return what should stand where pydantic found something else; empty where it has no word."""
+    context = detail.get("ctx", {})
+    if detail["type"] == "literal_error":
+        return str(context["expected"]).replace("'", "")
+    if detail["type"] == "is_instance_of":
+        return f"a {context['class']}"
+    return _EXPECTED.get(detail["type"], "")
 
 
 _EXPECTED = {
@@ -168,6 +175,7 @@ _EXPECTED = {
     **dict.fromkeys(("dict_type", "model_type"), "names with values"),
     "string_type": "a text",
     "path_type": "a path",
+    "callable_type": "a function",
     "string_too_short": "something here",
     "too_short": "at least one entry",
 }

@@ -9,6 +9,7 @@ from typing import Any
 
 from pyarrow import parquet
 
+from pipeline.api.arguments import Count, checked
 from pipeline.api.reporting import ShowProgress, reporting
 from pipeline.api.runs import Run
 from pipeline.dataset.plan import REPORT_NAME
@@ -17,6 +18,8 @@ from pipeline.errors import UsageError
 from pipeline.patches.settings import PatchSettings
 from pipeline.split import SplitSettings
 from pipeline.stages.patch import PatchRequest, read_dataset, run_patch
+
+RunLike = Run | str | Path
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,14 @@ class PatchDataset:
         return found.to_pandas()
 
 
+@checked
 def patch(
-    runs: Run | str | Path | Sequence[Run | str | Path],
+    runs: RunLike | Sequence[RunLike],
     out: str | Path,
     *,
     labels: str | Path | None = None,
     name: str | None = None,
-    workers: int | None = None,
+    workers: Count | None = None,
     scheduler: str | None = None,
     progress: ShowProgress = True,
     **settings: Any,
@@ -81,6 +85,7 @@ def patch(
     return PatchDataset(request.out, outcome.record, outcome.failed)
 
 
+@checked
 def open_dataset(folder: str | Path) -> PatchDataset:
     """Return a finished dataset; raises :class:`pipeline.errors.DatasetError`."""
     return PatchDataset(Path(folder), read_dataset(Path(folder)))

@@ -5,22 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
+from pydantic_core import CoreSchema, core_schema
 
+from pipeline.api.arguments import Count, checked
 from pipeline.api.reporting import ShowProgress, reporting
 from pipeline.report.registration import REPORT_NAME
 from pipeline.stages.export import export_transform
 from pipeline.stages.register import RegisterRequest, run_request
 from pipeline.stages.settings import RegisterSettings
-from registration.errors import LandmarkError
-from registration.geometry import Points
+from registration.geometry import Points, as_points
 from registration.registered_slide import RegisteredSlide
 from registration.result import Registration
 
 
 class Run(Registration):
     """A finished registration: its verdict, its figures, and the way between the two slides."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *_: Any) -> CoreSchema:
+        """As an argument it is what was loaded, never made from plain values."""
+        return core_schema.is_instance_schema(cls)
 
     @property
     def report(self) -> Path:
@@ -47,6 +52,7 @@ class Run(Registration):
         fixed = self.fixed
         return RegisteredSlide(self.moved.open(self.folder), self.chain, fixed.size, fixed.mpp)
 
+    @checked
     def export(self, transform: str, out: str | Path | None = None) -> Path:
         """Write the whole transform for ``itk``, ``ome-zarr`` or ``qupath``; return its folder.
 
@@ -56,12 +62,13 @@ class Run(Registration):
         return export_transform(self, transform, None if out is None else Path(out)).folder
 
     def _to_moving(self, points: ArrayLike) -> Points:
-        return self.chain(_checked(points))
+        return self.chain(as_points(points))
 
     def _to_fixed(self, points: ArrayLike) -> Points:
-        return self.chain.inverse(_checked(points))
+        return self.chain.inverse(as_points(points))
 
 
+@checked
 def register(
     he: str | Path,
     ihc: str | Path,
@@ -72,7 +79,7 @@ def register(
     mpp_he: float | None = None,
     mpp_ihc: float | None = None,
     overwrite: bool = False,
-    workers: int | None = None,
+    workers: Count | None = None,
     scheduler: str | None = None,
     progress: ShowProgress = True,
     **settings: Any,
@@ -99,13 +106,7 @@ def register(
     return Run.load(request.out)
 
 
+@checked
 def open_run(folder: str | Path) -> Run:
     """Return a finished registration; raises :class:`registration.errors.RunError`."""
     return Run.load(folder)
-
-
-def _checked(points: ArrayLike) -> Points:
-    array = np.asarray(points, np.float64)
-    if array.ndim != 2 or array.shape[1] != 2:
-        raise LandmarkError(f"points of shape {array.shape}: expected (N, 2), x and y in each row")
-    return array

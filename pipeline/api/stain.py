@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from pipeline.api.arguments import checked
 from pipeline.api.dataset import PatchDataset
 from pipeline.api.reporting import ShowProgress, in_notebook, reporting
 from pipeline.cli.train_progress import training_progress
@@ -65,23 +66,25 @@ class Stain:
         """µm per pixel that it was trained at, where known."""
         return self.generator.mpp
 
-    def __call__(self, he_rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def __call__(self, he_rgb: ArrayLike) -> NDArray[np.uint8]:
         """Return the virtual IHC of a ``(h, w, 3)`` uint8 RGB image, of the same shape.
 
         Raises :class:`training.errors.DataError` for another array. Whole slides go through
         :func:`translate`.
         """
-        if he_rgb.ndim != 3 or he_rgb.shape[2] != 3 or he_rgb.dtype != np.uint8:
+        image = np.asarray(he_rgb)
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise DataError(
-                f"an array of shape {he_rgb.shape} and type {he_rgb.dtype}: "
+                f"an array of shape {image.shape} and type {image.dtype}: "
                 "expected (height, width, 3) and uint8"
             )
-        return from_batch(self.generator(to_batch(he_rgb)))
+        return from_batch(self.generator(to_batch(image)))
 
     def __str__(self) -> str:
         return self.generator.describe()
 
 
+@checked
 def load_generator(model: str | Path, device: Device = "auto", stain: str = "") -> Stain:
     """Load a generator from a run folder (its best one), a ``.pt`` file or official weights.
 
@@ -90,6 +93,7 @@ def load_generator(model: str | Path, device: Device = "auto", stain: str = "") 
     return Stain(checkpoints.load_generator(Path(model), device_named(device), stain=stain))
 
 
+@checked
 def train(
     dataset: DatasetLike,
     out: str | Path,
@@ -140,6 +144,7 @@ class Scores:
         return self.folder / "evaluation.html"
 
 
+@checked
 def evaluate(
     model: str | Path,
     dataset: DatasetLike,
@@ -173,6 +178,7 @@ def evaluate(
     return Scores(request.out, as_json(*found))
 
 
+@checked
 def translate(
     model: str | Path,
     slide: str | Path,

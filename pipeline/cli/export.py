@@ -91,7 +91,7 @@ def _generator(checkpoint: Path, out: Path | None, stain: str) -> str:
 
     if out.is_file():
         raise UsageError(f"{out} is there already; name another file, or remove it")
-    check_file(out, [checkpoint])
+    check_file(out, [checkpoint], suffixes=(".pth", ".pt"))
     trained = load_generator(checkpoint, stain=stain)
     save_official(trained.network, out)
     return f"{out}: {trained.describe()}"

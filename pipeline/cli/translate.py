@@ -15,6 +15,7 @@ from pipeline.cli.setting_options import with_settings
 from pipeline.errors import UsageError
 from pipeline.stages.settings import TranslateSettings
 from registration.files.plain_json import json_text
+from registration.slides.formats import SUFFIXES
 
 if TYPE_CHECKING:
     from pipeline.stages.translate import Translated
@@ -60,7 +61,8 @@ def translate(
         translate_slide,
     )
 
-    target = output_path(out or Path("virtual_ihc") / slide.stem, settings.format)
+    named = Path("virtual_ihc") / f"{slide.stem}{SUFFIXES[settings.format]}"
+    target = output_path(out or named, settings.format)
     request = TranslateRequest(checkpoint, slide, target, settings)
     if dry_run:
         planned = plan_translation(request)

@@ -18,9 +18,10 @@ import numpy as np
 
 from pipeline.errors import UsageError
 from pipeline.stages.settings import TranslateSettings
+from registration.errors import OutputError
 from registration.execution import usable_cores
 from registration.files.alone import one_at_a_time
-from registration.files.outputs import check_file, check_folder
+from registration.files.outputs import check_file, check_folder, suffix_of
 from registration.files.storage import (
     content_hash,
     settings_hash,
@@ -29,7 +30,7 @@ from registration.files.storage import (
 )
 from registration.files.text import read_json
 from registration.geometry import Box, Image, Size
-from registration.slides.formats import SUFFIXES, ImageFormat
+from registration.slides.formats import NAMED, SUFFIXES, ImageFormat
 from registration.slides.pyramid import (
     EncodedUnit,
     PyramidSpec,
@@ -348,5 +349,16 @@ def _load(path: Path, box: Box) -> EncodedUnit:
 
 
 def output_path(out: Path, format_: ImageFormat) -> Path:
-    """Return ``out`` with the suffix of its format, where it has none."""
-    return out if out.suffix or not out.name else out.with_name(out.name + SUFFIXES[format_])
+    """Return ``out`` with the suffix of its format, where it has none.
+
+    Raises :class:`registration.errors.OutputError` where the name says another format.
+    """
+    endings = NAMED[format_]
+    if suffix_of(out) in endings:
+        return out
+    if suffix_of(out):
+        raise OutputError(
+            f"--out {out} is no name for the format {format_}: name a file in {endings[0]}, or give "
+            "another --format"
+        )
+    return out.with_name(out.name + SUFFIXES[format_]) if out.name else out

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from registration.errors import LandmarkError, OutputError
+from registration.errors import LandmarkError
 from registration.files.outputs import check_file
 from registration.files.storage import written_whole
 from registration.files.tables import Row, read_rows, write_rows
@@ -130,11 +130,6 @@ def warp_points(
     to = to or ("ihc" if registration.moving == "he" else "he")
     is_geojson = points.suffix.lower() in GEOJSON_SUFFIXES
     suffixes = GEOJSON_SUFFIXES if is_geojson else TABLE_SUFFIXES
-    others = TABLE_SUFFIXES if is_geojson else GEOJSON_SUFFIXES
-    if points.suffix.lower() in suffixes and out.suffix.lower() in others:
-        raise OutputError(
-            f"--out {out}: what is made of {points} has its format; give a name in {suffixes[0]}"
-        )
     check_file(out, [points, *_files_of(registration)], suffixes=suffixes, is_ours=_is_ours)
     mapper = _mapper(registration, to)
     odd: list[str] = []

@@ -19,9 +19,10 @@ def check_file(
 ) -> None:
     """Raise :class:`OutputError` where a file cannot be written, or is one of the inputs.
 
-    An existing file within a folder that is read is one of the inputs, too. A file of another kind
-    than ``suffixes``, or that ``is_ours`` does not know for an earlier result, is not replaced: most
-    likely its name was given by mistake. An empty one holds nothing to lose.
+    An existing file within a folder that is read is one of the inputs, too. A name may not promise
+    another kind of file than ``suffixes``. What is there already and of another kind, or that
+    ``is_ours`` does not know for an earlier result, is not replaced: most likely its name was given
+    by mistake. An empty file holds nothing to lose.
     """
     mode = _mode(out, option)
     for given in _with_companions(inputs):
@@ -36,12 +37,22 @@ def check_file(
             f"{option} {out} is there already and of another kind than is written here "
             f"({', '.join(suffixes)}); name another file"
         )
+    if suffixes and suffix_of(out) not in ("", *suffixes):
+        raise OutputError(
+            f"{option} {out} is not what is written here ({', '.join(suffixes)}): name a file in "
+            f"{suffixes[0]}"
+        )
     if mode is not None and out.stat().st_size and not is_ours(out):
         raise OutputError(
             f"{option} {out} is there already and no earlier result of this command; name another "
             "file, or remove it"
         )
     _probe(out, option)
+
+
+def suffix_of(path: Path) -> str:
+    """Return what the name says of the kind of file, in small letters: nothing for ``p12_v0.5``."""
+    return "" if path.suffix[1:2].isdigit() else path.suffix.lower()
 
 
 def check_folder(

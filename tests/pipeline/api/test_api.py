@@ -15,7 +15,7 @@ from pipeline.api.reporting import NotebookBars, reporting
 from pipeline.api.stain import TrainingReports
 from pipeline.errors import DatasetError
 from registration.children import environment, python
-from registration.errors import BciError, RunError, SettingsError
+from registration.errors import BciError, LandmarkError, RunError, SettingsError
 from registration.files.commands import install_extra
 
 ROOT = Path(__file__).parents[3]
@@ -133,6 +133,79 @@ def test_errors_are_the_words_of_the_command_line(tmp_path: Path) -> None:
 
     assert done.returncode == 2
     assert done.stderr == f"error: {refused.value}\n"
+
+
+NO_PATH = "expected a text or a path, found"
+WRONG_ARGUMENTS = {
+    "no path": (lambda: bci.open_run(None), f"folder: {NO_PATH} nothing"),
+    "a number for a path": (lambda: bci.register(3, "b", "c"), f"he: {NO_PATH} 3"),
+    "a flag for a path": (lambda: bci.open_slide(True), "path: expected a number or a text"),
+    "a decimal comma": (
+        lambda: bci.register("a", "b", "c", mpp_he="0,46"),
+        "mpp_he: expected a number, found '0,46'",
+    ),
+    "a flag for a number": (
+        lambda: bci.register("a", "b", "c", mpp_ihc=True),
+        "mpp_ihc: expected a number or a text, found True",
+    ),
+    "no finite number": (lambda: bci.open_slide("a", float("nan")), "mpp: expected a number"),
+    "progress": (
+        lambda: bci.register("a", "b", "c", progress=3),
+        "progress: expected true or false or a function, found 3",
+    ),
+    "workers": (lambda: bci.patch("a", "b", workers=1.5), "workers: expected a whole number"),
+    "no workers": (
+        lambda: bci.register("a", "b", "c", workers=0),
+        "workers: expected at least 1, found 0",
+    ),
+    "one of many": (lambda: bci.patch(["a", 3], "b"), "runs: expected a Run or a text or a path"),
+    "a table for a dataset": (
+        lambda: bci.evaluate("a", {"split": "test"}, "c"),
+        f"dataset: {NO_PATH} {{'split': 'test'}}",
+    ),
+    "format": (lambda: bci.translate("a", "b", "c", format="png"), "format: expected tiff, ome"),
+    "device": (lambda: bci.load_generator("a", device="gpu"), "device: expected auto, cpu or cu"),
+    "a name of another format": (
+        lambda: bci.translate("a", "b", "c.jpg"),
+        "--out c.jpg is no name for the format tiff: name a file in .tif, or give another",
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_ARGUMENTS)
+def test_a_wrong_argument_is_named(wrong: str) -> None:
+    call, message = WRONG_ARGUMENTS[wrong]
+    with pytest.raises(BciError, match=re.escape(message)):
+        call()
+
+
+def test_numbers_may_be_text_or_of_numpy(hand_made) -> None:
+    for mpp in ("0.4", np.float32(0.4), 0.4):
+        with bci.open_slide(hand_made.pair.he.path, mpp) as slide:
+            assert slide.mpp == pytest.approx(0.4)
+
+
+NO_POINTS = {
+    "one point": [1.0, 2.0],
+    "three columns": [[1.0, 2.0, 3.0]],
+    "text": "abc",
+    "nothing": None,
+    "ragged": [[1.0], [1.0, 2.0]],
+}
+
+
+@pytest.mark.parametrize("points", NO_POINTS.values(), ids=NO_POINTS)
+def test_what_is_no_array_of_points_is_refused(points, hand_made) -> None:
+    run = bci.open_run(hand_made.registration.folder)
+    for take in (run.to_he, run.to_ihc, run.quality.uncertainty.at):
+        with pytest.raises(LandmarkError, match=r"expected \(N, 2\)"):
+            take(points)
+
+
+def test_no_points_at_all_are_points(hand_made) -> None:
+    run = bci.open_run(hand_made.registration.folder)
+    assert run.to_he([]).shape == run.to_ihc([]).shape == (0, 2)
+    assert len(run.quality.uncertainty.at([])) == 0
 
 
 @pytest.mark.parametrize(("runs", "message"), [("gone", "no folder gone"), ([], "no run was")])

@@ -16,9 +16,10 @@ from typer.testing import CliRunner
 from pipeline.cli.app import app
 from pipeline.errors import UsageError
 from pipeline.stages.settings import TranslateSettings
-from pipeline.stages.translate import TranslateRequest, translate_slide
+from pipeline.stages.translate import TranslateRequest, output_path, translate_slide
 from registration.errors import OutputError
 from registration.geometry import Box, Size
+from registration.slides.formats import ImageFormat
 from registration.slides.pyramid import PyramidSpec, encode_unit, unit_boxes, write_pyramid
 from registration.slides.slide import open_slide
 from training.data.images import from_batch, to_batch
@@ -293,3 +294,26 @@ def test_a_dry_run_says_what_would_be_done_and_refuses_what_the_run_refuses(
     assert list(tmp_path.iterdir()) == []
     out.write_bytes(b"of somebody else")
     assert "is there already" in str(CliRunner().invoke(app, words).exception)
+
+
+@pytest.mark.parametrize(
+    ("name", "image_format", "written"),
+    [
+        ("a", "tiff", "a.tif"),
+        ("a.TIFF", "tiff", "a.TIFF"),
+        ("p12_v0.5", "ome-tiff", "p12_v0.5.ome.tif"),
+        ("a.ome.tif", "ome-tiff", "a.ome.tif"),
+        ("a", "ome-zarr", "a.ome.zarr"),
+        ("a.jpg", "tiff", None),
+        ("a.zarr", "ome-tiff", None),
+        ("a.tif", "ome-zarr", None),
+    ],
+)
+def test_a_name_says_what_is_written(
+    name: str, image_format: ImageFormat, written: str | None
+) -> None:
+    if written is None:
+        with pytest.raises(OutputError, match=f"{name} is no name for the format {image_format}"):
+            output_path(Path(name), image_format)
+    else:
+        assert output_path(Path("out") / name, image_format) == Path("out") / written

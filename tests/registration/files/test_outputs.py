@@ -54,7 +54,13 @@ def test_a_file_of_another_kind_is_not_replaced(slide: Path) -> None:
     with pytest.raises(OutputError, match=r"he\.tif is there already and of another kind .*\.csv"):
         check_file(slide, suffixes=(".csv",))
     check_file(slide, suffixes=(".csv", ".tif"))
-    check_file(slide.with_name("new.tif"), suffixes=(".csv",))
+
+
+@pytest.mark.parametrize("name", ["points.csv", "points.CSV", "points", "p12_v0.5"])
+def test_a_name_promises_what_is_written(tmp_path: Path, name: str) -> None:
+    check_file(tmp_path / name, suffixes=(".csv", ".txt"))
+    with pytest.raises(OutputError, match=r"x\.jpg is not what is written here .*in \.tif"):
+        check_file(tmp_path / "x.jpg", suffixes=(".tif",))
 
 
 def test_what_is_no_earlier_result_is_not_replaced(slide: Path) -> None:
