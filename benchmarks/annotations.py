@@ -55,7 +55,9 @@ def _polygon(ring: np.ndarray[Any, Any]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--polygons", type=int, default=100_000)
+    parser.add_argument(
+        "--polygons", type=int, default=100_000, help="half of them cells, half their nuclei"
+    )
     parser.add_argument("--work", type=Path, required=True)
     given = parser.parse_args()
     run = Registration.load(given.run)
@@ -64,7 +66,7 @@ def main() -> None:
     directions: tuple[tuple[Moving, Any], ...] = (("he", run.ihc), ("ihc", run.he))
     for to, source in directions:
         path = given.work / f"to_{to}.geojson"
-        path.write_text(json.dumps(cells(given.polygons, source.width, source.height)))
+        path.write_text(json.dumps(cells(given.polygons // 2, source.width, source.height)))
         begun, cpu = time.perf_counter(), time.process_time()
         done = warp_points(run, path, given.work / f"on_{to}.geojson", to)
         seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu

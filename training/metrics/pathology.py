@@ -12,8 +12,8 @@ from typing import Self
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
 from training.metrics.stain import DAB_MASK_DENSITY
 
@@ -170,12 +170,10 @@ def partners(a: FoundNuclei, b: FoundNuclei) -> tuple[Mask, NDArray[np.float64]]
     """Return which nuclei of ``a`` have a partner in ``b``, ``(N,)``, and the distances of those."""
     if not len(a.points_um) or not len(b.points_um):
         return np.zeros(len(a.points_um), bool), np.zeros(0)
-    apart = torch.cdist(torch.from_numpy(a.points_um), torch.from_numpy(b.points_um))
-    nearest, to_b = apart.min(dim=1)
-    to_a = apart.argmin(dim=0)
-    mutual = to_a[to_b] == torch.arange(len(to_b))
-    found = (mutual & (nearest <= PARTNER_UM)).numpy()
-    return found, nearest.numpy()[found]
+    nearest, to_b = KDTree(b.points_um).query(a.points_um)
+    _, to_a = KDTree(a.points_um).query(b.points_um)
+    found = (to_a[to_b] == np.arange(len(to_b))) & (nearest <= PARTNER_UM)
+    return found, nearest[found]
 
 
 def _nuclei(
