@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from benchmarks.real_pairs import SIX, pairs, spread
 from pipeline.dataset.external import score
 from pipeline.patches.alignment import null_percentiles
 from pipeline.patches.case import select
+from pipeline.patches.grades import GRADES, Grade
 from pipeline.patches.grid import PatchGrid
 from pipeline.patches.measurement import measure_case
 from pipeline.patches.selection import Measured
 from pipeline.patches.settings import PatchSettings
 from pipeline.patches.writer import RunSource
+from registration.errors import StartError
 from registration.execution import Workers, no_progress
 from registration.landmarks.landmarks import Landmarks, read_landmarks
 from registration.pair import SlidePair
@@ -36,6 +39,9 @@ PATCH_UM = 471.0
 SCANNED_MPP = {"lung": 1.74, "rat": 3.24}
 """CIMA's microscopes (0.174 and 0.227 µm/px), at the 10 and 7 % to which these images are reduced."""
 
+SCAN_MPP = 0.5
+"""A nominal value: the scans of one glass do not say."""
+
 
 def landmark_rows(folder: Path | None, work: Path, pool: Workers) -> list[dict[str, Any]]:
     """Register each pair of CIMA's layout and pass its patches through the filter."""
@@ -48,12 +54,32 @@ def landmark_rows(folder: Path | None, work: Path, pool: Workers) -> list[dict[s
             pair = SlidePair(open_slide(he, mpp), open_slide(ihc, mpp))
             options = RunOptions(every.take(spread(every, SIX)), image=None)
             register_pair(pair, run, None, options)
-        rows.append({"pair": name, **_filtered(Registration.load(run), every, pool)})
+        registration = Registration.load(run)
+        rows.append({"pair": name, **_filtered(registration, pool), **_missed(registration, every)})
         print(_text(rows[-1]), flush=True)
     return rows
 
 
-def _filtered(registration: Registration, every: Landmarks, pool: Workers) -> dict[str, Any]:
+def scan_rows(folder: Path | None, work: Path, pool: Workers) -> list[dict[str, Any]]:
+    """Register each pair of scans of one glass and pass its patches through the filter."""
+    rows = []
+    scans = sorted(path for path in folder.iterdir() if path.is_file()) if folder else []
+    for first, second in combinations(scans, 2):
+        name = " to ".join(path.name.split("_")[0] for path in (first, second))
+        run = work / "scans" / name.replace(" ", "_")
+        try:
+            if not (run / RECORD_NAME).is_file():
+                pair = SlidePair(open_slide(first, SCAN_MPP), open_slide(second, SCAN_MPP))
+                register_pair(pair, run, None, RunOptions(image=None), pool)
+        except StartError:
+            print(f"pair {name}, not started", flush=True)
+            continue
+        rows.append({"pair": name, **_filtered(Registration.load(run), pool)})
+        print(_text(rows[-1]), flush=True)
+    return rows
+
+
+def _filtered(registration: Registration, pool: Workers) -> dict[str, Any]:
     slide = registration.open_pair().fixed_slide
     settings = PatchSettings(
         size=round(PATCH_UM / slide.mpp), stride=round(PATCH_UM / slide.mpp / 2)
@@ -70,13 +96,24 @@ def _filtered(registration: Registration, every: Landmarks, pool: Workers) -> di
     ]
     shifts = [float(item.shift_um or 0) for item in chosen]
     ranks = [float(item.null_percentile or 0) for item in chosen]
-    fixed, moving = every.oriented("he")
-    errors = np.hypot(*(registration.chain.inverse(moving) - fixed).T) * slide.mpp
     return {
         **kept_shares(shifts, ranks, settings),
         **{f"shuffled {k}": v for k, v in _shuffled(compared, settings).items()},
-        "landmark error median um": round(float(np.median(errors)), 1),
+        **_counted([candidate.grade for candidate in chosen]),
     }
+
+
+def _missed(registration: Registration, every: Landmarks) -> dict[str, float]:
+    """Return how far off landmarks that a person clicked are."""
+    fixed, moving = every.oriented("he")
+    mpp = registration.open_pair().fixed_slide.mpp
+    errors = np.hypot(*(registration.chain.inverse(moving) - fixed).T) * mpp
+    return {"landmark error median um": round(float(np.median(errors)), 1)}
+
+
+def _counted(grades: Sequence[Grade | None]) -> dict[str, int]:
+    """Return how many patches have each grade."""
+    return {grade: grades.count(grade) for grade in GRADES}
 
 
 def _shuffled(compared: Sequence[Measured], settings: PatchSettings) -> dict[str, float]:
@@ -119,6 +156,7 @@ def patch_rows(folder: Path, pool: Workers) -> dict[str, Any]:
             [item.null_percentile or 0.0 for item in scores],
             PatchSettings(),
         )
+        shares |= _counted([item.grade for item in scores])
         row |= {prefix + key: value for key, value in shares.items()}
     print(_text(row), flush=True)
     return row

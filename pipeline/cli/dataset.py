@@ -120,6 +120,7 @@ def _alignment(measured: list[PairScore]) -> dict[str, Any]:
     """Sum the scores up."""
     import numpy as np
 
+    from pipeline.patches.grades import GRADES
     from pipeline.patches.settings import PatchSettings
 
     limits = PatchSettings()
@@ -133,6 +134,7 @@ def _alignment(measured: list[PairScore]) -> dict[str, Any]:
         "median shift of the matching pairs (µm)": round(float(np.median(shifts)), 2)
         if shifts
         else None,
+        "grades": {grade: sum(m.grade == grade for m in measured) for grade in GRADES},
     }
 
 

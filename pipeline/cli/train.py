@@ -33,7 +33,7 @@ LONG_S = 600.0
 
 NAMED = (
     *("recipe", "model", "scales", "epochs", "batch", "accumulate", "crop", "lr", "ngf", "seed"),
-    *("stain", "precision", "device"),
+    *("stain", "grade", "precision", "device"),
 )
 """Settings with an option of their own; all others are given with --set."""
 
@@ -97,18 +97,19 @@ def train(
     from training.data.pairs import open_dataset
     from training.run.loop import train as run
     from training.run.plan import plan_run
-    from training.run.preparation import weighs_pairs
+    from training.run.preparation import needs_alignment
 
     pairs = open_dataset(dataset, he=he, ihc=ihc)
-    plan = plan_run(chosen, pairs, out, resume=resume)
     measure: Measure | None = None
-    notes = list(plan.notes)
-    if not no_measure and weighs_pairs(chosen) and not alignment_known(pairs.select("train")):
+    first = ""
+    if not no_measure and needs_alignment(chosen) and not alignment_known(pairs.select("train")):
         # What compares images is loaded where it is used: training alone does without it.
         from pipeline.dataset import alignment
 
-        measure = alignment.with_alignment
-        notes += filter(None, [alignment.outlook(pairs)])
+        first = alignment.outlook(pairs)
+        measure = alignment.with_alignment if first else None
+    plan = plan_run(chosen, pairs, out, resume=resume, measures=measure is not None)
+    notes = [*plan.notes, *filter(None, [first])]
     if dry_run:
         show_facts(_plan(plan, pairs, notes), as_json)
         return

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.dataset.external import score
 from pipeline.patches.alignment import WINDOW_UM
+from pipeline.patches.grades import Grade
 from registration.execution import usable_cores, workers
 from registration.files.storage import settings_hash, write_json
 from registration.files.text import read_json
@@ -31,13 +32,13 @@ if TYPE_CHECKING:
 MEASURED = "alignment.json"
 ASSUMED_MPP = 0.46
 """BCI's, for images that do not say."""
-FORMAT = "bci-pipeline alignment"
+FORMAT = "bci-pipeline alignment 2"
 CPU_S_PER_UM2 = 1.8e-6
 FEW = 100
 """Up to so many pairs are measured before other processes would have started."""
 
-Row = tuple[float, float | None]
-"""Shift in pixels, and how many per cent of mismatched pairs are less alike."""
+Row = tuple[float, float | None, Grade | None]
+"""Shift in pixels, how many per cent of mismatched pairs are less alike, and the grade."""
 
 
 def unmeasured(dataset: PairDataset) -> tuple[PatchPair, ...]:
@@ -80,8 +81,8 @@ def with_alignment(dataset: PairDataset, run: Path, listener: Listener) -> PairD
         rows = _measured(pairs, mpp, listener)
         write_json(path, {"format": FORMAT, "key": key, "mpp": mpp, "rows": rows})
     known = {
-        id(pair): replace(pair, shift_px=shift, trust=trust_of(rank))
-        for pair, (shift, rank) in zip(pairs, rows, strict=True)
+        id(pair): replace(pair, shift_px=shift, trust=trust_of(rank), grade=grade)
+        for pair, (shift, rank, grade) in zip(pairs, rows, strict=True)
     }
     return replace(dataset, pairs=tuple(known.get(id(pair), pair) for pair in dataset.pairs))
 
@@ -101,7 +102,7 @@ def _measured(pairs: Sequence[PatchPair], mpp: float, listener: Listener) -> lis
         f"alignment of {len(pairs)} pairs measured in {duration(time.monotonic() - began)}: "
         f"median shift {median(shifts):.1f} px"
     )
-    return [(one.shift_px, one.null_percentile) for one in found]
+    return [(one.shift_px, one.null_percentile, one.grade) for one in found]
 
 
 def _kept(path: Path, key: str) -> list[Row] | None:
@@ -110,7 +111,7 @@ def _kept(path: Path, key: str) -> list[Row] | None:
         return None
     stored = read_json(path, DataError)
     same = isinstance(stored, dict) and stored.get("format") == FORMAT and stored["key"] == key
-    return [(shift, rank) for shift, rank in stored["rows"]] if same else None
+    return [(shift, rank, grade) for shift, rank, grade in stored["rows"]] if same else None
 
 
 def _key(pairs: Sequence[PatchPair], mpp: float) -> str:

@@ -19,9 +19,13 @@ from numpy.typing import NDArray
 
 from pipeline.patches.alignment import Alignment, align, fine_structure, null_percentiles
 from pipeline.patches.blank.filter import work_downsample
+from pipeline.patches.grades import Grade, grade_of
+from pipeline.patches.settings import PatchSettings
+from registration.cell_evidence import CellCount
 from registration.execution import Progress, Workers
 from registration.files.storage import write_text
 from registration.files.tables import table_text
+from registration.quality.cells import look_at_images
 from registration.stain import Plane
 
 if TYPE_CHECKING:
@@ -43,9 +47,21 @@ class PairScore:
     """In pixels of the images."""
     similarity: float
     null_percentile: float | None
+    grade: Grade | None
+    """``None`` where a patch of ours would not be kept."""
 
 
 SCORE_COLUMNS = tuple(field.name for field in fields(PairScore))
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What is measured of one pair."""
+
+    own: Alignment
+    null: list[float]
+    """Similarities of mismatched pairs."""
+    cells: CellCount | None
 
 
 @dataclass(frozen=True)
@@ -82,25 +98,29 @@ def score(
     order = np.random.default_rng(len(pairs)).permutation(len(pairs))
     groups = np.array_split(order, max(1, len(pairs) // (MOST_MISMATCHED + 1)))
     tasks = [ScoreTask(tuple(pairs[k] for k in group), mpp) for group in groups]
-    measured: list[tuple[Alignment, list[float]]] = []
+    measured: list[Compared] = []
     for found in workers.map(score_some, tasks):
         measured += found
         progress("alignment", len(measured), len(pairs))
     ranks = null_percentiles(
-        [own.similarity for own, _ in measured], [values for _, values in measured]
+        [one.own.similarity for one in measured], [one.null for one in measured]
     )
     places = {int(number): place for place, number in enumerate(order)}
     return [
-        _scored(pair, measured[places[number]][0], ranks[places[number]], mpp)
+        _scored(pair, measured[places[number]], ranks[places[number]], mpp)
         for number, pair in enumerate(pairs)
     ]
 
 
-def score_some(task: ScoreTask) -> list[tuple[Alignment, list[float]]]:
+def score_some(task: ScoreTask) -> list[Compared]:
     """Compare some pairs with their partners and with mismatched ones."""
     downsample = work_downsample(task.mpp)
     mpp = task.mpp * downsample
-    planes = [tuple(_plane(image, downsample, mpp) for image in pair.read()) for pair in task.pairs]
+    planes, cells = [], []
+    for pair in task.pairs:
+        he, ihc = pair.read()
+        planes.append((_plane(he, downsample, mpp), _plane(ihc, downsample, mpp)))
+        cells.append(look_at_images(ihc, he, task.mpp))
     found = []
     for number, (first, second) in enumerate(planes):
         others = [other for k, (_, other) in enumerate(planes) if k != number]
@@ -109,7 +129,7 @@ def score_some(task: ScoreTask) -> list[tuple[Alignment, list[float]]]:
             for other in others[:MOST_MISMATCHED]
             if other.shape == first.shape
         ]
-        found.append((align(second, first, mpp), null))
+        found.append(Compared(align(second, first, mpp), null, cells[number]))
     return found
 
 
@@ -121,7 +141,10 @@ def write_scores(path: Path, measured: Sequence[PairScore]) -> None:
 def is_scores(path: Path) -> bool:
     """Return whether a file is a table that :func:`write_scores` wrote."""
     with path.open("rb") as file:
-        return file.readline(1000).decode("utf-8", "replace").strip() == ",".join(SCORE_COLUMNS)
+        # Earlier tables have no grade.
+        return (
+            file.readline(1000).decode("utf-8", "replace").startswith(",".join(SCORE_COLUMNS[:-1]))
+        )
 
 
 def _plane(image: NDArray[np.uint8], downsample: float, mpp: float) -> Plane:
@@ -134,7 +157,10 @@ def _plane(image: NDArray[np.uint8], downsample: float, mpp: float) -> Plane:
     return fine_structure(np.ascontiguousarray(resized), mpp)
 
 
-def _scored(pair: PatchPair, own: Alignment, rank: float | None, mpp: float) -> PairScore:
+def _scored(pair: PatchPair, found: Compared, rank: float | None, mpp: float) -> PairScore:
+    own, limits = found.own, PatchSettings()
+    matched = rank is None or rank >= limits.min_percentile
+    kept = matched and own.shift_um <= limits.max_shift_um
     return PairScore(
         name=pair.name,
         split=pair.split,
@@ -143,4 +169,5 @@ def _scored(pair: PatchPair, own: Alignment, rank: float | None, mpp: float) -> 
         shift_px=round(own.shift_um / mpp, 2),
         similarity=round(own.similarity, 4),
         null_percentile=None if rank is None else round(rank, 2),
+        grade=grade_of(own.shift_um, rank, found.cells) if kept else None,
     )

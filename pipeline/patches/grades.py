@@ -4,8 +4,8 @@ Gold takes single cells for witnesses: the nuclei of both images share a shift o
 pair beyond chance as they lie, and structure does not contradict. Silver takes structure: the
 residual shift is at most 5 µm, the two images are more alike than 99 % of mismatched pairs, and
 nuclei do not contradict. All else that was kept is bronze. The shift of the nuclei is known to a
-quarter of a µm (``benchmarks.cells``); how far off the pairs of each grade are is not measured
-yet.
+quarter of a µm (``benchmarks.cells``); how far off the pairs of each grade are stands in
+``docs/dataset.md`` (``benchmarks.alignment_filter``).
 """
 
 from __future__ import annotations

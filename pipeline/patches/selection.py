@@ -26,7 +26,7 @@ from registration.cell_evidence import CellCount
 from registration.execution import Progress, Workers
 from registration.files.storage import settings_hash, write_npz
 from registration.geometry import Box
-from registration.quality.cells import FIELD_UM, CellTask, can_compare, look_at
+from registration.quality.cells import CellTask, can_compare, look_at, middle_of
 from registration.stain import Plane
 from registration.warp import warp_box
 
@@ -160,12 +160,6 @@ def _cells(task: CellTask) -> CellCount | None:
         return None
     field = look_at(replace(task, box=middle_of(task.box, task.fixed.mpp)))
     return None if field is None else field.count
-
-
-def middle_of(box: Box, mpp: float) -> Box:
-    """Return the field in the middle of a level-0 box in which its nuclei are compared."""
-    side = min(box.width, box.height, round(FIELD_UM / mpp))
-    return Box(box.x + (box.width - side) // 2, box.y + (box.height - side) // 2, side, side)
 
 
 def decide(

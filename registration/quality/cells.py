@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from registration.cell_evidence import CellCount, CellEvidence, CellField, Sections
-from registration.geometry import Box, Points, level_box, to_level0
+from registration.geometry import Box, Image, Points, Size, level_box, to_level0
 from registration.nuclei import (
     USUAL_RADIUS_UM,
     WORK_MPP,
@@ -145,6 +145,35 @@ def look_at(task: CellTask) -> CellField | None:
     x, y = task.box.center
     shift = _in_fixed_frame(task, (count.shift_x_um, count.shift_y_um))
     return CellField(x, y, replace(count, shift_x_um=shift[0], shift_y_um=shift[1]))
+
+
+def look_at_images(fixed: Image, moving: Image, mpp: float) -> CellCount | None:
+    """Compare the nuclei in the middle 250 µm of two ``(h, w, 3)`` images that lie on each other.
+
+    ``None`` where ``mpp``, µm per pixel of both, is too coarse for nuclei.
+    """
+    if not can_show_nuclei(mpp):
+        return None
+    size = Size(fixed.shape[1], fixed.shape[0])
+    middle = middle_of(Box.of(size), mpp)
+    around = middle.expanded(round(MARGIN_UM / mpp)).clipped(size)
+    own = find_nuclei(fixed[middle.slices()], mpp)
+    others = find_nuclei(moving[around.slices()], mpp)
+    return compared(
+        Found(
+            (own.points[own.sure] + np.array([middle.x, middle.y])) * mpp,
+            (others.points + np.array([around.x, around.y])) * mpp,
+            np.array([around.x, around.y]) * mpp,
+            np.array([around.right, around.bottom]) * mpp,
+            seed=(middle.x, middle.y),
+        )
+    )
+
+
+def middle_of(box: Box, mpp: float) -> Box:
+    """Return the field in the middle of a box of a patch in which its nuclei are compared."""
+    side = min(box.width, box.height, round(FIELD_UM / mpp))
+    return Box(box.x + (box.width - side) // 2, box.y + (box.height - side) // 2, side, side)
 
 
 def nuclei_on(slide: Slide, box: Box) -> Nuclei:

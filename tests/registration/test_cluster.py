@@ -52,6 +52,7 @@ def test_a_worker_that_dies_is_replaced_and_its_unit_done(tmp_path: Path) -> Non
     assert len(found) == 3
 
 
+@pytest.mark.slow
 def test_a_unit_that_kills_every_worker_is_given_up() -> None:
     with workers(2) as pool, pytest.raises(RegistrationError, match="too little memory"):
         list(pool.map(die, [1]))

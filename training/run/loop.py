@@ -43,7 +43,7 @@ from training.run.machine import (
     with_stain,
 )
 from training.run.plan import check_free
-from training.run.preparation import Prepared, calibration_images, prepare, weighs_pairs
+from training.run.preparation import Prepared, calibration_images, needs_alignment, prepare
 from training.run.processes import Peers
 from training.run.report import ABOUT, CONFIG, SAMPLES, write_report
 from training.run.resume import Parts, Position, last_good, load_state, save_state
@@ -104,7 +104,7 @@ def train(
         check_memory(config, side_px, fabric, notes.append)
         for text in notes:
             listener.note(text)
-        if measure is not None and weighs_pairs(config):
+        if measure is not None and needs_alignment(config):
             with fabric.rank_zero_first():
                 dataset = measure(dataset, out, listener)
         data = prepare(config, dataset, fabric, listener, cache_parent)

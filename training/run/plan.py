@@ -73,9 +73,12 @@ class RunPlan:
         return (self.train + self.held_out) * 6 * self.width * self.height
 
 
-def plan_run(config: TrainConfig, dataset: PairDataset, out: Path, *, resume: bool) -> RunPlan:
+def plan_run(
+    config: TrainConfig, dataset: PairDataset, out: Path, *, resume: bool, measures: bool = False
+) -> RunPlan:
     """Return what a run would do, without decoding an image or drawing a network.
 
+    Where it first ``measures`` how pairs are aligned, no grade is known yet and none is left out.
     Raises what :func:`training.run.loop.train` would refuse.
     """
     dataset, config = with_stain(dataset, config)
@@ -85,7 +88,7 @@ def plan_run(config: TrainConfig, dataset: PairDataset, out: Path, *, resume: bo
     device = torch.device(device_named(config.device))
     precision = usable_precision(config.precision, device.type, notes.append)
     config, side_px = fitted(config, dataset, notes.append)
-    dataset = graded(dataset, config.grade)
+    dataset = dataset if measures else graded(dataset, config.grade)
     parts = hold_out(dataset, config.val_fraction, config.seed, config.val_pairs)
     shapes = np.array([pair.he.size[::-1] for pair in parts.train])
     check_sizes(shapes, [pair.name for pair in parts.train], sampling_of(config))

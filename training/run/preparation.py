@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from training.data.batches import Batches, Sampling
 from training.data.cache import PixelCache, default_parent, open_cache
 from training.data.confidence import scale_confidence
-from training.data.holdout import Holdout, graded, hold_out
+from training.data.holdout import GRADES, Holdout, graded, hold_out
 from training.data.images import to_network
 from training.data.pairs import PairDataset, PatchPair, spread_evenly
 from training.models.pix2pix import generator_spec
@@ -174,6 +174,11 @@ def calibration_images(
 def weighs_pairs(config: TrainConfig) -> bool:
     """Return whether pairs count by their alignment; CycleGAN is not told which belong together."""
     return config.confidence and config.model != "cyclegan"
+
+
+def needs_alignment(config: TrainConfig) -> bool:
+    """Return whether anything hangs on how well pairs are aligned."""
+    return weighs_pairs(config) or config.grade != GRADES[0]
 
 
 def _on_world(config: TrainConfig, fabric: Fabric) -> tuple[str, ...]:

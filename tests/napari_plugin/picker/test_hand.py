@@ -231,6 +231,7 @@ def contrast(text: Any, ground: Any) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
+@pytest.mark.slow
 def test_warnings_can_be_read_in_either_theme_also_after_a_change(
     desk: Hand, pair: SynthCase, six: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -109,6 +110,28 @@ def test_train_measures_first_and_says_so(download: Path, tmp_path: Path) -> Non
     assert skipped.exit_code == 0, skipped.output
     assert "all pairs weigh alike" in skipped.stderr
     assert not (tmp_path / "two" / MEASURED).exists()
+
+
+def test_a_download_is_graded_and_the_shifted_pair_left_out(download: Path, tmp_path: Path) -> None:
+    words = ["train", str(download), *QUICK, "--set", "tensorboard=no", "--grade", "silver"]
+    scores = tmp_path / "scores.csv"
+
+    planned = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "plan"), "--dry-run"])
+    trained = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "one")])
+    refused = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "two"), "--no-measure"])
+    said = CliRunner().invoke(
+        app, ["dataset", str(download), "--workers", "1", "--json", "--scores", str(scores)]
+    )
+
+    assert planned.exit_code == 0, planned.output
+    assert trained.exit_code == 0, trained.output
+    notes = json.loads((tmp_path / "one" / "run.json").read_text())["notes"]
+    assert "1 training pairs below silver left out" in notes
+    assert "no training pair of grade silver or gold" in str(refused.exception)
+    rows = list(csv.DictReader(scores.read_text().splitlines()))
+    assert [row["grade"] in ("silver", "gold") for row in rows] == [not shift for shift in SHIFTS]
+    grades = json.loads(said.stdout)["alignment"]["grades"]
+    assert grades["silver"] + grades["gold"] == SHIFTS.count(0)
 
 
 def test_real_pairs_in_bcis_layout(real_data: Path, tmp_path: Path) -> None:

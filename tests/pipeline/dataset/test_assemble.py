@@ -136,7 +136,9 @@ def of_stains(patches: CasePatches, layout: str) -> DatasetPlan:
     return DatasetPlan("stains", tuple(cases), laid_out(layout), split=SplitSettings(test=0.3))
 
 
-@pytest.mark.parametrize("layout", ["multi", "bci", "hf"])
+@pytest.mark.parametrize(
+    "layout", ["multi", *(pytest.param(name, marks=pytest.mark.slow) for name in ("bci", "hf"))]
+)
 def test_several_stains_in_every_layout(patches: CasePatches, layout: str, tmp_path: Path) -> None:
     assemble(of_stains(patches, layout), tmp_path / "out")
 

@@ -85,6 +85,7 @@ def planted(
     return folder
 
 
+@pytest.mark.slow
 def test_the_way_through_a_large_dataset_is_told(clean: Path) -> None:
     said: list[tuple[str, int, int]] = []
 
@@ -99,7 +100,7 @@ def test_a_sound_dataset_has_no_leak(clean: Path) -> None:
     assert found(clean) == []
 
 
-@pytest.mark.parametrize("way", range(3))
+@pytest.mark.parametrize("way", [0, *(pytest.param(k, marks=pytest.mark.slow) for k in (1, 2))])
 def test_a_duplicate_is_found_compressed_turned_or_mirrored(
     clean: Path, tmp_path: Path, way: int
 ) -> None:

@@ -43,6 +43,7 @@ def folder(hand_made, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_card_is_valid_and_its_records_are_the_rows(folder: Path) -> None:
     pytest.importorskip("mlcroissant")
 

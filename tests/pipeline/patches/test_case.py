@@ -115,6 +115,7 @@ def test_other_limits_measure_nothing_again_and_cut_only_what_changes(
     )
 
 
+@pytest.mark.slow
 def test_workers_that_measured_other_patches_of_the_case_do_not_mix_them_up(
     run: Path, cut: CasePatches, tmp_path: Path
 ) -> None:

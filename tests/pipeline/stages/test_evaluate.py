@@ -44,6 +44,7 @@ def request_of(folder: Path, out: Path) -> SlideEvaluationRequest:
     return SlideEvaluationRequest(folder / "virtual.png", folder / "real.png", out, SETTINGS)
 
 
+@pytest.mark.slow
 def test_tiles_are_scored_like_images(images: tuple[Path, Image, Image], tmp_path: Path) -> None:
     folder, real, virtual = images
 

@@ -474,6 +474,7 @@ def test_plain_formats(tmp_path: Path, suffix: str) -> None:
     close_to(both_ways(path), picture(), 40 if suffix == ".jpg" else 0)
 
 
+@pytest.mark.slow
 def test_a_large_png_is_read_and_not_taken_for_an_attack(tmp_path: Path) -> None:
     path = tmp_path / "large.png"
     PillowImage.new("L", (20_000, 9_600), 200).save(path, compress_level=1)

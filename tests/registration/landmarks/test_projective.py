@@ -197,6 +197,7 @@ def test_good_pairs_have_no_problem(seed: int, extra: int) -> None:
     assert found <= {"outlier"}
 
 
+@pytest.mark.slow
 def test_outliers_are_rarely_seen_where_there_are_none() -> None:
     false = 0
     for seed in range(80):

@@ -56,6 +56,7 @@ def test_each_core_finds_its_own_and_control_tissue_none(case: SynthCase, tmp_pa
     assert set(found.landmarks.pieces or ()) == {"1", "2"}
 
 
+@pytest.mark.slow
 def test_the_paper_s_recipe_refuses_pieces_that_one_alignment_does_not_serve(
     case: SynthCase, tmp_path: Path
 ) -> None:

@@ -73,6 +73,7 @@ def about_center(slide: Slide, linear: list[list[float]]) -> Projective:
     return Projective.affine(np.column_stack([matrix, center - matrix @ center]))
 
 
+@pytest.mark.slow
 def test_turned_section(turned: Case, turned_start: ProposedAlignment) -> None:
     _, _, fixed, moving = turned
 
@@ -104,6 +105,7 @@ def test_landmarks_are_spread_and_right(turned: Case, turned_start: ProposedAlig
     assert np.ptp(proposed_fixed, axis=0).min() > 0.4 * slide.size.height
 
 
+@pytest.mark.slow
 def test_same_start_every_time(turned: Case, turned_start: ProposedAlignment) -> None:
     again = propose_alignment(turned[0], turned[1])
 
@@ -247,6 +249,7 @@ def test_real_sections(
     assert median_error(start.transform, fixed, moving) < largest_median_px
 
 
+@pytest.mark.slow
 def test_scanners_of_unknown_scale(real_data: Path) -> None:
     """N1 and N2 differ by 20 % in scale, and their files claim the same µm per pixel."""
     folder = real_data / "slides" / "same_glass"

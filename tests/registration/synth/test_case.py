@@ -99,6 +99,7 @@ def test_truth_avoids_damage_and_masks_show_it(case: SynthCase) -> None:
     assert sorted(kinds) == ["missing", "pen"]
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_same_files(case: SynthCase, tmp_path: Path) -> None:
     again = write_case(tmp_path / "one", SETTINGS, workers=2)
 

@@ -52,6 +52,7 @@ def labels_of(case: SynthCase, section: str) -> np.ndarray:
     return mask
 
 
+@pytest.mark.slow
 def test_each_piece_has_its_own_map_which_its_pairs_agree_with(case: SynthCase) -> None:
     rows, maps = rows_of(case.truth), load_piece_truths(case.folder)
 
