@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image as Pictures
-from PIL import ImageDraw, ImageFont
+from PIL import ImageDraw
 
-from pipeline.dataset.figures import GAP_PX, LINE_PX, PAIR_PX, TEXT_PX
+from pipeline.dataset.figures import GAP_PX, LINE_PX, PAIR_PX, sheet_font
 from pipeline.dataset.table import PatchRow
 from registration.files.images import read_image
 from registration.geometry import Image
@@ -45,7 +45,7 @@ def stain_sheet(folder: Path, places: Sequence[Sequence[PatchRow]], side_by_side
             x = GAP_PX + column * width
             sheet[y : y + PAIR_PX, x : x + PAIR_PX] = image
     written = Pictures.fromarray(sheet)
-    pen, font = ImageDraw.Draw(written), ImageFont.load_default(TEXT_PX)
+    pen, font = ImageDraw.Draw(written), sheet_font()
     for column, name in enumerate(("H&E", *stains)):
         pen.text((GAP_PX + column * width, 0), name, fill=(40, 40, 40), font=font)
     for line, rows in enumerate(places):

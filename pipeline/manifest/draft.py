@@ -74,7 +74,7 @@ def draft_manifest(request: DraftRequest, report: Report) -> Draft:
         _nameless(seen[path], request.folder) for path, name in names.items() if name is None
     ]
     pairing = Pairing(pairing.entries, (*unknown, *pairing.findings))
-    about = tuple(_about(patterns, names, named, request, ignored))
+    about = tuple(_about(patterns, names, named, request, rows, ignored))
     if not pairing.usable:
         why = (f"{found.kind}: {found.text}" for found in pairing.findings)
         raise UsageError("\n".join([f"no case of {request.folder} is whole", *about, *why]))
@@ -143,6 +143,7 @@ def _about(
     names: dict[Path, SlideName | None],
     of_table: dict[Path, SlideName],
     request: DraftRequest,
+    rows: Sequence[CaseRow],
     ignored: Sequence[str],
 ) -> list[str]:
     """Return how slides were told apart, in sentences."""
@@ -159,10 +160,9 @@ def _about(
             f"{example.relative_to(request.folder)} is {name.stain} of case {name.case}. "
             "Other names: --he '{case}_HE*' --ihc '{case}_{stain}*'."
         )
-    if by_name and not any(name.patient for name in by_name.values()):
-        sentences.append(
-            "Each case is a patient of its own, unless a table or {patient} says otherwise."
-        )
+    told = any(name.patient for name in by_name.values())
+    if by_name and not told and not any("patient" in row.values for row in rows):
+        sentences.append("Each case is a patient of its own: no table and no {patient} says more.")
     if ignored:
         sentences.append(
             f"Columns of {request.table} that mean nothing here: {', '.join(ignored)}."

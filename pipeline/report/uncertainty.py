@@ -25,7 +25,7 @@ def uncertainty_finding(registration: Registration) -> Finding:
         return Finding("none", "Not measured.")
     known = 100 * found.known_fraction
     if not math.isfinite(found.median_um):
-        return Finding("none", "Too little matches to state a bound anywhere.")
+        return Finding("none", "Too few places match to state a bound anywhere.")
     return Finding(
         "ok" if known >= 50 else "none",
         f"Nine of ten places are within the bound of the map, {significant(found.median_um)} µm in its "

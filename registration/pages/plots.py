@@ -25,7 +25,7 @@ SMOOTHED_FROM = 200
 """Curves of more points than this are drawn as means of neighbours."""
 
 INK, SOFT, RULE, ACCENT, LOOK = "#010101", "#020202", "#030303", "#040404", "#050505"
-SERIES = ("#060606", "#070707", "#080808", "#090909", "#0a0a0a", "#0b0b0b")
+SERIES = tuple(f"#{number:02x}{number:02x}{number:02x}" for number in range(6, 14))
 """Stand-ins, which become the variables of the page's style sheet."""
 
 _VARIABLES = {

@@ -105,8 +105,8 @@ def _by_image(
     return Holdout(
         tuple(pair for pair in train if pair.name not in held),
         tuple(pair for pair in train if pair.name in held),
-        f"warning: {why}, so {count} images are held out at random: validation pairs may come from "
-        "patients trained on, and look better than they are",
+        f"warning: {why}; held out at random: {count} of {len(train)} images. Validation pairs may "
+        "come from patients trained on, and look better than they are",
     )
 
 

@@ -57,6 +57,7 @@ def test_pairs_by_name(folder: Path) -> None:
     assert not draft.pairing.findings
     assert "64 x 40" in draft.out.read_text()
     assert any("a_HE.tif is HE of case a" in sentence for sentence in draft.about)
+    assert any("patient of its own" in sentence for sentence in draft.about)
 
 
 def test_everything_that_does_not_fit_is_named_and_left_out(folder: Path) -> None:
@@ -162,6 +163,7 @@ def test_a_table_of_excel_says_more_of_cases_paired_by_name(folder: Path) -> Non
     assert found["not in the table"] == ["b: taken for a patient of its own"]
     assert "no slides of case z" in found["not found"][0]
     assert any("note" in sentence for sentence in draft.about)
+    assert not any("patient of its own" in sentence for sentence in draft.about)
 
 
 def test_a_table_pairs_slides_that_no_name_pairs(folder: Path) -> None:
