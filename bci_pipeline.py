@@ -66,7 +66,12 @@ def main() -> None:
         _check("pipeline.cli.app")
     except ImportError as error:
         sys.exit(f"error: {error}")
-    import_module("pipeline.cli.app").main()
+    try:
+        program = import_module("pipeline.cli.app")
+    except KeyboardInterrupt:
+        print("interrupted: nothing had begun; the same command starts anew", file=sys.stderr)
+        sys.exit(130)
+    program.main()
 
 
 def _check(home: str) -> None:

@@ -119,7 +119,11 @@ def _print(
         )
     for case in cohort.manifest.cases:
         result = results[case.id]
-        found = ("", "") if result is None else (result.verdict, str(result.pairs or ""))
+        found = (
+            ("", "")
+            if result is None
+            else (result.verdict, "" if result.pairs is None else str(result.pairs))
+        )
         states = [f"[{STYLES[state.word]}]{state.word}[/]" for state in cases[case.id].values()]
         table.add_row(
             escape(case.id), escape(case.patient), case.her2 or "unknown", *states, *found

@@ -123,3 +123,17 @@ def test_signals_end_with_the_way_to_go_on(number: signal.Signals) -> None:
         said = process.communicate(timeout=300)[1]
     assert process.returncode == INTERRUPTED
     assert said == "interrupted: the same command goes on where it stopped\n"
+
+
+def test_an_interrupt_while_the_program_is_loaded_ends_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
+    )
+    program = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import bci_pipeline as bci; bci.main()"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert done.returncode == INTERRUPTED
+    assert done.stderr == "interrupted: nothing had begun; the same command starts anew\n"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import ImageDraw
 from PIL import Image as Pictures
+from PIL import ImageDraw
 
 from pipeline.dataset.figures import PAIR_PX, PairPicture, contact_sheet, sheet_font
 
