@@ -110,6 +110,32 @@ def test_a_wrong_option_is_noticed() -> None:
         parse(get_command(app), ["register", "a", "b", "--blcoks", "4x4"])
 
 
+NOT_OURS = {
+    "--an-option",
+    "--force-reinstall",
+    "--no-python",
+    "--nproc-per-node",
+    "--nthreads",
+}
+
+
+def test_options_that_messages_name_can_be_given() -> None:
+    program = get_command(app)
+    context = program.make_context("bci-pipeline", ["doctor"], resilient_parsing=True)
+    commands = (program.get_command(context, name) for name in program.list_commands(context))
+    given = {
+        name for command in (program, *commands) for one in command.params for name in one.opts
+    }
+    texts = [*written_messages(), (ROOT / "CHANGELOG.md").read_text("utf-8")]
+
+    named = {
+        name for text in texts for name in re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]\b", text)
+    }
+
+    assert len(named) > 40
+    assert named - given - NOT_OURS == set()
+
+
 def test_messages_on_the_page_of_errors_are_the_programs() -> None:
     written = written_messages()
     page = (ROOT / "docs" / "errors.md").read_text("utf-8")
