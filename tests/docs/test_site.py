@@ -112,6 +112,7 @@ def test_a_wrong_option_is_noticed() -> None:
 
 NOT_OURS = {
     "--an-option",
+    "--help",
     "--force-reinstall",
     "--no-python",
     "--nproc-per-node",
