@@ -1,7 +1,7 @@
 """The alignment filter on registrations that are spoiled locally by a known error, and on real pairs.
 
     python -m benchmarks.alignment_filter --work FOLDER [--seed 300] [--size 4096] [--json FILE]
-    python -m benchmarks.alignment_filter --work FOLDER --landmarks DIR --scans DIR --patches DIR
+    python -m benchmarks.alignment_filter --work FOLDER --landmarks DIR --patches DIR
 
 Synthetic slides of the four HER2 levels are drawn once into FOLDER. Their registration is the truth
 that drew them, then the truth spoiled by smooth fields of 0 to 60 µm. Every patch passes the filter
@@ -10,7 +10,7 @@ as in ``bci-pipeline patch``; its true shift is the median length of the field o
 of the kept patches means is printed too: the share that is truly within 2, 5 and 10 µm.
 
 ``--landmarks`` (CIMA's layout) registers real consecutive sections from six of their landmarks,
-``--scans`` several scans of one glass, ``--patches`` takes a dataset of pairs as it is (BCI's download).
+``--patches`` takes a dataset of pairs as it is (BCI's download).
 For all of them the grades are counted, and the share that the filter keeps is set against the same for
 shuffled partners.
 """
@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
-from benchmarks.alignment_real import landmark_rows, patch_rows, scan_rows
+from benchmarks.alignment_real import landmark_rows, patch_rows
 from benchmarks.known_runs import Spoiling, error_field, known_run, lengths_um
 from benchmarks.slides import drawn_case
 from pipeline.patches.blank.filter import content_map
@@ -229,16 +229,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=300, help="of the first of the four slides")
     parser.add_argument("--size", type=int, default=4096)
     parser.add_argument("--landmarks", type=Path)
-    parser.add_argument("--scans", type=Path, help="folder with several scans of one glass")
     parser.add_argument("--patches", type=Path, nargs="*", default=[])
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     work = given.work.resolve()
     results: dict[str, Any] = {}
     with workers(2) as pool:
-        if given.landmarks or given.patches or given.scans:
+        if given.landmarks or given.patches:
             results["landmarks"] = landmark_rows(given.landmarks, work, pool)
-            results["scans"] = scan_rows(given.scans, work, pool)
             results["patches"] = [patch_rows(folder, pool) for folder in given.patches]
         else:
             results["synthetic"] = [

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ from pipeline.patches.measurement import measure_case
 from pipeline.patches.selection import Measured
 from pipeline.patches.settings import PatchSettings
 from pipeline.patches.writer import RunSource
-from registration.errors import StartError
 from registration.execution import Workers, no_progress
 from registration.landmarks.landmarks import Landmarks, read_landmarks
 from registration.pair import SlidePair
@@ -38,9 +36,6 @@ PATCH_UM = 471.0
 
 SCANNED_MPP = {"lung": 1.74, "rat": 3.24}
 """CIMA's microscopes (0.174 and 0.227 µm/px), at the 10 and 7 % to which these images are reduced."""
-
-SCAN_MPP = 0.5
-"""A nominal value: the scans of one glass do not say."""
 
 
 def landmark_rows(folder: Path | None, work: Path, pool: Workers) -> list[dict[str, Any]]:
@@ -56,25 +51,6 @@ def landmark_rows(folder: Path | None, work: Path, pool: Workers) -> list[dict[s
             register_pair(pair, run, None, options)
         registration = Registration.load(run)
         rows.append({"pair": name, **_filtered(registration, pool), **_missed(registration, every)})
-        print(_text(rows[-1]), flush=True)
-    return rows
-
-
-def scan_rows(folder: Path | None, work: Path, pool: Workers) -> list[dict[str, Any]]:
-    """Register each pair of scans of one glass and pass its patches through the filter."""
-    rows = []
-    scans = sorted(path for path in folder.iterdir() if path.is_file()) if folder else []
-    for first, second in combinations(scans, 2):
-        name = " to ".join(path.name.split("_")[0] for path in (first, second))
-        run = work / "scans" / name.replace(" ", "_")
-        try:
-            if not (run / RECORD_NAME).is_file():
-                pair = SlidePair(open_slide(first, SCAN_MPP), open_slide(second, SCAN_MPP))
-                register_pair(pair, run, None, RunOptions(image=None), pool)
-        except StartError:
-            print(f"pair {name}, not started", flush=True)
-            continue
-        rows.append({"pair": name, **_filtered(Registration.load(run), pool)})
         print(_text(rows[-1]), flush=True)
     return rows
 
