@@ -8,17 +8,17 @@ a landmark file that somebody else changed since then wins.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from napari_plugin.kept import file_hash, free
 from napari_plugin.picker.picks import PickedPair, Picks
+from napari_plugin.picker.regions import outline_paths
 from napari_plugin.views import SIDES, STAIN, XY
 from registration.errors import LandmarkError
 from registration.files.storage import content_hash, write_json
@@ -147,7 +147,7 @@ class Journal:
 
         Raises :class:`LandmarkError` for an unusable file, and for pairs of other slides.
         """
-        self._seen = _hash(self.path)
+        self._seen = file_hash(self.path)
         if self._begin_with is not None:
             if self.slides is not None:
                 self.slides.check_inside(self.path, self._begin_with)
@@ -180,50 +180,34 @@ class Journal:
         """Write both files; return what a person must know of it, in words, or nothing.
 
         A landmark file that somebody else changed meanwhile stays as it is: the pairs of this
-        session are kept in a file of their own from then on.
+        session are kept in a file of their own from then on. Raises OSError where none can be written.
         """
         if picks.pairs == self._written:
             return ""
         message = ""
-        try:
-            if self.path.exists() and self._seen not in (None, _hash(self.path)):
-                message = self._step_aside()
-            self._back_up()
-            self._write(picks)
-        except OSError as error:
-            return f"Not saved: {error}. Choose another file with “Save as”."
+        if self.path.exists() and self._seen not in (None, file_hash(self.path)):
+            message = self.step_aside(self.path)
+        self._back_up()
+        self._write(picks)
         self._written = picks.pairs
-        self._seen = _hash(self.path)
+        self._seen = file_hash(self.path)
         return message
 
-    def _step_aside(self) -> str:
-        """Keep the pairs in another file from now on; return what to tell."""
-        theirs = self.path
-        self.path = _free(theirs)
+    def step_aside(self, theirs: Path) -> str:
+        """Keep pairs and outlines in other files from now on; return what to tell."""
+        self.path = free(self.path, outline_paths)
+        self._written = Picks().pairs
         return (
             f"{theirs} was changed by another program meanwhile and stays as it is; "
-            f"the pairs of this window are kept in {self.path} from now on."
+            f"the pairs and outlines of this window are kept in and beside {self.path} from now on."
         )
 
     def holds(self, picks: Picks) -> bool:
         """Return whether these pairs are in the landmark file."""
         return picks.pairs == self._written
 
-    def rescue(self, picks: Picks) -> str:
-        """Write pairs that could not be saved wherever a file can be made; return where, or nothing."""
-        if self.holds(picks):
-            return ""
-        for place in (Path.cwd, Path.home, lambda: Path(tempfile.gettempdir())):
-            with suppress(OSError):  # of a folder that is gone itself
-                other = Journal(_free(place() / self.path.name), slides=self.slides)
-                other.store(picks)
-                if other.holds(picks):
-                    return f"{self.path} could not be written: its pairs are in {other.path}."
-        return f"{self.path} could not be written, nor any other file: {_pairs(picks)} are lost."
-
     def close(self, picks: Picks) -> None:
-        """Write what is left; without open ends the recovery file goes."""
-        self.store(picks)
+        """Leave the files; without open ends the recovery file goes."""
         if self.holds(picks) and picks.half is None and not picks.proposals:
             with suppress(OSError):
                 self.recovery_path.unlink()
@@ -235,8 +219,8 @@ class Journal:
         state = {
             "format": FORMAT,
             "slides": names,
-            "before": _hash(self.path),
-            "after": _hash(part),
+            "before": file_hash(self.path),
+            "after": file_hash(part),
             "pairs": [asdict(pair) for pair in picks.pairs],
             "selected": picks.selected,
         }
@@ -262,7 +246,7 @@ class Journal:
             return None
         if not isinstance(state, dict) or state.get("format") != FORMAT:
             return None
-        if _hash(self.path) not in (state["before"], state["after"]):
+        if file_hash(self.path) not in (state["before"], state["after"]):
             return None
         picks = Picks(tuple(_pair(entry) for entry in state["pairs"]), state["selected"])
         if not picks.pairs:
@@ -276,15 +260,6 @@ class Journal:
         if not self._backed_up and self.path.exists():
             shutil.copy2(self.path, self.path.with_name(self.path.name + ".bak"))
         self._backed_up = True
-
-
-def _free(path: Path) -> Path:
-    """Return the first of ``path``, and it with a number from 2 on, that is no file yet."""
-    found, number = path, 2
-    while found.exists():
-        found = path.with_name(f"{path.stem}_{number}{path.suffix}")
-        number += 1
-    return found
 
 
 def _is_ours(path: Path) -> bool:
@@ -307,10 +282,6 @@ def _writable(folder: Path) -> bool:
 def _pairs(picks: Picks) -> str:
     """Return how many pairs there are, in words."""
     return "1 pair" if len(picks.pairs) == 1 else f"{len(picks.pairs)} pairs"
-
-
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.exists() else ""
 
 
 def _pair(entry: dict[str, Any]) -> PickedPair:

@@ -10,12 +10,14 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from napari_plugin.kept import free, rescue
 from napari_plugin.picker.assessment import ADVISED_PAIRS, Assessment, assess_pieces
 from napari_plugin.picker.journal import Journal
 from napari_plugin.picker.picks import Picks, RefusedError, told
 from napari_plugin.picker.pieces import Found, Tissue
-from napari_plugin.picker.regions import RegionFiles, Regions
+from napari_plugin.picker.regions import RegionFiles, Regions, outline_paths
 from napari_plugin.views import STAIN, XY, Frame, Side
 
 MOST_UNDO = 500
@@ -49,10 +51,10 @@ class Picker:
         self._past: list[State] = []
         self._future: list[State] = []
         restored = journal.restore()
-        self._files = self._region_files()
+        self._files = self._region_files(journal.path)
         self._now = State(restored.picks, self._files.read())
         self._found: Found = {}
-        self.message = journal.store(restored.picks) or restored.message
+        self.message = self._store() or restored.message
         self._assessment = self._assess()
 
     @property
@@ -86,14 +88,15 @@ class Picker:
         return bool(self._future)
 
     @property
+    def is_saved(self) -> bool:
+        """Whether pairs and outlines are in their files."""
+        return self.journal.holds(self.picks) and self._files.holds(self._now.regions)
+
+    @property
     def saved(self) -> str:
         """Where the pairs are saved, or that they are not, in words."""
         path = self.journal.path
-        return (
-            f"Saved as you click: {path}"
-            if self.journal.holds(self.picks)
-            else f"NOT SAVED: {path}"
-        )
+        return f"Saved as you click: {path}" if self.is_saved else f"NOT SAVED: {path}"
 
     @property
     def headline(self) -> str:
@@ -259,19 +262,36 @@ class Picker:
 
     def save_as(self, journal: Journal) -> None:
         """Keep pairs and outlines in other files from now on."""
+        self._store()
         self.journal.close(self.picks)
         self.journal = journal
-        self._files = self._region_files()
-        self._set(self._now, always=True)
+        self._set(self._now)
 
     def close(self) -> str:
         """Write everything down; no listener is told any more.
 
-        Returns where the pairs are, in words, if they could not be written where they belong.
+        Returns where pairs and outlines are, in words, if they could not be written where they belong.
         """
         self.listeners.clear()
+        self._store()
         self.journal.close(self.picks)
-        return self.journal.rescue(self.picks)
+        if self.is_saved:
+            return ""
+        kinds = (self.picks.pairs, "pairs"), (self._now.regions.are_there, "outlines")
+        what, path = " and ".join(name for there, name in kinds if there), self.journal.path
+        found = rescue(self._copied)
+        if found is None:
+            return f"{path} could not be written, nor any other file: its {what} are lost."
+        places = " and ".join(str(one) for one in found)
+        return f"{path} could not be written: its {what} are in {places}."
+
+    def _copied(self, folder: Path) -> list[Path]:
+        """Write pairs and outlines into a folder; return the files. Raises OSError."""
+        path = free(folder / self.journal.path.name, outline_paths)
+        copy, files = Journal(path, slides=self.journal.slides), self._region_files(path)
+        copy.store(self.picks)
+        files.store(self._now.regions)
+        return [one for one in (path, *files.paths.values()) if one.exists()]
 
     def _try(self, change: Callable[[Picks], Picks]) -> bool:
         """Make a change that can be undone, or say why the rules forbid it."""
@@ -290,7 +310,7 @@ class Picker:
         self._past = [*self._past[-MOST_UNDO:], self._now]
         self._future.clear()
 
-    def _set(self, state: State, *, always: bool = False) -> None:
+    def _set(self, state: State) -> None:
         """Make ``state`` the present one: judge it, store it, tell everybody."""
         before, self._now = self._now, state
         same = (before.picks.counted, before.picks.proposals) == (
@@ -299,21 +319,31 @@ class Picker:
         )
         if self._found or not same or state.regions is not before.regions:
             self._assessment = self._assess()
-        self.message = self.journal.store(state.picks)
-        if always or state.regions is not before.regions:
-            try:
-                self._files.store(state.regions)
-            except OSError as error:
-                self.message = f"Not saved: {error}. Choose another file with “Save as”."
+        self.message = self._store()
         self._tell()
+
+    def _store(self) -> str:
+        """Write what is in no file yet; return what a person must know of it, in words, or nothing."""
+        try:
+            message = self.journal.store(self.picks)
+            theirs = self._files.changed(self._now.regions)
+            if theirs is not None:
+                message = self.journal.step_aside(theirs)
+                self.journal.store(self.picks)
+            if self._files.landmarks != self.journal.path:
+                self._files = self._region_files(self.journal.path)
+            self._files.store(self._now.regions)
+        except OSError as error:
+            return f"Not saved: {error}. Choose another file with “Save as”."
+        return message
 
     def _assess(self) -> Assessment:
         """Judge the pairs, those of each piece on their own where one transform does not serve all."""
         return assess_pieces(self.picks, self.frames["he"], self.frames["ihc"], self.tissue)
 
-    def _region_files(self) -> RegionFiles:
+    def _region_files(self, landmarks: Path) -> RegionFiles:
         origins = {side: frame.origin for side, frame in self.frames.items()}
-        return RegionFiles(self.journal.path, origins)
+        return RegionFiles(landmarks, origins)
 
     def say(self, message: str) -> bool:
         """Show a message until the next action; return that nothing was done."""

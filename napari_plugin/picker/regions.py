@@ -7,12 +7,12 @@ writes them; ``register --pieces`` takes both.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from napari_plugin.kept import file_hash
 from napari_plugin.views import SIDES, Side
 from registration.geometry import Points
 from registration.landmarks.geojson import (
@@ -60,6 +60,11 @@ class Regions:
         return tuple(one for one in self.on(side) if one.kind == kind)
 
     @property
+    def are_there(self) -> bool:
+        """Whether there is any."""
+        return bool(self.he or self.ihc)
+
+    @property
     def new_piece(self) -> str:
         """A name that no piece has yet, on either slide."""
         used = [one.kind.split() for side in SIDES for one in self.on(side)]
@@ -67,34 +72,64 @@ class Regions:
         return f"piece {1 + max(numbers, default=0)}"
 
 
+def outline_paths(landmarks: Path) -> tuple[Path, ...]:
+    """Return the files beside a landmark file for the outlines on the H&E and on the IHC slide."""
+    return tuple(
+        landmarks.absolute().with_name(f"{landmarks.stem}_{side}.geojson") for side in SIDES
+    )
+
+
 class RegionFiles:
     """Where the outlines of both slides are kept."""
 
     def __init__(self, landmarks: Path, origins: Mapping[Side, Origin]) -> None:
+        self.landmarks = landmarks
+        self.paths = dict(zip(SIDES, outline_paths(landmarks), strict=True))
         self._origins = origins
-        self.paths = {
-            side: landmarks.absolute().with_name(f"{landmarks.stem}_{side}.geojson")
-            for side in SIDES
-        }
+        self._written: dict[Side, tuple[Region, ...]] = {}
+        self._seen: dict[Side, str] = {}
+        """Hash of each file as it was left or read; of one not looked at there is none."""
 
     def read(self) -> Regions:
         """Return what is there. Raises :class:`LandmarkError` for an unreadable file."""
-        return Regions(*(self._read(side) for side in SIDES))
+        for side, path in self.paths.items():
+            self._seen[side] = file_hash(path)
+            self._written[side] = self._read(side)
+        return Regions(**self._written)
+
+    def holds(self, regions: Regions) -> bool:
+        """Return whether these outlines are in the files."""
+        return all(self._written.get(side) == regions.on(side) for side in SIDES)
+
+    def changed(self, regions: Regions) -> Path | None:
+        """Return a file that somebody else changed and that storing these would overwrite."""
+        for side, path in self.paths.items():
+            ours = self._seen.get(side) in (None, file_hash(path))
+            if path.exists() and not ours and self._written[side] != regions.on(side):
+                return path
+        return None
 
     def store(self, regions: Regions) -> None:
-        """Write the outlines of each slide; a slide without any has no file."""
+        """Write the outlines of each slide; a slide without any has no file. Raises OSError.
+
+        A file that was not read before stays beside it as ``.bak``.
+        """
         for side, path in self.paths.items():
+            if self._written.get(side) == regions.on(side):
+                continue
+            if side not in self._seen and path.exists():
+                path.replace(path.with_name(path.name + ".bak"))
             if regions.on(side):
                 found = [_feature(region) for region in regions.on(side)]
                 collection = {"type": "FeatureCollection", "features": found}
                 write_geojson(path, collection, self._origins[side])
             else:
-                with suppress(FileNotFoundError):
-                    path.unlink()
+                path.unlink(missing_ok=True)
+            self._seen[side], self._written[side] = file_hash(path), regions.on(side)
 
     def argument(self, regions: Regions) -> str | None:
         """What ``register --pieces`` is to be given; ``None`` where nothing was drawn."""
-        if not (regions.he or regions.ihc):
+        if not regions.are_there:
             return None
         return ",".join(str(self.paths[side]) if regions.on(side) else "" for side in SIDES)
 

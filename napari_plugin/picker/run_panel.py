@@ -39,6 +39,9 @@ BAR_STEPS = 1000
 CLOSING_S = 2.0
 """How long a registration may take to put its things away when the window closes; it goes on later."""
 REPLACE_HINT = "tick “replace an earlier run in this folder”"
+UNSAVED = (
+    "Not started: pairs or outlines are not saved. Choose another file with “Save as …” first."
+)
 OUTCOMES = {
     0: "Registered.",
     1: "Not trustworthy: see the reasons above. Add or correct pairs, then register again.",
@@ -121,6 +124,9 @@ class RunPanel(QWidget):
     def run(self) -> None:
         """Start the registration."""
         if self.job is not None:
+            return
+        if not self._session.picker.is_saved:
+            self.status.setText(UNSAVED)
             return
         self._request = self.request
         self._has_result = False

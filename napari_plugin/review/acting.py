@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
 
 from napari_plugin.review.model import Review
 from napari_plugin.widgets import StillComboBox, button, quietly
+from registration.result import ReviewNotes
 
 REJECT_TIP = "Patches that touch the flagged place chosen above are left out of datasets"
 DRAW_TIP = "Click the corners of an area on the slide, then press Enter; its patches are left out"
@@ -19,7 +20,7 @@ HERE_TIP = "Back to the picker, with the place in the middle of this view"
 class Acting(QWidget):
     """Fields and buttons that change a review; ``acted`` is called after each change.
 
-    ``act`` runs a change and says what goes wrong.
+    ``act`` takes up what was typed, runs a change and says what goes wrong.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Acting(QWidget):
     ) -> None:
         super().__init__()
         self._act = act
+        self._shown = "", ""
         self.comment, self.initials = QLineEdit(), QLineEdit()
         self.comment.setPlaceholderText("comment")
         self.initials.setPlaceholderText("initials")
@@ -59,18 +61,29 @@ class Acting(QWidget):
         """Show the state of a review, or none."""
         self.setEnabled(review is not None)
         self.pick_here.setEnabled(can_pick)
-        notes = None if review is None else review.notes
-        for line, text in ((self.comment, "comment"), (self.initials, "initials")):
-            with quietly(line):
-                line.setText("" if notes is None else getattr(notes, text))
+        notes = ReviewNotes() if review is None else review.notes
+        if review is None or not self._is_edited:  # what is being typed stays
+            for line, text in ((self.comment, notes.comment), (self.initials, notes.initials)):
+                with quietly(line):
+                    line.setText(text)
+        self._shown = notes.comment, notes.initials
         _fill(self.parts, [] if review is None else list(review.parts))
         _fill(self.rejected, [] if review is None else list(review.rejected_names))
         self.reject_part.setEnabled(self.parts.count() > 0)
         self.take_back.setEnabled(self.rejected.count() > 0)
 
+    def take_up(self, review: Review) -> None:
+        """Keep what was typed so far: no button takes the keyboard away from a field."""
+        if self._is_edited:
+            review.say(self.comment.text(), self.initials.text())
+
+    @property
+    def _is_edited(self) -> bool:
+        return (self.comment.text(), self.initials.text()) != self._shown
+
     def _said(self) -> None:
-        comment, initials = self.comment.text(), self.initials.text()
-        self._act(lambda review: review.say(comment, initials))
+        if self._is_edited:  # an area that is being drawn goes on otherwise
+            self._act(lambda _: None)
 
     def _reject_part(self) -> None:
         name = self.parts.currentText()

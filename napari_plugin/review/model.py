@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
@@ -12,11 +12,13 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_plugin.kept import free, rescue
 from napari_plugin.levels import Source, Tiles
 from napari_plugin.overlay import warped_tiles
 from napari_plugin.review.patches import REASON_TEXTS, Patch, read_patches, recorded_beside
 from napari_plugin.views import XY
 from registration.errors import RunError, SlideError
+from registration.files.storage import write_json
 from registration.geometry import Box, Points, axis_positions, mesh
 from registration.nonrigid.grid import BlockGrid
 from registration.pair import SlidePair
@@ -85,6 +87,9 @@ class Review:
         self.pair = pair
         self.judgement = registration.review
         self.notes = registration.notes
+        self.is_saved = True
+        """Whether judgement and notes are in the run."""
+        self._seen = _said(registration.folder)
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -221,13 +226,13 @@ class Review:
         """Write a comment and who made it into the run. Raises :class:`RunError`."""
         self._write(self.judgement, replace(self.notes, comment=comment, initials=initials))
 
-    def reject_area(self, name: str, outline: Points) -> None:
-        """Reject an area of the fixed slide, ``(N, 2)`` level-0 pixels: its patches are dropped.
+    def reject_area(self, name: str, *outlines: Points) -> None:
+        """Reject an area of the fixed slide, ``(N, 2)`` level-0 pixels each: its patches are dropped.
 
         Raises :class:`RunError`.
         """
-        ring = tuple((float(x), float(y)) for x, y in outline)
-        areas = (*self.notes.rejected, RejectedArea(name, ring))
+        rings = (tuple((float(x), float(y)) for x, y in outline) for outline in outlines)
+        areas = (*self.notes.rejected, *(RejectedArea(name, ring) for ring in rings))
         self._write(self.judgement, replace(self.notes, rejected=areas))
 
     def reject_flag(self, flag: Flag) -> None:
@@ -251,8 +256,7 @@ class Review:
         """Reject a piece of tissue or a block. Raises :class:`RunError` where there is none such."""
         if name not in self.parts:
             raise RunError(f"this registration has no {name}")
-        for outline in self.parts[name]:
-            self.reject_area(name, outline)
+        self.reject_area(name, *self.parts[name])
 
     @cached_property
     def stains(self) -> list[Path]:
@@ -282,16 +286,45 @@ class Review:
         return tuple(dict.fromkeys(area.name for area in self.notes.rejected))
 
     def _write(self, judgement: Judgement | None, notes: ReviewNotes) -> None:
+        """Keep judgement and notes, also where the run cannot take them now."""
+        self.judgement, self.notes, self.is_saved = judgement, notes, False
+        folder = self.registration.folder
         try:
-            write_review(self.registration.folder, judgement, notes)
+            if _said(folder) != self._seen:
+                raise RunError(
+                    f"Not saved: {folder} was judged or registered anew meanwhile, and stays as it is. "
+                    "Open it again to see that."
+                )
+            write_review(folder, judgement, notes)
+            self._seen = _said(folder)
         except OSError as error:
-            raise RunError(f"the judgement could not be written: {error}") from error
-        self.judgement, self.notes = judgement, notes
+            raise RunError(f"Not saved, the judgement could not be written: {error}") from error
+        self.is_saved = True
 
-    def close(self) -> None:
-        """Release the slides."""
+    def close(self) -> str:
+        """Release the slides, and write what the run did not take into a file elsewhere.
+
+        Returns where that is, in words, or nothing.
+        """
         self.pair.he.close()
         self.pair.ihc.close()
+        if not self.is_saved:
+            with suppress(RunError):
+                self._write(self.judgement, self.notes)
+        if self.is_saved:
+            return ""
+        folder, what = self.registration.folder, "your judgement, comment and rejected areas"
+        path = rescue(self._copied)
+        if path is None:
+            return f"{folder} could not be written, nor any other file: {what} are lost."
+        return f"{folder} could not be written: {what} are in {path}. Open it again to enter them."
+
+    def _copied(self, folder: Path) -> Path:
+        """Write judgement and notes into a folder; return the file. Raises OSError."""
+        run = self.registration.folder.absolute()
+        path = free(folder / f"{run.name}_review.json")
+        write_json(path, {"run": str(run), "review": self.judgement, "notes": asdict(self.notes)})
+        return path
 
     @cached_property
     def _grid(self) -> BlockGrid:
@@ -311,6 +344,12 @@ class Review:
         xs, ys = axis_positions(0, level.width, step), axis_positions(0, level.height, step)
         mapped = self.registration.chain.steps[0].on_grid(xs, ys)
         return mapped - mesh(xs, ys).reshape(mapped.shape), step
+
+
+def _said(folder: Path) -> tuple[object, ...]:
+    """Return which registration a run folder holds and what was said of it, as it lies on the disk."""
+    record = read_record(folder)
+    return tuple(record.get(name) for name in ("key", "review", "notes"))
 
 
 def _corners(box: Box) -> Points:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -118,9 +120,8 @@ class ReviewWidget(QWidget):
         try:
             self.review = Review.open(folder)
         except RegistrationError as error:
-            self.message.setText(str(error))
+            self.message.setText(f"{self.message.text()}\n{error}".strip())
             return
-        self.message.setText("")
         viewer = self._viewer
         self._before = Before.taken_from(viewer)
         pixels, options, _ = image_layer(self.review, self.look)
@@ -250,15 +251,21 @@ class ReviewWidget(QWidget):
         """Take the layers away, release the slides, and show what was there before."""
         review, self.review = self.review, None
         image, self.image, self._sources = self.image, None, None
+        self.message.setText("")
         if review is None:
             return
+        with suppress(RegistrationError):  # kept, and tried again
+            self.acting.take_up(review)
         self._areas.show(None)
         self.maps.clear()
         self._take_away(image)
         before, self._before, self._own_view = self._before, None, None
         if before is not None:
             before.give_back(self._viewer)
-        review.close()
+        message = review.close()
+        self.message.setText(message)
+        if message:
+            logging.getLogger(__name__).warning(message)  # the terminal outlives the window
         self.flags.empty()
         self._refresh()
 
@@ -270,13 +277,15 @@ class ReviewWidget(QWidget):
         self.close_review()
 
     def _act(self, change: Callable[[Review], None]) -> None:
-        """Change the review, and say what goes wrong."""
+        """Take up what was typed, change the review, and say what goes wrong."""
         if self.review is None:
             return
-        try:
-            change(self.review)
-        except RegistrationError as error:
-            self.message.setText(str(error))
+        self.message.setText("")
+        for one in (self.acting.take_up, change):
+            try:
+                one(self.review)
+            except RegistrationError as error:
+                self.message.setText(str(error))
         self._areas.show(self.review)
         self._refresh()
 
@@ -290,6 +299,7 @@ class ReviewWidget(QWidget):
     def _draw_area(self) -> None:
         """Let the next clicks draw a polygon that is rejected when it is finished."""
         if self.review is not None:
+            self._act(lambda _: None)
             self._turns.finish()  # among it the areas that are drawn already
             self._areas.draw(self.review, self._area_drawn)
             self.message.setText("Click the corners of the area, then press Enter.")
@@ -299,7 +309,8 @@ class ReviewWidget(QWidget):
             return
         number = sum(name.startswith("area") for name in self.review.rejected_names) + 1
         self._act(lambda review: review.reject_area(f"area {number}", outline))
-        self.message.setText(f"Patches that touch area {number} are left out from now on.")
+        if self.review.is_saved:
+            self.message.setText(f"Patches that touch area {number} are left out from now on.")
 
     def _pick_here(self) -> None:
         if self.review is None or self.picked_here is None:
@@ -365,7 +376,8 @@ class ReviewWidget(QWidget):
         color = VERDICT_COLORS[review.registration.verdict]
         dot = f"<span style='color:{color}'>●</span>"  # the text stays readable in every theme
         self.verdict.setText(f"{dot} <b>{review.headline}</b>")
-        self.judged.setText(f"Your judgement: <b>{review.judgement or 'none yet'}</b>")
+        saved = "" if review.is_saved else " · NOT SAVED"
+        self.judged.setText(f"Your judgement: <b>{review.judgement or 'none yet'}</b>{saved}")
 
     def _lay_out(self) -> None:
         for label in (self.verdict, self.judged):

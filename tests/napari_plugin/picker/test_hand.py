@@ -148,6 +148,65 @@ def test_pairs_are_not_lost_with_the_folder_they_were_saved_in(
     assert len(read_landmarks(tmp_path / "pairs.csv", minimum=0)) == 2
 
 
+def outlined(desk: Hand) -> None:
+    """Outline a triangle on the H&E slide, corner by corner."""
+    desk.session.show_place((300.0, 280.0))
+    desk.wait(0.2)
+    desk.push("Draw on H&&E")
+    for corner in ((200.0, 150.0), (420.0, 160.0), (380.0, 400.0)):
+        desk.press(desk.on_canvas("he", corner))
+    desk.key("Return")
+    desk.wait_for(lambda: desk.session.canvas.is_picking)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", ["folder", "file"])
+def test_outlines_that_cannot_be_saved_are_written_elsewhere(
+    desk: Hand, pair: SynthCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    share = tmp_path / "share"
+    share.mkdir()
+    desk.open_pair(pair.he, pair.ihc, share / "pairs.csv")
+    if lost == "folder":
+        share.rmdir()
+        share.touch()
+    else:
+        (share / "pairs_he.geojson").mkdir()  # no file can have this name
+
+    outlined(desk)
+
+    assert desk.widget.panel.message.text().startswith("Not saved")
+    assert desk.widget.panel.file.text().startswith("NOT SAVED")
+    desk.widget.panel.run.run()
+    assert desk.widget.panel.run.status.text().startswith("Not started")
+    desk.push("Close slides")
+    said = desk.widget.open_panel.message.text()
+    assert said.endswith(f"its outlines are in {tmp_path / 'pairs_he.geojson'}.")
+    assert len(read_drawn(tmp_path / "pairs_he.geojson").left_out) == 1
+
+
+@pytest.mark.slow
+def test_outlines_that_somebody_else_changed_stay_and_ours_go_on_beside(
+    desk: Hand, pair: SynthCase, six: Path
+) -> None:
+    desk.open_pair(pair.he, pair.ihc, six)
+    outlined(desk)
+    theirs = six.with_name("six_he.geojson")
+    theirs.write_text('{"type": "FeatureCollection", "features": []}', encoding="utf-8")
+    before = theirs.read_bytes()
+
+    desk.push("Remove")
+    desk.key("Z", ctrl=True)
+
+    assert theirs.read_bytes() == before
+    assert len(read_drawn(six.with_name("six_2_he.geojson")).left_out) == 1
+    assert len(read_landmarks(six.with_name("six_2.csv"))) == 6
+    assert desk.widget.panel.file.text().endswith("six_2.csv")
+    desk.push("Close slides")
+    assert desk.widget.open_panel.message.text() == ""
+
+
 @pytest.mark.slow
 def test_a_pair_is_deleted_while_its_points_are_hidden(
     desk: Hand, pair: SynthCase, six: Path

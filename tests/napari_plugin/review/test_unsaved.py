@@ -1,0 +1,135 @@
+"""What a person says in a review is never lost, also where the run cannot take it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registration.result import Registration, ReviewNotes, write_review
+
+pytestmark = pytest.mark.gui
+
+COMMENT = "fold in the corner"
+
+
+@pytest.fixture
+def shown(make_napari_viewer: Any, run: Path) -> Iterator[Any]:
+    """A run that is open for review in a real window."""
+    from napari_plugin.review.widget import ReviewWidget
+
+    viewer = make_napari_viewer(show=True)
+    review = ReviewWidget(viewer)
+    viewer.window.add_dock_widget(review, name="Registration review")
+    review.open(run)
+    yield review
+    review._turns.finish()
+
+
+def push(review: Any, text: str) -> None:
+    """Click a button of the panel with the mouse."""
+    from qtpy.QtCore import Qt
+    from qtpy.QtTest import QTest
+    from qtpy.QtWidgets import QPushButton
+
+    [button] = [one for one in review.findChildren(QPushButton) if one.text() == text]
+    QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def typed(review: Any) -> None:
+    """Type a comment, and leave the keyboard where it is."""
+    from qtpy.QtTest import QTest
+
+    review.acting.comment.setFocus()
+    QTest.keyClicks(review.acting.comment, COMMENT)
+
+
+def judged(review: Any) -> None:
+    push(review, "Accept")
+
+
+def closed(review: Any) -> None:
+    review.close_review()
+
+
+def rejected(review: Any) -> None:
+    review.flags.setCurrentRow(0)
+    push(review, "Reject this place")
+
+
+def drawn(review: Any) -> None:
+    push(review, "Reject an area …")
+
+
+@pytest.mark.parametrize("then", [judged, closed, rejected, drawn])
+def test_a_comment_that_is_being_typed_is_kept(
+    shown: Any, run: Path, then: Callable[[Any], None]
+) -> None:
+    shown._turns.finish()
+    typed(shown)
+    shown.set_look(share=0.3)  # whatever is shown anew meanwhile
+    assert shown.acting.comment.text() == COMMENT
+
+    then(shown)
+
+    assert Registration.load(run).notes.comment == COMMENT
+
+
+def test_what_a_run_cannot_take_is_said_and_written_elsewhere(
+    shown: Any, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shown._turns.finish()
+    shutil.move(run, tmp_path / "gone")
+    run.touch()
+
+    typed(shown)
+    judged(shown)
+    rejected(shown)
+
+    assert "NOT SAVED" in shown.judged.text()
+    assert "accepted" in shown.judged.text()
+    assert shown.message.text()
+    assert shown.acting.rejected.count() == 1
+    shown.close_review()
+    path = tmp_path / f"{run.name}_review.json"
+    assert str(path) in shown.message.text()
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    assert (kept["run"], kept["review"]) == (str(run), "accepted")
+    assert kept["notes"]["comment"] == COMMENT
+    assert [area["name"] for area in kept["notes"]["rejected"]] == ["block 1-2"]
+
+
+def test_a_run_that_comes_back_takes_what_was_said_meanwhile(
+    shown: Any, run: Path, tmp_path: Path
+) -> None:
+    shown._turns.finish()
+    shutil.move(run, tmp_path / "gone")
+    judged(shown)
+    assert "NOT SAVED" in shown.judged.text()
+    shutil.move(tmp_path / "gone", run)
+
+    shown.close_review()
+
+    assert shown.message.text() == ""
+    assert Registration.load(run).review == "accepted"
+
+
+def test_what_somebody_else_said_of_a_run_stays(
+    shown: Any, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    theirs = ReviewNotes("seen by me", "CD")
+    write_review(run, "rejected", theirs)
+
+    judged(shown)
+
+    assert "meanwhile" in shown.message.text()
+    shown.close_review()
+    assert (Registration.load(run).review, Registration.load(run).notes) == ("rejected", theirs)
+    path = tmp_path / f"{run.name}_review.json"
+    assert json.loads(path.read_text(encoding="utf-8"))["review"] == "accepted"
