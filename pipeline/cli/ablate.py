@@ -106,7 +106,7 @@ def _in_words(plans: Mapping[str, RunPlan | str]) -> dict[str, str]:
     from registration.files.words import duration
 
     def takes(steps: int, seconds: float) -> str:
-        return f"{steps:,} steps, about {duration(seconds)}"
+        return f"{steps:,} steps, about {duration(max(1, seconds))}"
 
     sound = [plan for plan in plans.values() if not isinstance(plan, str)]
     words = {

@@ -15,6 +15,7 @@ from pipeline.cli.setting_options import with_settings
 from pipeline.errors import UsageError
 from registration.files.outputs import resolved
 from registration.files.plain_json import json_text
+from registration.files.words import counted
 from training.settings.evaluate import EvaluateSettings
 
 if TYPE_CHECKING:
@@ -169,5 +170,5 @@ def _text(evaluation: Evaluation, out: Path) -> str:
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
     ]
     by = "patient" if evaluation.by_patient else "image"
-    count = f"{len(evaluation.pairs)} images; 95 % intervals, resampled by {by}"
+    count = f"{counted(len(evaluation.pairs), 'image')}; 95 % intervals, resampled by {by}"
     return "\n".join([count, "", *lines, "", f"report  {out / 'evaluation.html'}"])

@@ -14,6 +14,7 @@ from pipeline.cli.options import AsJson
 from pipeline.cli.progress import progress_on_stderr
 from registration.files.commands import typed
 from registration.files.plain_json import json_text
+from registration.files.words import counted
 
 if TYPE_CHECKING:
     from pipeline.manifest.draft import Draft
@@ -75,7 +76,7 @@ def _facts(draft: Draft) -> dict[str, Any]:
 def _summary(draft: Draft) -> str:
     """Return what a person wants to know, the way on last."""
     count = len(draft.pairing.usable)
-    lines = [f"{draft.slides} slides, {count} {'case' if count == 1 else 'cases'}: {draft.out}"]
+    lines = [f"{counted(draft.slides, 'slide')}, {counted(count, 'case')}: {draft.out}"]
     lines += draft.about
     lines += [f"{found.kind}: {found.text}" for found in draft.pairing.findings]
     lines.append(f"next: {typed('run', draft.out, '--dry-run')}")

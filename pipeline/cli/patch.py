@@ -16,6 +16,7 @@ from pipeline.errors import NoPairsError
 from pipeline.patches.settings import PatchSettings
 from pipeline.split import SplitSettings
 from registration.files.plain_json import json_text
+from registration.files.words import counted
 
 if TYPE_CHECKING:
     from pipeline.stages.patch import PatchRequest
@@ -101,7 +102,9 @@ def _summary(request: PatchRequest, record: dict[str, Any], failed: dict[str, st
         for step in record["funnel"]
     ]
     for case in record["cases"]:
-        text = f"excluded: {case['excluded']}" if case["excluded"] else f"{case['kept']} pairs"
+        text = (
+            f"excluded: {case['excluded']}" if case["excluded"] else counted(case["kept"], "pair")
+        )
         split = case["split"] or "-"
         lines.append(f"case {case['name']}  HER2 {case['her2'] or 'unknown'}  {split}  {text}")
     lines += [f"failed: {name}: {reason}" for name, reason in failed.items()]

@@ -20,6 +20,7 @@ from pipeline.cli.options import (
 )
 from pipeline.cli.progress import progress_on_stderr
 from registration.files.plain_json import json_text
+from registration.files.words import counted
 
 if TYPE_CHECKING:
     from pipeline.cohort.run import CohortOutcome, RunRequest
@@ -103,7 +104,7 @@ def run(
         _print_plan(request, as_json)
         return
     if stage and not stages:
-        typer.echo(f"{manifest}: {len(cohort.manifest.cases)} cases, no mistakes found")
+        typer.echo(f"{manifest}: {counted(len(cohort.manifest.cases), 'case')}, no mistakes found")
         return
     if request.is_single:
         with progress_on_stderr() as progress:

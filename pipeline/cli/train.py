@@ -132,7 +132,7 @@ def outlook(plan: RunPlan) -> str:
     from registration.files.words import duration
     from training.run.plan import shorter
 
-    text = f"on {plan.device}: {plan.steps:,} steps, about {duration(plan.seconds)}"
+    text = f"on {plan.device}: {plan.steps:,} steps, about {duration(max(1, plan.seconds))}"
     if plan.seconds < LONG_S:
         return text
     ways = [f"{option} (about {duration(seconds)})" for option, seconds in shorter(plan)]
@@ -160,10 +160,13 @@ def _plan(plan: RunPlan, dataset: PairDataset, notes: list[str]) -> dict[str, An
 
 def _summary(done: TrainingOutcome) -> str:
     """Return the outcome in words."""
+    from registration.files.words import counted
+
+    made = f"{counted(done.epochs, 'epoch')}, {counted(done.steps, 'step')}"
     if done.best is None:
-        return f"{done.epochs} epochs, {done.steps} steps. Generator: {done.folder / 'last.pt'}"
+        return f"{made}. Generator: {done.folder / 'last.pt'}"
     return (
-        f"{done.epochs} epochs, {done.steps} steps. Best validation: PSNR "
+        f"{made}. Best validation: PSNR "
         f"{done.best['psnr']:.2f} dB, DAB error {done.best['dab_error']:.3f} OD: "
         f"{done.folder / 'best.pt'}. Report: {done.folder / 'train.html'}"
     )

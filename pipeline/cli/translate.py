@@ -15,6 +15,7 @@ from pipeline.cli.setting_options import with_settings
 from pipeline.errors import UsageError
 from pipeline.stages.settings import TranslateSettings
 from registration.files.plain_json import json_text
+from registration.files.words import counted
 from registration.slides.formats import SUFFIXES
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def _folder(
     with progress_on_stderr({"translate": "virtual IHC"}) as progress:
         written = translate_folder(trained, folder, out, partial(progress, "translate"))
     values = {"folder": str(out), "images": len(written)}
-    typer.echo(json_text(values) if as_json else f"{out}: {len(written)} images")
+    typer.echo(json_text(values) if as_json else f"{out}: {counted(len(written), 'image')}")
 
 
 def _summary(done: Translated) -> str:

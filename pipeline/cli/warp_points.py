@@ -10,6 +10,7 @@ import typer
 from pipeline.cli.help import command
 from pipeline.cli.options import AsJson
 from registration.files.plain_json import json_text
+from registration.files.words import counted
 
 EXAMPLES = (
     "bci-pipeline warp-points registered/p012 he_cells.csv --out ihc_cells.csv",
@@ -49,7 +50,7 @@ def warp_points(
         typer.echo(json_text({"out": str(done.out), **result}))
         return
     slide = {"he": "H&E", "ihc": "IHC"}[done.to]
-    typer.echo(f"{done.points} points in pixels of the {slide} slide: {done.out}")
+    typer.echo(f"{counted(done.points, 'point')} in pixels of the {slide} slide: {done.out}")
     if done.off_slide:
         typer.echo(f"{done.off_slide} of them do not lie on both slides (on_slide = false)")
     if done.off_piece:

@@ -17,7 +17,7 @@ from pipeline.dataset.plan import REPORT_NAME
 from pipeline.dataset.summary import SMALLEST_ODD_DENSITY, odd_ones
 from pipeline.manifest.manifest import Case
 from registration.files.storage import write_text
-from registration.files.words import duration
+from registration.files.words import counted, duration
 from registration.pages.page import Bar, Mark, Tile, Verdict, number, render
 
 PAGE_NAME = "cohort.html"
@@ -167,9 +167,7 @@ def _verdict(facts: Sequence[CaseFacts]) -> Verdict:
     """Return what the page says first."""
     marks = Counter(one.mark for one in facts)
     lines = tuple(
-        f"{marks[mark]} {'case' if marks[mark] == 1 else 'cases'} {text}"
-        for mark, text in MARK_TEXTS.items()
-        if marks[mark]
+        f"{counted(marks[mark], 'case')} {text}" for mark, text in MARK_TEXTS.items() if marks[mark]
     )
     if marks["none"]:
         return Verdict("none", "running", lines)

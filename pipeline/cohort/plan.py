@@ -12,6 +12,7 @@ from pipeline.manifest.manifest import Case
 from pipeline.stages.register import plan as plan_registration
 from registration.errors import RegistrationError
 from registration.execution import usable_cores
+from registration.files.words import counted
 
 
 def plan_cohort(request: RunRequest) -> dict[str, Any]:
@@ -31,7 +32,8 @@ def plan_cohort(request: RunRequest) -> dict[str, Any]:
         )
     at_once = cases_at_once(count, request.memory_gib)
     plan["memory"] = (
-        f"about {memory_gib(count, at_once):.1f} GiB with {count} workers and {at_once} cases at once"
+        f"about {memory_gib(count, at_once):.1f} GiB with {counted(count, 'worker')} and "
+        f"{counted(at_once, 'case')} at once"
     )
     plan["out"] = str(cohort.manifest.out)
     if "train" in stages:

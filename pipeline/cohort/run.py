@@ -39,6 +39,7 @@ from registration.errors import RegistrationError
 from registration.execution import Progress, usable_cores, workers
 from registration.files.alone import one_at_a_time
 from registration.files.outputs import check_folder
+from registration.files.words import counted
 
 Say = Callable[[str], None]
 
@@ -185,7 +186,7 @@ def _run_cases(
     cohort, out = request.cohort, request.cohort.manifest.out
     todo = [case for case in cases if _has_work(cohort, case, stages)]
     needs = [disk_mib(cohort, case, stages) for case in todo]
-    check_disk(out, sum(needs), f"a run of {len(todo)} cases")
+    check_disk(out, sum(needs), f"a run of {counted(len(todo), 'case')}")
     at_once = cases_at_once(request.count or usable_cores(), request.memory_gib) if todo else 1
     running = Running()
     with _shared(request, bool(todo)) as scheduler, ThreadPoolExecutor(at_once) as threads:

@@ -33,6 +33,7 @@ from pipeline.stages.register import RegisterRequest, expected_key
 from registration.errors import RegistrationError
 from registration.files.storage import settings_hash, write_json
 from registration.files.text import json_record
+from registration.files.words import counted
 from registration.register import finished_key
 from registration.result import Registration, read_record
 
@@ -65,7 +66,7 @@ class CaseResult:
     report: Path
 
     def __str__(self) -> str:
-        pairs = "" if self.pairs is None else f", {self.pairs} pairs"
+        pairs = "" if self.pairs is None else f", {counted(self.pairs, 'pair')}"
         return f"{self.verdict}{pairs}: {self.report}"
 
 

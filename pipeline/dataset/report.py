@@ -29,6 +29,7 @@ from pipeline.split import Split
 from registration.files.her2 import Her2
 from registration.files.pictures import jpeg_uri
 from registration.files.storage import write_text
+from registration.files.words import counted
 from registration.geometry import Image
 from registration.pages.page import Bar, Finding, Tile, Verdict, number, render
 from registration.pages.plots import Limit, histogram, shift_edges
@@ -133,7 +134,7 @@ def _verdict(dataset: Dataset, findings: Sequence[Finding], outliers: int) -> Ve
         doubts.append(f"Left out: {', '.join(left_out)}.")
     if outliers:
         doubts.append(f"Cases that look unlike the others: {outliers} (see Outliers).")
-    kept = f"{dataset.summary.kept} pairs in {', '.join(dataset.summary.splits)}."
+    kept = f"{counted(dataset.summary.kept, 'pair')} in {', '.join(dataset.summary.splits)}."
     if doubts:
         advice = "Look at what is named here before you train on it."
         return Verdict("look", "look first", (kept, *doubts), advice)

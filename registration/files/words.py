@@ -1,4 +1,4 @@
-"""Words of error messages that many modules need: the nearest name, and short excerpts."""
+"""Words that many messages need: the nearest name, excerpts, numbers with what they count."""
 
 from __future__ import annotations
 
@@ -72,6 +72,15 @@ def excerpt(value: object) -> str:
         return "nothing"
     text = repr(value[:LONGEST_EXCERPT] if isinstance(value, str | bytes) else value)
     return text if len(text) < LONGEST_EXCERPT else f"{text[: LONGEST_EXCERPT - 3]}..."
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number and what it counts.
+
+    >>> counted(1, "case"), counted(2000, "case")
+    ('1 case', '2,000 cases')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:

@@ -8,9 +8,9 @@ scored by the same lines.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Self
@@ -157,23 +157,24 @@ def evaluate(
     rows: dict[str, list[Scores]] = {candidate.key: [] for candidate in candidates}
     features: dict[str, list[Tensor]] = {}
     known = {} if record is None else record.known
-    fresh = _made([pair for pair in pairs if pair.name not in known], candidates, scoring)
-    for number, pair in enumerate(pairs):
-        if pair.name in known:
-            for key, kept in known[pair.name].items():
-                rows[key].append(kept)
+    waiting = [pair for pair in pairs if pair.name not in known]
+    with closing(_made(waiting, candidates, scoring)) as fresh:
+        for number, pair in enumerate(pairs):
+            if pair.name in known:
+                for key, kept in known[pair.name].items():
+                    rows[key].append(kept)
+                on_image(number + 1)
+                continue
+            made = next(fresh)
+            scored = {key: scores.result() for key, scores in made.scores.items()}
+            if record is not None:
+                record.add(pair.name, scored)
+            for key, own in scored.items():
+                rows[key].append(own)
+            if scoring.features:
+                for key, image in made.images.items():
+                    features.setdefault(key, []).append(scoring.features(image).cpu())
             on_image(number + 1)
-            continue
-        made = next(fresh)
-        scored = {key: scores.result() for key, scores in made.scores.items()}
-        if record is not None:
-            record.add(pair.name, scored)
-        for key, own in scored.items():
-            rows[key].append(own)
-        if scoring.features:
-            for key, image in made.images.items():
-                features.setdefault(key, []).append(scoring.features(image).cpu())
-        on_image(number + 1)
     named = [m.key for m in metrics if m.group not in ("set", "agreement")]
     values = {
         key: {name: np.array([row.values.get(name, np.nan) for row in scored]) for name in named}
@@ -256,14 +257,17 @@ def _scorers() -> Iterator[ThreadPoolExecutor]:
         with ThreadPoolExecutor(
             min(threads, MOST_SCORERS), initializer=torch.set_num_threads, initargs=(1,)
         ) as pool:
-            yield pool
+            try:
+                yield pool
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)  # nobody waits for it any more
     finally:
         torch.set_num_threads(threads)  # or else new threads would take over what those set
 
 
 def _made(
     pairs: Sequence[PatchPair], candidates: Sequence[Candidate], scoring: Scoring
-) -> Iterator[_Made]:
+) -> Generator[_Made]:
     """Yield every pair in order; the next ones are read, made and scored meanwhile.
 
     This thread makes the candidates' images, others read and score.

@@ -221,6 +221,8 @@ def _weights(
     note = (
         f"alignment confidence: {low} of {len(train)} pairs count less than half of a typical pair "
         "in the L1 loss, and more at coarser scales"
+        if low
+        else "alignment confidence: no pair counts less than half of a typical one"
     )
     return weights, (note,)
 

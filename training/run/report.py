@@ -16,6 +16,7 @@ from PIL import Image
 from registration.files.pictures import jpeg_uri
 from registration.files.storage import write_text
 from registration.files.text import json_record
+from registration.files.words import counted
 from registration.pages.page import render, verdict_of
 from registration.pages.plots import Curve, curve_plot
 from training.run.history import HISTORY, VALIDATION, CsvLog, read_numbers
@@ -91,7 +92,7 @@ def headlines(
         lines.append(
             (
                 False,
-                f"{last['epoch']:.0f} of {total} epochs. Best validation after epoch "
+                f"{last['epoch']:.0f} of {counted(total, 'epoch')}. Best validation after epoch "
                 f"{best['epoch']:.0f}: PSNR {best['psnr']:.2f} dB, SSIM {best['ssim']:.3f}, DAB error "
                 f"{best['dab_error']:.3f} OD; that generator is best.pt.",
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,19 @@ def evaluated(dataset: PairDataset, **scoring: object) -> Evaluation:
         (candidate, *controls),
         Scoring(shift_px=1, **scoring),  # type: ignore[arg-type]
     )
+
+
+def test_an_interrupted_evaluation_waits_for_no_image_that_is_queued(dataset: PairDataset) -> None:
+    def interrupt(done: int) -> None:
+        raise KeyboardInterrupt
+
+    before = threading.active_count()
+    candidate = Candidate(MODEL, "imitation", "", generated)
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(dataset.pairs, (candidate,), Scoring(shift_px=1), on_image=interrupt)
+
+    assert threading.active_count() == before
 
 
 def test_the_official_protocol_is_the_mean_of_scikit_images_scores(dataset: PairDataset) -> None:
