@@ -6,6 +6,7 @@ such a view is put together in about a millisecond.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol
@@ -13,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from napari_plugin.convert import box_of
+from registration.errors import SlideError
 from registration.geometry import Box, Image, Size
 from registration.slides.slide import Slide
 from registration.slides.tile_cache import TileCache
@@ -21,6 +23,10 @@ TILE_PX = 512
 CACHE_BYTES = 96 * 2**20
 FIRST_SEEN_PX = 2048
 """Levels of a slide seen whole are no larger: a screen's pixels, at most twice over."""
+MISSING = 128
+"""Grey of what cannot be read."""
+WHAT_NOW = "What you did is kept; the slide is shown again as soon as it can be read."
+RETRY_S = 2.0
 SMALLEST_SIDE_PX = 512
 """The smallest level is at least this large: napari keeps it for the thumbnail and far zooms."""
 
@@ -83,6 +89,10 @@ class Level:
         self.source = source
         self.downsample = downsample
         self.shape = (size.height, size.width, 3)
+        self.trouble = ""
+        """Why the last pixels asked for could not be read, and what to do, in one sentence each."""
+        self._failed: tuple[Any, float] = (0, 0.0)
+        """Which pixels these were, and when, on the monotonic clock."""
 
     @property
     def size(self) -> int:
@@ -90,11 +100,27 @@ class Level:
         return int(np.prod(self.shape))
 
     def __getitem__(self, key: Any) -> Image:
-        """Return the pixels of two slices (rows, columns); a third index picks channels."""
+        """Return the pixels of two slices (rows, columns); a third index picks channels.
+
+        Grey where a slide cannot be read: it may have gone while napari draws it, which takes no error.
+        """
         parts = list(key) if isinstance(key, tuple) else [key]
         parts += [slice(None)] * (3 - len(parts))
         box = box_of(parts[0], parts[1], self.shape)
-        return self.source.read(box, self.downsample)[:, :, parts[2]]
+        try:
+            image, self.trouble = self.source.read(box, self.downsample), ""
+        except SlideError as error:
+            image = np.full((box.height, box.width, 3), MISSING, np.uint8)
+            self.trouble, self._failed = f"{error}. {WHAT_NOW}", (key, time.monotonic())
+        return image[:, :, parts[2]]
+
+    def came_back(self) -> bool:
+        """Return whether what could not be read can be read by now; asked often, it tries now and then."""
+        failed, when_s = self._failed
+        if not self.trouble or time.monotonic() < when_s + RETRY_S:
+            return False
+        self[failed]
+        return not self.trouble
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Image:
         """Return all pixels; napari asks this of the smallest level only."""
@@ -114,6 +140,17 @@ def pyramid(source: Source) -> list[Level]:
         Size(smallest.width << times, smallest.height << times) for times in range(halvings, -1, -1)
     ]
     return [Level(source, 2**number, size) for number, size in enumerate(sizes)]
+
+
+def trouble_of(layer: Any) -> str:
+    """Return why the level that a napari layer shows cannot be read, in words, or nothing.
+
+    Where the slide is back by now, it is shown again.
+    """
+    level: Level = layer.data[layer.data_level]
+    if level.came_back():
+        layer.refresh()
+    return level.trouble
 
 
 def read_ahead(levels: Iterable[Level]) -> None:

@@ -16,7 +16,7 @@ from napari_plugin.convert import (
     position_xy,
     to_napari,
 )
-from napari_plugin.levels import Source, Tiles, pyramid
+from napari_plugin.levels import Source, Tiles, pyramid, trouble_of
 from napari_plugin.picker.marks import Marks
 from napari_plugin.views import SIDES, STAIN, XY, Side, Views
 from napari_plugin.widgets import say_nothing
@@ -88,6 +88,11 @@ class PairCanvas:
             layer.events.mode.connect(self._keep_mode)
             layer.events.visible.connect(self._on_change)
             say_nothing(layer)
+
+    @property
+    def trouble(self) -> str:
+        """Why a slide cannot be shown, in words; nothing where all is well."""
+        return next(filter(None, map(trouble_of, self.images.values())), "")
 
     @property
     def is_alive(self) -> bool:

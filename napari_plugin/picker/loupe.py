@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 from napari_plugin.levels import Source
 from napari_plugin.picker.session import Session
 from napari_plugin.views import SIDES, STAIN, XY
+from registration.errors import SlideError
 from registration.geometry import Box, Image
 from registration.transforms import Projective
 
@@ -56,7 +57,12 @@ class Loupe(QWidget):
         for side in SIDES:
             place = None if pair is None else pair.at(side)
             source, view = session.canvas.sources[side], session.views.of_side(side)
-            image = None if place is None else magnified(source, view, place)
+            try:
+                image = None if place is None else magnified(source, view, place)
+            except (
+                SlideError
+            ):  # the window says why, and the loupe tries again with the next action
+                image, self._shown = None, None
             self._glasses[side].show_image(image, STAIN[side])
 
 

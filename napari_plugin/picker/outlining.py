@@ -87,11 +87,11 @@ class Outlining:
             self._picker.say("Looking for the pieces of tissue …")
 
     def poll(self) -> None:
-        """Take up the pieces that were found."""
+        """Take up the pieces that were found. Raises :class:`SlideError` where a slide is gone."""
         if self._pieces is not None and self._pieces.done():
-            found, self._pieces = self._pieces.result(), None
+            found, self._pieces = self._pieces, None
             self._picker.message = ""
-            self._picker.show_found(found)
+            self._picker.show_found(found.result())
 
     def clicked(self, side: Side, xy: XY) -> bool:
         """Give a click to the tool; return whether there is one."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from napari import Viewer
 
 from napari_plugin.jobs import Job, RunRequest, suggestion_command
+from napari_plugin.levels import WHAT_NOW
 from napari_plugin.parts import load_later
 from napari_plugin.picker.canvas import PairCanvas
 from napari_plugin.picker.journal import PairOfSlides
@@ -21,6 +22,7 @@ from napari_plugin.picker.preview import Preview
 from napari_plugin.picker.proposals import CONFIRMED, Place, Proposer, read_suggestions
 from napari_plugin.picker.request import PairRequest
 from napari_plugin.views import XY, Frame, Side, Views
+from registration.errors import SlideError
 
 PAUSED = "The slides are hidden, so nothing is picked. Close the review, or show both slides again."
 PREVIEWING = "Preview: X shows both slides side by side, V the next kind, or none"
@@ -46,6 +48,7 @@ class Session:
         self.suggesting: Job | None = None
         self.listeners: list[Callable[[], None]] = []
         self.has_loupe = True
+        self._trouble = ""
         self.canvas = PairCanvas(viewer, self.he, self.ihc)
         self._proposer = Proposer(self.he, self.ihc)
         self._place: tuple[str, Future[Place | None]] | None = None
@@ -205,6 +208,23 @@ class Session:
 
     def poll(self) -> None:
         """Take up what has arrived from other threads and processes; called a few times a second."""
+        try:
+            self._take_up()
+        except SlideError as error:
+            self.picker.say(f"{error}. {WHAT_NOW}")
+        trouble = self.canvas.trouble
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self._tell()
+
+    @property
+    def message(self) -> str:
+        """What the last action has to say, and as long as it lasts that a slide is gone."""
+        both = dict.fromkeys((self.picker.message, self._trouble))
+        return "\n".join(filter(None, both))
+
+    def _take_up(self) -> None:
+        """Take up what has arrived. Raises :class:`SlideError` where a slide is gone."""
         if self._place is not None and self._place[1].done():
             name, future = self._place
             self._place = None

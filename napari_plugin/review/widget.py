@@ -14,15 +14,11 @@ from napari import Viewer
 from napari.layers import Image, Layer
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QHideEvent, QShowEvent
-from qtpy.QtWidgets import (
-    QLabel,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_plugin.closing import Watcher
 from napari_plugin.convert import position_xy
-from napari_plugin.levels import Source, pyramid
+from napari_plugin.levels import Source, pyramid, trouble_of
 from napari_plugin.look_control import LookControl
 from napari_plugin.overlay import Look, Mode, Overlay, seen
 from napari_plugin.parts import load_tables_soon, load_units
@@ -65,6 +61,7 @@ class ReviewWidget(QWidget):
         self.look = self._at_rest = FIRST_LOOK
         self.image: Image | None = None
         self._sources: tuple[Source, Source] | None = None
+        self._trouble = ""
         self._before: Before | None = None
         """What the window showed before; ``None`` while the review is not shown."""
         self._own_view: tuple[list[Layer], tuple[float, ...], float] | None = None
@@ -228,7 +225,11 @@ class ReviewWidget(QWidget):
         )
 
     def _follow_view(self) -> None:
-        """Let the edge of a swipe, or the squares, go along with the view once it has come to rest."""
+        """Let edge or squares go along with a view that has come to rest; say if a slide is gone."""
+        trouble = "" if self.image is None else trouble_of(self.image)
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self.message.setText(trouble)
         if self.review is None or self.look.mode == "blend" or self._before is None:
             return
         now = self._seen(self.look)

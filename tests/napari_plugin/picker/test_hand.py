@@ -20,6 +20,7 @@ from registration.landmarks.landmarks import Landmarks, read_landmarks, write_la
 from registration.pieces.drawn import read_drawn
 from registration.result import Registration
 from registration.slides.slide import open_slide
+from registration.slides.tile_cache import TileCache
 from registration.synth import SynthCase, SynthSettings, write_case
 from tests.napari_plugin.conftest import Hand
 
@@ -579,3 +580,45 @@ def test_a_review_rejects_an_area_and_leads_back_to_pick_a_pair(
     np.testing.assert_allclose(shown, he, atol=8)
     review = desk.widget.panel._reviewing
     desk.viewer.window.remove_dock_widget(review)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["deleted", "cut short"])
+def test_a_slide_that_vanishes_is_said_loses_nothing_and_comes_back(
+    desk: Hand, pair: SynthCase, six: Path, tmp_path: Path, how: str
+) -> None:
+    he, ihc = (Path(shutil.copy(one, tmp_path)) for one in (pair.he, pair.ihc))
+    desk.open_pair(he, ihc, six)
+    said = desk.widget.panel.message
+    whole = ihc.read_bytes()
+    if how == "deleted":
+        ihc.unlink()
+    else:
+        ihc.write_bytes(whole[:2000])
+    desk.session.canvas.sources["ihc"]._cache = TileCache(1)  # a small slide is kept whole
+    desk.session.ihc.close()  # by which OpenSlide forgets what it decoded
+
+    name = desk.picks.pairs[0].name
+    desk.session.go_to(name)
+    for place in ((1200.0, 900.0), (60.0, 60.0), (640.0, 500.0)):
+        desk.session.show_place(place)
+        desk.session.zoom("ihc", 3.0)
+        desk.wait(0.3)
+    desk.redraw()
+    desk.wait_for(lambda: str(ihc) in said.text(), 5)
+    assert "What you did is kept" in said.text()
+    for key in ("V", "V", "S", "M", "V", "V", "S", "S"):
+        desk.key(key)
+        desk.wait(0.2)
+    desk.push("Show pieces")
+    desk.wait(1.0)
+    desk.key("W")
+    desk.session.picker.select(name)
+    desk.key("E")
+    assert len(read_landmarks(six)) == 6
+    assert desk.session.picker.is_saved
+
+    ihc.write_bytes(whole)
+    desk.wait_for(lambda: str(ihc) not in said.text(), 20)
+    desk.push("Close slides")
+    assert desk.widget.open_panel.message.text() == ""
