@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
+import cv2
 import numpy as np
 import openslide
 from PIL import Image as PillowImage
@@ -131,7 +132,9 @@ class RegisteredSlide(openslide.AbstractSlide):
             part = pixels[inside.within(box).slices()]
             part[..., 3] = 255
             for tile in inside.tiles(UNIT_PX):
-                part[tile.within(inside).slices()][..., :3] = self._level(tile, level)
+                # Several times as fast as numpy's own; it writes into the view.
+                target = part[tile.within(inside).slices()]
+                cv2.mixChannels([self._level(tile, level)], [target], [0, 0, 1, 1, 2, 2])
         return PillowImage.fromarray(pixels)
 
     def _level(self, box: Box, level: int) -> Image:
