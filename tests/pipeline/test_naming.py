@@ -40,6 +40,7 @@ def dataset(request: Any, hand_made: Any, tmp_path_factory: pytest.TempPathFacto
     return request.param, out, hand_made.pair.he.path
 
 
+@pytest.mark.slow
 def test_a_dataset_names_files_and_patients_only_where_it_is_asked(dataset: Any) -> None:
     kept, out, he = dataset
     content = all_bytes(out)

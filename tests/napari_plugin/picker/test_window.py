@@ -228,6 +228,7 @@ def test_panning_places_no_point_and_dragging_a_point_does_not_pan(
     assert len(window.picks.pairs) == 1
 
 
+@pytest.mark.slow
 def test_a_point_dropped_beside_the_slide_goes_back(
     hand: Callable[..., Any], pair: SynthCase
 ) -> None:

@@ -118,6 +118,7 @@ def test_a_pair_that_was_refused_or_failed_is_left_out_named_and_ends_with_1(
         assert {row.case for row in read_table(tmp_path / "d")} == {"one"}
 
 
+@pytest.mark.slow
 def test_a_run_that_a_person_left_out_is_no_failure(
     runs: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -130,6 +131,7 @@ def test_a_run_that_a_person_left_out_is_no_failure(
     assert "note: no patient is left for test" in result.stderr
 
 
+@pytest.mark.slow
 def test_without_a_pair_the_scores_are_kept_and_the_end_is_1(
     runs: tuple[Path, Path], tmp_path: Path
 ) -> None:

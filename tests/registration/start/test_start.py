@@ -83,6 +83,7 @@ def test_turned_section(turned: Case, turned_start: ProposedAlignment) -> None:
     assert not turned_start.mirrored
 
 
+@pytest.mark.slow
 def test_mirrored_damaged_section_at_another_scale(mirrored: Case) -> None:
     fixed_slide, moving_slide, fixed, moving = mirrored
 

@@ -166,6 +166,7 @@ def sections_with(kind: DamageKind | None) -> dict[str, tuple[Image, Cut]]:
     return {cut.section: (Painter(cut).image(), cut) for cut in cuts}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DAMAGE_KINDS)
 def test_damage_is_where_the_truth_says_and_nowhere_else(kind: DamageKind) -> None:
     for section, (damaged, cut) in sections_with(kind).items():
