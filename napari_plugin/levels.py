@@ -27,6 +27,7 @@ MISSING = 128
 """Grey of what cannot be read."""
 WHAT_NOW = "What you did is kept; the slide is shown again as soon as it can be read."
 RETRY_S = 2.0
+"""So long after it failed a read is tried again."""
 SMALLEST_SIDE_PX = 512
 """The smallest level is at least this large: napari keeps it for the thumbnail and far zooms."""
 

@@ -23,6 +23,7 @@ from napari_plugin.views import SIDES, STAIN, XY
 from registration.errors import LandmarkError
 from registration.files.storage import content_hash, write_json
 from registration.files.tables import read_table
+from registration.files.words import counted
 from registration.geometry import Size
 from registration.landmarks.geojson import Origin
 from registration.landmarks.landmarks import (
@@ -281,7 +282,7 @@ def _writable(folder: Path) -> bool:
 
 def _pairs(picks: Picks) -> str:
     """Return how many pairs there are, in words."""
-    return "1 pair" if len(picks.pairs) == 1 else f"{len(picks.pairs)} pairs"
+    return counted(len(picks.pairs), "pair")
 
 
 def _pair(entry: dict[str, Any]) -> PickedPair:

@@ -59,9 +59,8 @@ class Loupe(QWidget):
             source, view = session.canvas.sources[side], session.views.of_side(side)
             try:
                 image = None if place is None else magnified(source, view, place)
-            except (
-                SlideError
-            ):  # the window says why, and the loupe tries again with the next action
+            except SlideError:
+                # The window says why; the loupe tries again with the next action.
                 image, self._shown = None, None
             self._glasses[side].show_image(image, STAIN[side])
 

@@ -72,7 +72,10 @@ class Stain:
         Raises :class:`training.errors.DataError` for another array. Whole slides go through
         :func:`translate`.
         """
-        image = np.asarray(he_rgb)
+        try:
+            image = np.asarray(he_rgb)
+        except ValueError:
+            raise DataError("rows of different lengths are no image") from None
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise DataError(
                 f"an array of shape {image.shape} and type {image.dtype}: "

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pipeline.patches.alignment import Alignment, align, fine_structure, null_percentiles
 from pipeline.patches.blank.filter import work_downsample
 from pipeline.patches.grades import Grade, grade_of
+from pipeline.patches.selection import misaligned
 from pipeline.patches.settings import PatchSettings
 from registration.cell_evidence import CellCount
 from registration.execution import Progress, Workers
@@ -158,9 +159,8 @@ def _plane(image: NDArray[np.uint8], downsample: float, mpp: float) -> Plane:
 
 
 def _scored(pair: PatchPair, found: Compared, rank: float | None, mpp: float) -> PairScore:
-    own, limits = found.own, PatchSettings()
-    matched = rank is None or rank >= limits.min_percentile
-    kept = matched and own.shift_um <= limits.max_shift_um
+    own = found.own
+    kept = not misaligned(own, rank, PatchSettings())
     return PairScore(
         name=pair.name,
         split=pair.split,

@@ -181,8 +181,11 @@ def decide(
         return "blank HE"
     if ihc < settings.min_tissue:
         return "blank IHC"
-    if alignment is None:
-        return ""
+    return "" if alignment is None else misaligned(alignment, null_percentile, settings)
+
+
+def misaligned(alignment: Alignment, null_percentile: float | None, settings: PatchSettings) -> str:
+    """Return why the images of a pair are not aligned well enough; empty if they are."""
     if null_percentile is not None and null_percentile < settings.min_percentile:
         return "no match"
     return "shifted" if alignment.shift_um > settings.max_shift_um else ""

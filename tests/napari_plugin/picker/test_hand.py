@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
+from napari_plugin.views import Side
 from registration.geometry import Size, farthest_first
 from registration.landmarks.landmarks import Landmarks, read_landmarks, write_landmarks
 from registration.pieces.drawn import read_drawn
@@ -583,29 +584,30 @@ def test_a_review_rejects_an_area_and_leads_back_to_pick_a_pair(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["deleted", "cut short"])
+@pytest.mark.parametrize(("side", "left"), [("he", None), ("ihc", None), ("ihc", 2000)])
 def test_a_slide_that_vanishes_is_said_loses_nothing_and_comes_back(
-    desk: Hand, pair: SynthCase, six: Path, tmp_path: Path, how: str
+    desk: Hand, pair: SynthCase, six: Path, tmp_path: Path, side: Side, left: int | None
 ) -> None:
     he, ihc = (Path(shutil.copy(one, tmp_path)) for one in (pair.he, pair.ihc))
     desk.open_pair(he, ihc, six)
     said = desk.widget.panel.message
-    whole = ihc.read_bytes()
-    if how == "deleted":
-        ihc.unlink()
+    gone = {"he": he, "ihc": ihc}[side]
+    whole = gone.read_bytes()
+    if left is None:
+        gone.unlink()
     else:
-        ihc.write_bytes(whole[:2000])
-    desk.session.canvas.sources["ihc"]._cache = TileCache(1)  # a small slide is kept whole
-    desk.session.ihc.close()  # by which OpenSlide forgets what it decoded
+        gone.write_bytes(whole[:left])
+    desk.session.canvas.sources[side]._cache = TileCache(1)  # a small slide is kept whole
+    getattr(desk.session, side).close()  # by which OpenSlide forgets what it decoded
 
     name = desk.picks.pairs[0].name
     desk.session.go_to(name)
     for place in ((1200.0, 900.0), (60.0, 60.0), (640.0, 500.0)):
         desk.session.show_place(place)
-        desk.session.zoom("ihc", 3.0)
+        desk.session.zoom(side, 3.0)
         desk.wait(0.3)
     desk.redraw()
-    desk.wait_for(lambda: str(ihc) in said.text(), 5)
+    desk.wait_for(lambda: str(gone) in said.text(), 5)
     assert "What you did is kept" in said.text()
     for key in ("V", "V", "S", "M", "V", "V", "S", "S"):
         desk.key(key)
@@ -618,7 +620,7 @@ def test_a_slide_that_vanishes_is_said_loses_nothing_and_comes_back(
     assert len(read_landmarks(six)) == 6
     assert desk.session.picker.is_saved
 
-    ihc.write_bytes(whole)
-    desk.wait_for(lambda: str(ihc) not in said.text(), 20)
+    gone.write_bytes(whole)
+    desk.wait_for(lambda: str(gone) not in said.text(), 20)
     desk.push("Close slides")
     assert desk.widget.open_panel.message.text() == ""

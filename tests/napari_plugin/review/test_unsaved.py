@@ -133,3 +133,24 @@ def test_what_somebody_else_said_of_a_run_stays(
     assert (Registration.load(run).review, Registration.load(run).notes) == ("rejected", theirs)
     path = tmp_path / f"{run.name}_review.json"
     assert json.loads(path.read_text(encoding="utf-8"))["review"] == "accepted"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", ["he", "ihc"])
+def test_a_slide_that_vanishes_is_said_and_shown_again(
+    shown: Any, run: Path, qtbot: Any, side: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_plugin.levels.CACHE_BYTES", 1)  # a small slide is kept whole
+    shown.open(run)
+    shown._turns.finish()
+    slide = getattr(shown.review.pair, side)
+    away = slide.path.rename(slide.path.with_suffix(".away"))
+    try:
+        slide.close()  # by which OpenSlide forgets what it decoded
+        shown._viewer.scene.camera.zoom *= 8  # what is seen whole, napari keeps
+        qtbot.waitUntil(lambda: slide.path.name in shown.message.text(), timeout=10_000)
+        judged(shown)
+        assert Registration.load(run).review == "accepted"
+    finally:
+        away.rename(slide.path)
+    qtbot.waitUntil(lambda: slide.path.name not in shown.message.text(), timeout=20_000)

@@ -12,7 +12,7 @@ import pytest
 
 import bci_pipeline as bci
 from pipeline.api.reporting import NotebookBars, reporting
-from pipeline.api.stain import TrainingReports
+from pipeline.api.stain import Stain, TrainingReports
 from pipeline.errors import DatasetError
 from registration.children import environment, python
 from registration.errors import BciError, LandmarkError, RunError, SettingsError
@@ -200,6 +200,12 @@ def test_what_is_no_array_of_points_is_refused(points, hand_made) -> None:
     for take in (run.to_he, run.to_ihc, run.quality.uncertainty.at):
         with pytest.raises(LandmarkError, match=r"expected \(N, 2\)"):
             take(points)
+
+
+@pytest.mark.parametrize("image", [None, "abc", [[1], [1, 2]], np.zeros((0, 4, 3), np.uint8)])
+def test_what_is_no_image_is_refused_before_any_network_sees_it(image) -> None:
+    with pytest.raises(BciError, match=r"image|expected"):
+        Stain(None)(image)  # type: ignore[arg-type]  # the network is not reached
 
 
 def test_no_points_at_all_are_points(hand_made) -> None:
