@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from training.data.pairs import PairDataset, PatchPair
+from training.data.pairs import PairDataset, PatchPair, spread_evenly
 from training.errors import DataError
 
 
@@ -71,6 +72,19 @@ def hold_out(dataset: PairDataset, fraction: float, seed: int, most: int = 64) -
     return _by_patient(train, fraction, most, seed)
 
 
+def scored_pairs(pairs: Sequence[PatchPair], most: int) -> tuple[PatchPair, ...]:
+    """Return at most so many held-out pairs: as many of each patient and stain as there are, in turn."""
+    members: dict[tuple[str | None, str | None], list[int]] = {}
+    for place, pair in enumerate(pairs):
+        members.setdefault((pair.patient, pair.stain), []).append(place)
+    counts = dict.fromkeys(members, 0)
+    while sum(counts.values()) < min(most, len(pairs)):
+        for key in [key for key in members if counts[key] < len(members[key])]:
+            counts[key] += sum(counts.values()) < most
+    chosen = sorted(p for key, here in members.items() for p in spread_evenly(here, counts[key]))
+    return tuple(pairs[place] for place in chosen)
+
+
 def _by_patient(train: tuple[PatchPair, ...], fraction: float, most: int, seed: int) -> Holdout:
     """Hold out whole patients."""
     patients = sorted({str(pair.patient) for pair in train}, key=lambda name: _draw(name, seed))
@@ -91,7 +105,7 @@ def _by_patient(train: tuple[PatchPair, ...], fraction: float, most: int, seed: 
 
 def _scored(pairs: tuple[PatchPair, ...], most: int) -> str:
     """Say how many of the held-out pairs are scored, where it is not all."""
-    return f", {most} of them scored, evenly spread" if len(pairs) > most else ""
+    return f", {most} of them scored, spread over all patients" if len(pairs) > most else ""
 
 
 def _by_image(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from training.data.batches import Batches, Sampling
 from training.data.cache import PixelCache, default_parent, open_cache
 from training.data.confidence import scale_confidence
-from training.data.holdout import GRADES, Holdout, graded, hold_out
+from training.data.holdout import GRADES, Holdout, graded, hold_out, scored_pairs
 from training.data.images import to_network
 from training.data.pairs import PairDataset, PatchPair, spread_evenly
 from training.models.pix2pix import generator_spec
@@ -81,7 +81,8 @@ def prepare(
     pairs = trainable_pairs(dataset)
     places = {id(pair): place for place, pair in enumerate(pairs)}
     train, held_out = (
-        tuple(places[id(pair)] for pair in some) for some in (parts.train, parts.validation)
+        tuple(places[id(pair)] for pair in some)
+        for some in (parts.train, scored_pairs(parts.validation, config.val_pairs))
     )
     parent = cache_parent or default_parent(dataset.root)
     with fabric.rank_zero_first(local=True):
@@ -102,7 +103,7 @@ def prepare(
     return Prepared(
         cache,
         batches,
-        spread_evenly(held_out, config.val_pairs),
+        held_out,
         train,
         fingerprints(parts, stains is not None),
         dataset.mpp(),

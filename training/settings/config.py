@@ -94,7 +94,7 @@ class TrainConfig(Settings):
         0.1, "Share of the training pairs held out, in whole patients.", ge=0, lt=1
     )
     val_pairs: int = setting(
-        64, "Scores at most so many held-out pairs, evenly spread over them.", ge=0
+        64, "Scores at most so many held-out pairs, spread over all held-out patients.", ge=0
     )
     seed: int = setting(0, "Of weights, batches and held-out pairs.", ge=0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.data.holdout import graded, hold_out
+from training.data.holdout import graded, hold_out, scored_pairs
 from training.data.images import ImageFile
 from training.data.pairs import PairDataset, PatchPair, open_dataset
 from training.data.table import trust_of
@@ -263,6 +264,30 @@ def test_without_patients_no_more_images_are_held_out_than_scored() -> None:
 
     assert len(parts.validation) == 64
     assert len(parts.train) == 3895 - 64
+
+
+def test_some_pairs_of_every_held_out_patient_are_scored() -> None:
+    held_out = made_up(["a"] * 70 + ["b"] * 80 + ["c"] * 3 + [f"p{i}" for i in range(7)]).pairs
+
+    scored = Counter(pair.patient for pair in scored_pairs(held_out, 64))
+
+    assert sum(scored.values()) == 64
+    assert len(scored) == 10
+    assert scored["c"] == 3
+    assert abs(scored["a"] - scored["b"]) <= 1
+    assert scored_pairs(held_out, 1000) == held_out
+    assert len(scored_pairs(held_out, 5)) == 5
+
+
+def test_of_several_stains_each_is_scored_of_every_patient() -> None:
+    pairs = made_up(["a"] * 90 + ["b"] * 10).pairs
+    stained = [replace(pair, stain="KI67" if i in (4, 93) else "HER2") for i, pair in enumerate(pairs)]
+
+    scored = scored_pairs(stained, 20)
+
+    assert {(pair.patient, pair.stain) for pair in scored} == {
+        (patient, stain) for patient in ("a", "b") for stain in ("HER2", "KI67")
+    }
 
 
 @pytest.mark.parametrize(("fraction", "most"), [(0.0, 64), (0.1, 0)])

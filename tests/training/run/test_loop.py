@@ -386,6 +386,20 @@ def test_pixels_are_decoded_once_whatever_the_seed(
     assert len(list((tmp_path / "cache").glob("*/index.json"))) == 1
 
 
+def test_pairs_of_every_held_out_patient_are_validated_on(
+    tmp_path: Path, write_pairs: WritePairs, small_config: SmallConfig
+) -> None:
+    root = write_pairs(tmp_path / "data", 6)
+    names = sorted(path.stem for path in (root / "HE" / "train").iterdir())
+    rows = [f"{name},{'val' if n < 5 else 'train'},{'aaaabc'[n]}" for n, name in enumerate(names)]
+    (root / "patches.csv").write_text("\n".join(["name,split,patient", *rows]))
+    config = small_config(val_pairs=2)
+
+    data = prepare(config, open_dataset(root), make_fabric(config), Listener())
+
+    assert {data.cache.names[place] for place in data.held_out} == {names[0], names[4]}
+
+
 def test_divergence_stops_and_names_the_last_good_checkpoint(
     tmp_path: Path, write_pairs: WritePairs, small_config: SmallConfig
 ) -> None:
