@@ -281,7 +281,9 @@ def test_some_pairs_of_every_held_out_patient_are_scored() -> None:
 
 def test_of_several_stains_each_is_scored_of_every_patient() -> None:
     pairs = made_up(["a"] * 90 + ["b"] * 10).pairs
-    stained = [replace(pair, stain="KI67" if i in (4, 93) else "HER2") for i, pair in enumerate(pairs)]
+    stained = [
+        replace(pair, stain="KI67" if i in (4, 93) else "HER2") for i, pair in enumerate(pairs)
+    ]
 
     scored = scored_pairs(stained, 20)
 
