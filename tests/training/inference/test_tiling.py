@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +16,11 @@ from training.errors import TilingError
 from training.inference.checkpoints import TrainedGenerator
 from training.inference.generate import apply, continued, missing
 from training.inference.tiling import (
+    GPU_SHARE,
     Tiling,
+    bytes_per_pixel,
     generate_tile,
+    largest_tiling,
     prepare_tile,
     reach_px,
     tiling_of,
@@ -66,6 +71,25 @@ SPECS = {
     "deep": GeneratorSpec(width=4, blocks=1, downs=3),
     "unet": GeneratorSpec(kind="unet", downs=5, blocks=0, width=4),
 }
+
+
+@pytest.mark.parametrize(
+    ("free_gib", "half", "tile_px"), [(80, True, 4096), (7, True, 2048), (4, False, 1024)]
+)
+def test_tiles_are_as_large_as_the_free_memory_of_a_card_allows(
+    monkeypatch: pytest.MonkeyPatch, free_gib: float, half: bool, tile_px: int
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free_gib * 2**30, 0))
+    spec = GENERATORS["resnet_9blocks"]
+    trained: Any = SimpleNamespace(
+        device=torch.device("cuda"), half=half, spec=spec, network=nn.Identity()
+    )
+
+    tiling = largest_tiling(trained)
+
+    assert tiling.tile_px == tile_px
+    window_bytes = tiling.window_px**2 * bytes_per_pixel(spec, half=half)
+    assert window_bytes <= GPU_SHARE * free_gib * 2**30
 
 
 @pytest.mark.parametrize("name", SPECS)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 
 from training.data.pairs import open_dataset
 from training.devices import make_fabric
+from training.errors import MemoryFullError
 from training.models.trainable import COMPILERS
-from training.run.machine import MOST_GRAPHS, compiling_pays, fitted
+from training.run import loop
+from training.run.machine import MOST_GRAPHS, check_memory, compiling_pays, fitted
+from training.settings.config import TrainConfig
 from training.settings.sources import resolve
 
 WritePairs = Callable[..., Path]
@@ -40,6 +46,39 @@ def test_crops_fit_the_images(
     config, side_px = fitted(resolve(given, environment={}), dataset, notes.append)
 
     assert (config.crop, side_px, len(notes)) == (crop, side, said)
+
+
+@pytest.mark.parametrize(("free_gib", "said"), [(80, 0), (7.2, 1)])
+def test_memory_of_the_card_is_compared_with_what_a_step_needs(
+    monkeypatch: pytest.MonkeyPatch, free_gib: float, said: int
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (int(free_gib * 2**30), 0))
+    precision = SimpleNamespace(precision=SimpleNamespace(precision="bf16-mixed"))
+    fabric: Any = SimpleNamespace(device=torch.device("cuda"), strategy=precision)
+    notes: list[str] = []
+
+    check_memory(TrainConfig(), 1024, fabric, notes.append)
+
+    assert len(notes) == said
+    with pytest.raises(MemoryFullError, match=r"needs about"):
+        check_memory(TrainConfig(), 4096, fabric, notes.append)
+
+
+def test_nothing_is_decoded_for_a_run_that_does_not_fit(
+    tmp_path: Path, write_pairs: WritePairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short(*_: object) -> None:
+        raise MemoryFullError("needs more")
+
+    monkeypatch.setattr(loop, "check_memory", short)
+    dataset = open_dataset(write_pairs(tmp_path / "data"))
+
+    with pytest.raises(MemoryFullError, match="needs more"):
+        loop.train(
+            TrainConfig(device="cpu"), dataset, tmp_path / "run", cache_parent=tmp_path / "c"
+        )
+
+    assert not (tmp_path / "c").exists()
 
 
 def test_what_cannot_be_compiled_runs_as_it_is_and_says_so(
