@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 from napari import Viewer, current_viewer
 from napari.utils.notifications import show_info
-from qtpy.QtCore import QTimer
 
 from napari_plugin.levels import read_ahead
 from napari_plugin.parts import load_units
 from napari_plugin.sample import sample_case, sample_pair
-from napari_plugin.turns import Turns
-
-POLL_MS = 200
+from napari_plugin.turns import Turns, on_thread
 
 
 def open_sample() -> list[Any]:
@@ -25,17 +21,8 @@ def open_sample() -> list[Any]:
         return sample_pair()
     if not sample_case().is_complete():
         show_info("The sample slides are drawn, once: they will appear in about half a minute.")
-    window = viewer.window._qt_window
-    made = ThreadPoolExecutor(1, "sample slides").submit(_ready_pair)
-    timer, turns = QTimer(window), Turns(window)
-
-    def add() -> None:
-        if made.done():
-            timer.stop()
-            turns.add(load_units, *(partial(_add, viewer, *layer) for layer in made.result()))
-
-    timer.timeout.connect(add)
-    timer.start(POLL_MS)
+    made, turns = on_thread(_ready_pair), Turns(viewer.window._qt_window)
+    turns.add(load_units, lambda: _add(viewer, turns, made.result()), after=made)
     return []
 
 
@@ -47,5 +34,7 @@ def _ready_pair() -> list[Any]:
     return layers
 
 
-def _add(viewer: Viewer, data: Any, options: dict[str, Any], kind: str) -> None:
-    getattr(viewer, f"add_{kind}")(data, **options)
+def _add(viewer: Viewer, turns: Turns, layers: list[Any]) -> None:
+    """Add layers, each in its turn."""
+    for data, options, kind in layers:
+        turns.add(partial(getattr(viewer, f"add_{kind}"), data, **options))

@@ -57,9 +57,9 @@ def to_world(review: Review) -> np.ndarray:
     return affine_napari(np.diag([mpp, mpp, 1.0]))
 
 
-def image_layer(review: Review, look: Look = FIRST_LOOK) -> LayerTuple:
-    """Return both slides in one layer, as ``look`` says."""
-    overlay = Overlay(review.fixed_source, review.moved_source, look)
+def image_layer(review: Review) -> LayerTuple:
+    """Return both slides in one layer, in the first look."""
+    overlay = Overlay(review.fixed_source, review.moved_source, FIRST_LOOK)
     options = _options(review, overlay_name(review)) | {
         "multiscale": True,
         "rgb": True,

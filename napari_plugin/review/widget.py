@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -18,7 +19,7 @@ from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_plugin.closing import Watcher
 from napari_plugin.convert import position_xy
-from napari_plugin.levels import Source, pyramid, trouble_of
+from napari_plugin.levels import Level, Source, pyramid, read_ahead, trouble_of
 from napari_plugin.look_control import LookControl
 from napari_plugin.overlay import Look, Mode, Overlay, seen
 from napari_plugin.parts import load_tables_soon, load_units
@@ -38,7 +39,7 @@ from napari_plugin.review.model import JUDGEMENTS, Judgement, Review
 from napari_plugin.review.whole import WholeView
 from napari_plugin.swipe import SwipeEdge
 from napari_plugin.tone import Tone
-from napari_plugin.turns import Turns
+from napari_plugin.turns import Turns, on_thread
 from napari_plugin.views import XY
 from napari_plugin.widgets import PathField, WarningLabel, button, row_of, say_nothing
 from registration.errors import RegistrationError
@@ -66,6 +67,7 @@ class ReviewWidget(QWidget):
         """What the window showed before; ``None`` while the review is not shown."""
         self._own_view: tuple[list[Layer], tuple[float, ...], float] | None = None
         """Layers, centre and zoom of a review that is hidden for a while."""
+        self._reading: Future[None] | None = None
         self._whole = WholeView(viewer, lambda: self._extent_um)
         self._areas = RejectedAreas(viewer)
         self.picked_here: Callable[[XY], object] | None = None
@@ -119,24 +121,19 @@ class ReviewWidget(QWidget):
         except RegistrationError as error:
             self.message.setText(f"{self.message.text()}\n{error}".strip())
             return
-        viewer = self._viewer
-        self._before = Before.taken_from(viewer)
-        pixels, options, _ = image_layer(self.review, self.look)
-        self.image = viewer.add_image(pixels, **options)
-        say_nothing(self.image)
+        self._before = Before.taken_from(self._viewer)
         self._sources = self._in_tone()
-        if self.tone != Tone():
-            self._show_image()
-        viewer.layers.selection.active = self.image
+        self._reading = on_thread(read_ahead, self._levels())
         self._whole.fit()
         self._refresh()
         for show in (
+            self._show_slides,
             self.maps.show_review,
             self.flags.show_review,
             self._areas.show,
             self._show_record,
         ):
-            self._turns.add(partial(self._while_open, self.review, show))
+            self._turns.add(partial(self._while_open, self.review, show), after=self._reading)
 
     @property
     def is_settled(self) -> bool:
@@ -147,6 +144,16 @@ class ReviewWidget(QWidget):
         """Show something of a review, unless it was closed meanwhile."""
         if self.review is review:
             show(review)
+
+    def _show_slides(self, review: Review) -> None:
+        """Add the layer of both slides; napari must not move the view for it."""
+        camera = self._viewer.scene.camera
+        center, zoom = tuple(camera.center), float(camera.zoom)
+        _, options, _ = image_layer(review)
+        self.image = self._viewer.add_image(self._levels(), **options)
+        camera.center, camera.zoom = center, zoom
+        say_nothing(self.image)
+        self._viewer.layers.selection.active = self.image
 
     def _show_record(self, review: Review) -> None:
         """Show the patches that a cohort cut from this run."""
@@ -187,7 +194,7 @@ class ReviewWidget(QWidget):
 
     def set_look(self, mode: Mode | None = None, share: float | None = None) -> None:
         """Change how the slides are laid over each other."""
-        if self.review is None or self.image is None:
+        if self.review is None:
             return
         share = self.look.share if share is None else share
         self.look = self._seen(replace(self.look, mode=mode or self.look.mode, share=share))
@@ -208,9 +215,14 @@ class ReviewWidget(QWidget):
         assert self.review is not None
         return self.tone.of(self.review.fixed_source), self.tone.of(self.review.moved_source)
 
+    def _levels(self) -> list[Level]:
+        """Return both slides as they are wanted to look."""
+        assert self._sources is not None
+        return pyramid(Overlay(*self._sources, self.look))
+
     def _show_image(self) -> None:
-        if self.image is not None and self._sources is not None:
-            self.image.data = pyramid(Overlay(*self._sources, self.look))
+        if self.image is not None:
+            self.image.data = self._levels()
 
     def _seen(self, look: Look) -> Look:
         """Return a look for what is in view now."""
@@ -255,6 +267,8 @@ class ReviewWidget(QWidget):
         self.message.setText("")
         if review is None:
             return
+        if self._reading is not None:
+            wait([self._reading])
         with suppress(RegistrationError):  # kept, and tried again
             self.acting.take_up(review)
         self._areas.show(None)
