@@ -156,14 +156,14 @@ def freezing(run: Path, work: Path) -> dict[str, tuple[float, float]]:
     found = alone | {
         "sample_s": heart.during(open_sample, lambda: len(viewer.layers) == 2),
         "open_review_s": heart.during(
-            lambda: review.open(run), lambda: review.image is not None and review.is_settled
+            lambda: review.open(run), lambda: review.slides.layer is not None and review.is_settled
         ),
         "swipe_s": heart.during(lambda: review.set_look("swipe", 0.5), lambda: True),
         "close_review_s": heart.during(
-            review.close_review, lambda: review.image is None and review.is_settled
+            review.close_review, lambda: review.review is None and review.is_settled
         ),
         "open_again_s": heart.during(
-            lambda: review.open(run), lambda: review.image is not None and review.is_settled
+            lambda: review.open(run), lambda: review.slides.layer is not None and review.is_settled
         ),
     }
     viewer.close()

@@ -4,47 +4,41 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from concurrent.futures import Future, wait
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from napari import Viewer
-from napari.layers import Image, Layer
+from napari.layers import Layer
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_plugin.closing import Watcher
 from napari_plugin.convert import position_xy
-from napari_plugin.levels import Level, Source, pyramid, read_ahead, trouble_of
 from napari_plugin.look_control import LookControl
-from napari_plugin.overlay import Look, Mode, Overlay, seen
+from napari_plugin.overlay import Look, Mode
 from napari_plugin.parts import load_tables_soon, load_units
 from napari_plugin.review.acting import Acting
 from napari_plugin.review.areas import RejectedAreas
 from napari_plugin.review.before import Before
 from napari_plugin.review.flags import Flags
 from napari_plugin.review.layers import (
-    FIRST_LOOK,
     PATCHES,
     VERDICT_COLORS,
-    image_layer,
     patch_layer,
 )
 from napari_plugin.review.maps import Maps
 from napari_plugin.review.model import JUDGEMENTS, Judgement, Review
+from napari_plugin.review.slides import BothSlides
 from napari_plugin.review.whole import WholeView
 from napari_plugin.swipe import SwipeEdge
 from napari_plugin.tone import Tone
-from napari_plugin.turns import Turns, on_thread
+from napari_plugin.turns import Turns
 from napari_plugin.views import XY
-from napari_plugin.widgets import PathField, WarningLabel, button, row_of, say_nothing
+from napari_plugin.widgets import PathField, WarningLabel, button, row_of
 from registration.errors import RegistrationError
 from registration.geometry import Points
-from registration.transforms import Projective
 
 STAIN_KEY = "N"
 STAIN_TIP = "The next IHC stain that was registered to the same H&E slide, in the same place"
@@ -59,15 +53,12 @@ class ReviewWidget(QWidget):
         super().__init__()
         viewer = self._viewer = napari_viewer
         self.review: Review | None = None
-        self.look = self._at_rest = FIRST_LOOK
-        self.image: Image | None = None
-        self._sources: tuple[Source, Source] | None = None
+        self.slides = BothSlides(viewer)
         self._trouble = ""
         self._before: Before | None = None
         """What the window showed before; ``None`` while the review is not shown."""
         self._own_view: tuple[list[Layer], tuple[float, ...], float] | None = None
         """Layers, centre and zoom of a review that is hidden for a while."""
-        self._reading: Future[None] | None = None
         self._whole = WholeView(viewer, lambda: self._extent_um)
         self._areas = RejectedAreas(viewer)
         self.picked_here: Callable[[XY], object] | None = None
@@ -75,11 +66,10 @@ class ReviewWidget(QWidget):
         self.folder = PathField("run folder of bci-pipeline register", folder=True)
         self.dataset = PathField("folder of bci-pipeline patch", folder=True)
         self.verdict, self.judged, self.message = QLabel(), QLabel(), WarningLabel(viewer)
-        self.tone = Tone()
         self.control = LookControl(with_off=False, set_look=self.set_look, set_tone=self.set_tone)
         self._edge = SwipeEdge(
             viewer,
-            lambda: Look() if self.review is None or self._before is None else self.look,
+            lambda: Look() if self.review is None or self._before is None else self.slides.look,
             lambda: float(viewer.canvas.size[1]),
             lambda share: self.set_look(share=share),
         )
@@ -122,18 +112,17 @@ class ReviewWidget(QWidget):
             self.message.setText(f"{self.message.text()}\n{error}".strip())
             return
         self._before = Before.taken_from(self._viewer)
-        self._sources = self._in_tone()
-        self._reading = on_thread(read_ahead, self._levels())
+        read = self.slides.read(self.review)
         self._whole.fit()
         self._refresh()
         for show in (
-            self._show_slides,
+            lambda _: self.slides.show(),
             self.maps.show_review,
             self.flags.show_review,
             self._areas.show,
             self._show_record,
         ):
-            self._turns.add(partial(self._while_open, self.review, show), after=self._reading)
+            self._turns.add(partial(self._while_open, self.review, show), after=read)
 
     @property
     def is_settled(self) -> bool:
@@ -144,16 +133,6 @@ class ReviewWidget(QWidget):
         """Show something of a review, unless it was closed meanwhile."""
         if self.review is review:
             show(review)
-
-    def _show_slides(self, review: Review) -> None:
-        """Add the layer of both slides; napari must not move the view for it."""
-        camera = self._viewer.scene.camera
-        center, zoom = tuple(camera.center), float(camera.zoom)
-        _, options, _ = image_layer(review)
-        self.image = self._viewer.add_image(self._levels(), **options)
-        camera.center, camera.zoom = center, zoom
-        say_nothing(self.image)
-        self._viewer.layers.selection.active = self.image
 
     def _show_record(self, review: Review) -> None:
         """Show the patches that a cohort cut from this run."""
@@ -196,58 +175,24 @@ class ReviewWidget(QWidget):
         """Change how the slides are laid over each other."""
         if self.review is None:
             return
-        share = self.look.share if share is None else share
-        self.look = self._seen(replace(self.look, mode=mode or self.look.mode, share=share))
-        self._show_image()
+        self.slides.set_look(mode, share)
         self._refresh()
 
     def set_tone(self, tone: Tone) -> None:
         """Show one stain alone, or more contrast, on both slides."""
         if self.review is None:
             return
-        self.tone = tone
-        self._sources = self._in_tone()
-        self._show_image()
+        self.slides.set_tone(tone)
         self._refresh()
-
-    def _in_tone(self) -> tuple[Source, Source]:
-        """Return the fixed and the moved slide in the tone that is wanted."""
-        assert self.review is not None
-        return self.tone.of(self.review.fixed_source), self.tone.of(self.review.moved_source)
-
-    def _levels(self) -> list[Level]:
-        """Return both slides as they are wanted to look."""
-        assert self._sources is not None
-        return pyramid(Overlay(*self._sources, self.look))
-
-    def _show_image(self) -> None:
-        if self.image is not None:
-            self.image.data = self._levels()
-
-    def _seen(self, look: Look) -> Look:
-        """Return a look for what is in view now."""
-        assert self.review is not None
-        mpp, camera = self.review.pair.fixed_slide.mpp, self._viewer.scene.camera
-        width_um = float(self._viewer.canvas.size[1]) / float(camera.zoom)
-        return seen(
-            look,
-            Projective.affine(np.diag([mpp, mpp, 1.0])[:2]),
-            position_xy(camera.center),
-            width_um,
-        )
 
     def _follow_view(self) -> None:
         """Let edge or squares go along with a view that has come to rest; say if a slide is gone."""
-        trouble = "" if self.image is None else trouble_of(self.image)
+        trouble = self.slides.trouble
         if trouble != self._trouble:
             self._trouble = trouble
             self.message.setText(trouble)
-        if self.review is None or self.look.mode == "blend" or self._before is None:
-            return
-        now = self._seen(self.look)
-        if now == self._at_rest and now != self.look:
-            self.set_look()
-        self._at_rest = now
+        if self.review is not None and self._before is not None and self.slides.follow_view():
+            self._refresh()
 
     def _take_away(self, layer: Layer | None) -> None:
         """Hide a layer, and remove it when its turn comes: that takes napari a while."""
@@ -263,17 +208,14 @@ class ReviewWidget(QWidget):
     def close_review(self) -> None:
         """Take the layers away, release the slides, and show what was there before."""
         review, self.review = self.review, None
-        image, self.image, self._sources = self.image, None, None
         self.message.setText("")
         if review is None:
             return
-        if self._reading is not None:
-            wait([self._reading])
         with suppress(RegistrationError):  # kept, and tried again
             self.acting.take_up(review)
         self._areas.show(None)
         self.maps.clear()
-        self._take_away(image)
+        self._take_away(self.slides.let_go())
         before, self._before, self._own_view = self._before, None, None
         if before is not None:
             before.give_back(self._viewer)
@@ -348,7 +290,7 @@ class ReviewWidget(QWidget):
             return
         self._turns.finish()
         camera = self._viewer.scene.camera
-        own = [self.image, *self.maps.layers.values(), self.flags.arrow, self._areas.layer]
+        own = [self.slides.layer, *self.maps.layers.values(), self.flags.arrow, self._areas.layer]
         shown = [layer for layer in self._viewer.layers if layer in own and layer.visible]
         self._own_view = shown, tuple(camera.center), float(camera.zoom)
         for layer in shown:
@@ -365,7 +307,7 @@ class ReviewWidget(QWidget):
         self._own_view, self._before = None, Before.taken_from(self._viewer)
         for layer in shown:
             layer.visible = True
-        self._viewer.layers.selection.active = self.image
+        self._viewer.layers.selection.active = self.slides.layer
         camera = self._viewer.scene.camera
         camera.center, camera.zoom = center, zoom
 
@@ -380,7 +322,7 @@ class ReviewWidget(QWidget):
     def _refresh(self) -> None:
         """Show the state."""
         review = self.review
-        self.control.show_look(self.look, self.tone)
+        self.control.show_look(self.slides.look, self.slides.tone)
         self.acting.show_review(review, self.picked_here is not None)
         for widget in (self.control, self.dataset, *self._judge_buttons):
             widget.setEnabled(review is not None)

@@ -88,7 +88,7 @@ def test_from_six_clicked_pairs_to_a_judged_registration(
     plain = window.session.canvas.images["ihc"].data[0][:, :].copy()
     for mode in ("blend", "checkerboard", "swipe"):
         window.key("V")
-        assert session.preview.look.mode == mode
+        assert session.preview.slides.look.mode == mode
         assert (window.session.canvas.images["ihc"].data[0][:, :] != plain).any()
     before = window.session.canvas.images["ihc"].data[0][:, :].copy()
     session.picker.move("3", "ihc", tuple(np.array(session.picker.picks.pair("3").ihc) + 60.0))
@@ -160,7 +160,7 @@ def review_and_judge(window: Any, folder: Path) -> None:
     for box in review.maps.boxes.values():
         box.setChecked(True)
     review.control.choice.setCurrentIndex(2)
-    assert review.look.mode == "swipe"
+    assert review.slides.look.mode == "swipe"
     window.wait(0.1)
     review.judge("needs landmarks")
     assert Registration.load(folder).review == "needs landmarks"
