@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -34,7 +34,14 @@ def rescue(write: Callable[[Path], Written]) -> Written | None:
 
     Returns what ``write`` returned of the folder; ``None`` where it raised OSError for all.
     """
-    for folder in (Path.cwd, Path.home, lambda: Path(tempfile.gettempdir())):
-        with suppress(OSError):  # also of a current folder that is gone itself
-            return write(folder())
+    for folder in rescue_folders():
+        with suppress(OSError):
+            return write(folder)
     return None
+
+
+def rescue_folders() -> Iterator[Path]:
+    """Yield the folders in which what could not be saved is written, and looked for."""
+    for folder in (Path.cwd, Path.home, lambda: Path(tempfile.gettempdir())):
+        with suppress(OSError):  # a current folder that is gone
+            yield folder()

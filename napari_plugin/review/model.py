@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_plugin.kept import free, rescue
 from napari_plugin.levels import Source, Tiles
 from napari_plugin.overlay import warped_tiles
 from napari_plugin.review.patches import REASON_TEXTS, Patch, read_patches, recorded_beside
+from napari_plugin.review.rescued import Said, keep, kept
 from napari_plugin.views import XY
 from registration.errors import RunError, SlideError
-from registration.files.storage import write_json
 from registration.geometry import Box, Points, axis_positions, mesh
 from registration.nonrigid.grid import BlockGrid
 from registration.pair import SlidePair
@@ -314,17 +313,35 @@ class Review:
         if self.is_saved:
             return ""
         folder, what = self.registration.folder, "your judgement, comment and rejected areas"
-        path = rescue(self._copied)
+        path = keep(Said(self._absolute, self._seen, self.judgement, self.notes))
         if path is None:
             return f"{folder} could not be written, nor any other file: {what} are lost."
         return f"{folder} could not be written: {what} are in {path}. Open it again to enter them."
 
-    def _copied(self, folder: Path) -> Path:
-        """Write judgement and notes into a folder; return the file. Raises OSError."""
-        run = self.registration.folder.absolute()
-        path = free(folder / f"{run.name}_review.json")
-        write_json(path, {"run": str(run), "review": self.judgement, "notes": asdict(self.notes)})
-        return path
+    def take_up_kept(self) -> str:
+        """Enter what was said of the run when it could not be written.
+
+        Returns what became of it, in words, or nothing.
+        """
+        words = []
+        for path, said in kept(Path(self._absolute)):
+            if said.seen != self._seen:
+                words.append(
+                    f"{path} holds what was said of this run when it could not be written. "
+                    "The run was judged or registered anew since, and stays as it is."
+                )
+                continue
+            try:
+                self._write(said.review, said.notes)
+                path.unlink()
+                words.append("What could not be written of this run before is in it now.")
+            except (RunError, OSError) as error:
+                words.append(str(error))
+        return " ".join(words)
+
+    @property
+    def _absolute(self) -> str:
+        return str(self.registration.folder.absolute())
 
     @cached_property
     def _grid(self) -> BlockGrid:
@@ -346,7 +363,7 @@ class Review:
         return mapped - mesh(xs, ys).reshape(mapped.shape), step
 
 
-def _said(folder: Path) -> tuple[object, ...]:
+def _said(folder: Path) -> tuple[Any, ...]:
     """Return which registration a run folder holds and what was said of it, as it lies on the disk."""
     record = read_record(folder)
     return tuple(record.get(name) for name in ("key", "review", "notes"))

@@ -111,6 +111,7 @@ class ReviewWidget(QWidget):
         except RegistrationError as error:
             self.message.setText(f"{self.message.text()}\n{error}".strip())
             return
+        self.message.setText(self.review.take_up_kept())
         self._before = Before.taken_from(self._viewer)
         read = self.slides.read(self.review)
         self._whole.fit()

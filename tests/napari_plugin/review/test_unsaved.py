@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from napari_plugin.review.model import Review
+from registration.errors import RunError
 from registration.result import Registration, ReviewNotes, write_review
 
 pytestmark = pytest.mark.gui
@@ -102,6 +104,73 @@ def test_what_a_run_cannot_take_is_said_and_written_elsewhere(
     assert (kept["run"], kept["review"]) == (str(run), "accepted")
     assert kept["notes"]["comment"] == COMMENT
     assert [area["name"] for area in kept["notes"]["rejected"]] == ["block 1-2"]
+
+
+@pytest.fixture
+def unsaved(shown: Any, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The same window after a run was judged while it was gone; it is closed, and the run is back."""
+    monkeypatch.chdir(tmp_path)
+    shown._turns.finish()
+    shutil.move(run, tmp_path / "gone")
+    typed(shown)
+    judged(shown)
+    shown.close_review()
+    shutil.move(tmp_path / "gone", run)
+    return shown
+
+
+def test_what_was_written_elsewhere_is_entered_when_the_run_is_opened_again(
+    unsaved: Any, run: Path, tmp_path: Path
+) -> None:
+    assert (tmp_path / "run_review.json").is_file()
+
+    unsaved.open(run)
+
+    assert "is in it now" in unsaved.message.text()
+    assert (Registration.load(run).review, Registration.load(run).notes.comment) == (
+        "accepted",
+        COMMENT,
+    )
+    assert "accepted" in unsaved.judged.text()
+    assert not (tmp_path / "run_review.json").exists()
+
+
+def test_what_was_written_elsewhere_stays_there_when_the_run_was_judged_since(
+    unsaved: Any, run: Path, tmp_path: Path
+) -> None:
+    write_review(run, "rejected", ReviewNotes("by somebody else"))
+
+    unsaved.open(run)
+
+    assert str(tmp_path / "run_review.json") in unsaved.message.text()
+    assert (tmp_path / "run_review.json").is_file()
+    assert Registration.load(run).review == "rejected"
+
+
+def test_a_run_that_stays_read_only_has_one_file_with_the_last_word(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run_review_of_another.json").write_text("{}")
+    with monkeypatch.context() as patched:
+        patched.setattr("napari_plugin.review.model.write_review", refuse)
+        for judgement in ("accepted", "rejected"):
+            review = Review.open(run)
+            review.take_up_kept()
+            with pytest.raises(RunError, match="read-only"):
+                review.judge(judgement)
+            assert "run_review.json" in review.close()
+
+    assert len(list(tmp_path.glob("run_review*"))) == 2
+    review = Review.open(run)
+    review.take_up_kept()
+    review.close()
+    assert Registration.load(run).review == "rejected"
+    assert len(list(tmp_path.glob("run_review*"))) == 1
+
+
+def refuse(*_: object) -> None:
+    raise OSError("the folder is read-only")
 
 
 def test_a_run_that_comes_back_takes_what_was_said_meanwhile(
