@@ -14,7 +14,6 @@ from pipeline.dataset.plan import REPORT_NAME as DATASET_REPORT
 from pipeline.errors import DatasetError, MissingExtraError, UsageError
 from pipeline.extras import needs_training
 from pipeline.patches.settings import PatchSettings
-from pipeline.report.registration import REPORT_NAME
 from pipeline.stages.patch import PatchRequest, run_patch
 from pipeline.stages.register import RegisterRequest, run_request
 from registration.execution import Progress, prefixed, usable_cores
@@ -22,7 +21,7 @@ from registration.files.alone import one_at_a_time
 from registration.files.her2 import Her2
 from registration.files.outputs import check_folder
 from registration.files.storage import write_text
-from registration.result import Registration
+from registration.result import REPORT_NAME, Registration
 from registration.synth import CohortPlan, SynthCase, SynthSettings, plan_cohort, write_cohort
 from training.errors import DataError
 

@@ -35,6 +35,7 @@ FORMAT_VERSION = 1
 RECORD_NAME = "registration.json"
 LANDMARKS_NAME = "landmarks.csv"
 RESIDUAL_NAME = "residual.npz"
+REPORT_NAME = "report.html"
 PACKAGES = (
     "numpy",
     "scipy",

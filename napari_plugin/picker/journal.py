@@ -23,7 +23,7 @@ from napari_plugin.views import SIDES, STAIN, XY
 from registration.errors import LandmarkError
 from registration.files.storage import content_hash, write_json
 from registration.files.tables import read_table
-from registration.files.words import counted
+from registration.files.words import counted, split_files
 from registration.geometry import Size
 from registration.landmarks.geojson import Origin
 from registration.landmarks.landmarks import (
@@ -109,12 +109,10 @@ class Journal:
         ``<name>_landmarks.csv`` beside it, again whenever that file is the newer one. Raises
         :class:`LandmarkError` for an unusable file.
         """
-        path = Path(text)
-        if not path.exists() and "," not in text:
-            return cls(path, slides=slides)
-        if path.exists() and _is_ours(path):
-            return cls(path, slides=slides)
-        first = path if path.exists() else Path(text.split(",")[0].strip())
+        names = split_files(text)
+        first = Path(names[0])
+        if len(names) == 1 and (not first.exists() or _is_ours(first)):
+            return cls(first, slides=slides)
         origins = ((0, 0), (0, 0)) if slides is None else slides.origins
         begin_with = parse_landmark_argument(text, 0, origins)
         return cls(first.with_name(first.stem + SUFFIX), begin_with, slides)._newer_than(first)

@@ -19,6 +19,7 @@ from napari_plugin.picker.picks import Picks, RefusedError, told
 from napari_plugin.picker.pieces import Found, Tissue
 from napari_plugin.picker.regions import RegionFiles, Regions, outline_paths
 from napari_plugin.views import STAIN, XY, Frame, Side
+from registration.files.words import shortened
 
 MOST_UNDO = 500
 SAME_PLACE_UM = 40.0
@@ -94,9 +95,9 @@ class Picker:
 
     @property
     def saved(self) -> str:
-        """Where the pairs are saved, or that they are not, in words."""
-        path = self.journal.path
-        return f"Saved as you click: {path}" if self.is_saved else f"NOT SAVED: {path}"
+        """By what name the pairs are saved, or that they are not, in words."""
+        name = shortened(self.journal.path.name)
+        return f"Saved as you click: {name}" if self.is_saved else f"NOT SAVED: {name}"
 
     @property
     def headline(self) -> str:

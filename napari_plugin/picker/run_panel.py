@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import html
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from napari.utils import progress
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QGuiApplication
+from qtpy.QtCore import Qt, QUrl
+from qtpy.QtGui import QDesktopServices, QGuiApplication
 from qtpy.QtWidgets import (
     QCheckBox,
     QFormLayout,
@@ -32,6 +31,7 @@ from napari_plugin.jobs import (
 )
 from napari_plugin.picker.session import Session
 from napari_plugin.widgets import PathField, StillComboBox, button
+from registration.result import RECORD_NAME, REPORT_NAME
 
 RECIPES = {"best result": "default", "the paper's steps": "paper"}
 BLOCKS = (DEFAULT_BLOCKS, "3x3", "2x2", "1x1", "6x6", "8x8")
@@ -82,8 +82,9 @@ class RunPanel(QWidget):
         self.bar = QProgressBar()
         self.status = QLabel()
         self.status.setWordWrap(True)
-        self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
-        self.status.setOpenExternalLinks(True)
+        self.status.setTextFormat(Qt.TextFormat.PlainText)
+        self.status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.report = button("Open the report", self._open_report)
         self.doubt = QLabel()
         self.doubt.setWordWrap(True)
         self._lay_out()
@@ -112,10 +113,11 @@ class RunPanel(QWidget):
         self.start.setText("Register" if request.landmarks else "Register without landmarks")
         self.start.setEnabled(not running)
         self.cancel.setEnabled(self.job is not None and not self.job.was_cancelled)
-        finished = (request.out / "registration.json").is_file()
+        finished = (request.out / RECORD_NAME).is_file()
         self.review.setEnabled(finished and not running)
         own = self._has_result and self._request is not None and self._request.out == request.out
         self.review.setText("Review the result" if own else "Review the earlier run")
+        self.report.setVisible((request.out / REPORT_NAME).is_file() and not running)
         assessed = self._session.picker.assessment
         odd = assessed.problems if request.landmarks else ()
         self.doubt.setText("\n".join(f"• {one}" for one in odd))
@@ -184,17 +186,8 @@ class RunPanel(QWidget):
             outcome = OUTCOMES.get(code if code is not None else -1, "It ended unexpectedly.")
             text = "\n".join([*said[-12:], outcome]).replace("give --overwrite", REPLACE_HINT)
             self._has_result = code in (0, 1)
-        self.status.setText(self._with_link(text))
+        self.status.setText(text)
         self.refresh()
-
-    def _with_link(self, text: str) -> str:
-        """Return a text, with a link to the report of the run where there is one."""
-        assert self._request is not None
-        report = self._request.out.absolute() / "report.html"
-        if not (self._has_result and report.is_file()):
-            return text
-        lines = html.escape(text).replace("\n", "<br>")
-        return f'{lines}<br><a href="{report.as_uri()}">Open the report</a>'
 
     def _cancel(self) -> None:
         if self.job is not None:
@@ -208,7 +201,11 @@ class RunPanel(QWidget):
             self._activity = None
 
     def _open_review(self) -> None:
-        self._review(self._request.out if self._request is not None else self.request.out)
+        self._review(self.request.out)
+
+    def _open_report(self) -> None:
+        report = (self.request.out / REPORT_NAME).absolute()
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(report)))
 
     def _lay_out(self) -> None:
         form = QFormLayout()
@@ -233,6 +230,7 @@ class RunPanel(QWidget):
         layout.addLayout(buttons)
         layout.addWidget(self.bar)
         layout.addWidget(self.status)
+        layout.addWidget(self.report, alignment=Qt.AlignmentFlag.AlignLeft)
         layout.addStretch(1)
         layout.addWidget(QLabel("The same in a terminal:"))
         layout.addWidget(self.command)

@@ -162,6 +162,7 @@ class SessionPanel(QWidget):
         self.message.setText(self.session.message)
         self.message.setVisible(bool(self.session.message))
         self.file.setText(picker.saved)
+        self.file.setToolTip(str(picker.journal.path))
         self.pairs.refresh()
         self.loupe.refresh()
         self.compare.refresh()

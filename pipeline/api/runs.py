@@ -10,13 +10,12 @@ from pydantic_core import CoreSchema, core_schema
 
 from pipeline.api.arguments import Count, checked
 from pipeline.api.reporting import ShowProgress, reporting
-from pipeline.report.registration import REPORT_NAME
 from pipeline.stages.export import export_transform
 from pipeline.stages.register import RegisterRequest, run_request
 from pipeline.stages.settings import RegisterSettings
 from registration.geometry import Points, as_points
 from registration.registered_slide import RegisteredSlide
-from registration.result import Registration
+from registration.result import REPORT_NAME, Registration
 
 
 class Run(Registration):

@@ -95,7 +95,7 @@ def _cells(registration: Registration) -> list[str]:
 
 
 def _report(work: Demo) -> Path:
-    from pipeline.report.registration import REPORT_NAME
+    from registration.result import REPORT_NAME
 
     return next(iter(work.registrations.values())).folder / REPORT_NAME
 

@@ -135,6 +135,8 @@ def _json(registration: Registration) -> str:
 
 def _summary(registration: Registration) -> str:
     """Return the lines a person wants to see first."""
+    from registration.result import REPORT_NAME
+
     reasons = f"\n{'':10}".join(registration.reasons)
     lines = [f"verdict   {registration.verdict}: {reasons}"]
     if registration.start.mirrored:
@@ -155,7 +157,7 @@ def _summary(registration: Registration) -> str:
             f"TRE       {stage.replace('_', ' '):<16} {tre.median_px:9.2f} px median "
             f"{tre.p90_px:9.2f} p90 {tre.max_px:9.2f} max   ({tre.median_um:.2f} µm median)"
         )
-    lines.append(f"report    {registration.folder / 'report.html'}")
+    lines.append(f"report    {registration.folder / REPORT_NAME}")
     if registration.image is not None:
         lines.append(f"slide     {registration.folder / registration.image}")
     return "\n".join(lines)

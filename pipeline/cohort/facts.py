@@ -19,7 +19,7 @@ from pipeline.stages.register import PICKING
 from registration.errors import RegistrationError
 from registration.files.commands import mpp_options, typed
 from registration.pages.page import VERDICT_MARKS, Mark
-from registration.result import Registration
+from registration.result import REPORT_NAME, Registration
 
 MM2 = 1e-6
 """Square millimetres in a square micrometre."""
@@ -140,7 +140,7 @@ def _with_result(cohort: Cohort, case: Case, registration: Registration, patch: 
         kept=sum(one.kept for one in patches.candidates) if patches else None,
         lost=dict(lost),
         seconds=sum(stage_seconds(run).values()) or None,
-        report=run / "report.html",
+        report=run / REPORT_NAME,
         mpp=(registration.he.mpp, registration.ihc.mpp),
         looks=read_looks(cohort.folder(case)),
         picture=cohort.folder(case) / PICTURE_NAME,

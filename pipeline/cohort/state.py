@@ -28,14 +28,13 @@ from pipeline.errors import PipelineError, UsageError
 from pipeline.manifest.manifest import Case, Manifest, load_manifest
 from pipeline.patches.case import case_key, exclusion
 from pipeline.patches.record import CasePatches, finished_case_key
-from pipeline.report.registration import REPORT_NAME
 from pipeline.stages.register import RegisterRequest, expected_key
 from registration.errors import RegistrationError
 from registration.files.storage import settings_hash, write_json
 from registration.files.text import json_record
 from registration.files.words import counted
 from registration.register import finished_key
-from registration.result import Registration, read_record
+from registration.result import REPORT_NAME, Registration, read_record
 
 Stage = Literal["register", "patch", "dataset", "train"]
 STAGES: tuple[Stage, ...] = get_args(Stage)

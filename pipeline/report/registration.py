@@ -28,10 +28,9 @@ from registration.files.storage import write_text
 from registration.pages.page import VERDICT_MARKS, Verdict, render
 from registration.pair import SlidePair
 from registration.quality.seams import VISIBLE_JUMP_PX
-from registration.result import Registration
+from registration.result import REPORT_NAME, Registration
 from registration.tissue import TissueMap
 
-REPORT_NAME = "report.html"
 ADVICE = {
     "pass": "This pair can be used as it is.",
     "review": "Look at what is named here before you use this pair.",

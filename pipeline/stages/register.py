@@ -26,6 +26,7 @@ from registration.register import TIMINGS_NAME, finished_key, register_pair, run
 from registration.result import (
     LANDMARKS_NAME,
     RECORD_NAME,
+    REPORT_NAME,
     RESIDUAL_NAME,
     Registration,
     SlideRecord,
@@ -42,7 +43,7 @@ BYTES_PER_OUTPUT_PIXEL = 0.35
 """JPEG of quality 85 with its pyramid, measured on synthetic slides; real ones are smaller."""
 
 OURS = (
-    *(RECORD_NAME, LANDMARKS_NAME, RESIDUAL_NAME, TIMINGS_NAME, TRANSFORMS_FOLDER, "report.html"),
+    *(RECORD_NAME, LANDMARKS_NAME, RESIDUAL_NAME, TIMINGS_NAME, TRANSFORMS_FOLDER, REPORT_NAME),
     *("field_*.npz", "piece_*", "registered.*", ".work-*", ".*.part", ".*.part.*"),
 )
 """What a run folder is made of; anything else in it is a person's."""
@@ -291,7 +292,6 @@ def _room(request: RegisterRequest, key: str) -> Path:
 
     Work that another unfinished run left is removed; :func:`_check_folder` has seen that it may go.
     """
-    from pipeline.report.registration import REPORT_NAME
 
     beside = request.out / f"{NEXT}{key}"
     replaces = finished_key(request.out) is not None or beside.exists()

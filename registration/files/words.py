@@ -56,6 +56,10 @@ def split_files(text: str, base: Path = Path()) -> list[str]:
         names = [",".join(half).strip() for half in (parts[:cut], parts[cut:])]
         if any(names) and all(not name or _exists(base / name) for name in names):
             return names
+    folder = Path(text).parent
+    if "," in str(folder) and _exists(base / folder):  # nothing of that name is there yet
+        first, *others = Path(text).name.split(",")
+        return [str(folder / first.strip()), *(other.strip() for other in others)]
     return [part.strip() for part in parts]
 
 
@@ -72,6 +76,16 @@ def excerpt(value: object) -> str:
         return "nothing"
     text = repr(value[:LONGEST_EXCERPT] if isinstance(value, str | bytes) else value)
     return text if len(text) < LONGEST_EXCERPT else f"{text[: LONGEST_EXCERPT - 3]}..."
+
+
+def shortened(name: str, most: int = 40) -> str:
+    """Return a name with its middle left out where it is long: both ends tell files apart.
+
+    >>> shortened("abcdefghij", 7)
+    'abc…hij'
+    """
+    half = (most - 1) // 2
+    return name if len(name) <= most else f"{name[:half]}…{name[-half:]}"
 
 
 def counted(number: int, noun: str) -> str:

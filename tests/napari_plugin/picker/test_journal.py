@@ -174,7 +174,7 @@ def test_a_file_that_cannot_be_written_is_told_and_the_pairs_stay(tmp_path: Path
     picker = picked(folder / "pairs.csv", 1)
 
     assert picker.message.startswith("Not saved")
-    assert picker.saved == f"NOT SAVED: {folder / 'pairs.csv'}"
+    assert picker.saved == "NOT SAVED: pairs.csv"
     assert len(picker.picks.pairs) == 1
     picker.save_as(Journal(tmp_path / "elsewhere.csv"))
     assert len(read_landmarks(tmp_path / "elsewhere.csv", minimum=0)) == 1
@@ -188,7 +188,7 @@ def test_pairs_that_cannot_be_saved_are_written_elsewhere_when_the_window_closes
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pairs.csv").write_text("another file", encoding="utf-8")
     picker = picked(folder / "pairs.csv", 2)
-    assert picker.saved == f"Saved as you click: {folder / 'pairs.csv'}"
+    assert picker.saved == "Saved as you click: pairs.csv"
     shutil.rmtree(folder)  # the share is gone
     folder.write_text("", encoding="utf-8")
     picker.delete("1")
@@ -204,6 +204,16 @@ def test_pairs_that_cannot_be_saved_are_written_elsewhere_when_the_window_closes
 def test_closing_saved_pairs_writes_no_other_file(tmp_path: Path) -> None:
     assert picked(tmp_path / "pairs.csv", 2).close() == ""
     assert [path.name for path in tmp_path.iterdir()] == ["pairs.csv"]
+
+
+def test_commas_in_the_names_of_folders_join_no_files(tmp_path: Path) -> None:
+    folder = tmp_path / "Smith, John"
+    folder.mkdir()
+    assert Journal.of_argument(f"{folder}/pairs.csv").path == folder / "pairs.csv"
+    for name in ("HE.csv", "IHC.csv"):
+        (folder / name).write_text("x,y\n1,2\n3,4\n5,6\n7,9\n")
+    both = Journal.of_argument(f"{folder}/HE.csv,{folder}/IHC.csv")
+    assert both.path == folder / "HE_landmarks.csv"
 
 
 def test_without_a_name_the_file_lies_beside_the_slide(tmp_path: Path) -> None:

@@ -45,7 +45,11 @@ def stored(window: Any) -> Landmarks:
 
 @pytest.mark.slow
 def test_from_six_clicked_pairs_to_a_judged_registration(
-    hand: Callable[..., Any], pair: SynthCase, exact: Landmarks, tmp_path: Path
+    hand: Callable[..., Any],
+    pair: SynthCase,
+    exact: Landmarks,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     window = hand(pair.he, pair.ihc)
     session = window.session
@@ -88,7 +92,7 @@ def test_from_six_clicked_pairs_to_a_judged_registration(
     plain = window.session.canvas.images["ihc"].data[0][:, :].copy()
     for mode in ("blend", "checkerboard", "swipe"):
         window.key("V")
-        assert session.preview.slides.look.mode == mode
+        assert session.preview.look.mode == mode
         assert (window.session.canvas.images["ihc"].data[0][:, :] != plain).any()
     before = window.session.canvas.images["ihc"].data[0][:, :].copy()
     session.picker.move("3", "ihc", tuple(np.array(session.picker.picks.pair("3").ihc) + 60.0))
@@ -111,6 +115,14 @@ def test_from_six_clicked_pairs_to_a_judged_registration(
     run.image.setChecked(False)
     register(window)
     assert "Registered" in run.status.text(), run.status.text()
+    opened: list[str] = []
+    monkeypatch.setattr(
+        "napari_plugin.picker.run_panel.QDesktopServices.openUrl",
+        lambda url: opened.append(url.toLocalFile()),
+    )
+    assert run.report.isVisibleTo(run)
+    run.report.click()
+    assert opened == [str(tmp_path / "run" / "report.html")]
     registered = Registration.load(tmp_path / "run")
     assert registered.start.source == "landmarks"
     errors = np.hypot(*(registered.chain(exact.ihc) - exact.he).T)

@@ -8,7 +8,14 @@ import pytest
 
 from registration.files.plain_json import json_text
 from registration.files.text import PACKED, json_record, read_json, read_text
-from registration.files.words import did_you_mean, excerpt, listed, nearest_entry, split_files
+from registration.files.words import (
+    did_you_mean,
+    excerpt,
+    listed,
+    nearest_entry,
+    shortened,
+    split_files,
+)
 
 
 class OddFileError(Exception):
@@ -105,6 +112,12 @@ def test_words(tmp_path: Path) -> None:
     assert listed(["a", "b"]) == "a\nb"
 
 
+def test_a_long_name_keeps_both_ends() -> None:
+    assert shortened("slide_landmarks.csv") == "slide_landmarks.csv"
+    short = shortened("case-7_" + "x" * 100 + "_landmarks.csv")
+    assert (len(short), short[:7], short[-14:]) == (39, "case-7_", "_landmarks.csv")
+
+
 def test_commas_in_names_are_told_from_the_comma_that_joins_two(tmp_path: Path) -> None:
     folder = tmp_path / "Smith, J"
     folder.mkdir()
@@ -116,6 +129,8 @@ def test_commas_in_names_are_told_from_the_comma_that_joins_two(tmp_path: Path) 
     assert split_files(f"{he}, {ihc}", tmp_path) == [he, ihc]
     assert split_files(f",{ihc}", tmp_path) == ["", ihc]
     assert split_files("none.csv,other.csv", tmp_path) == ["none.csv", "other.csv"]
+    assert split_files("Smith, J/new.csv", tmp_path) == ["Smith, J/new.csv"]
+    assert split_files("Smith, J/new.csv, b.csv", tmp_path) == ["Smith, J/new.csv", "b.csv"]
     assert split_files("n" * 300 + ",x", tmp_path) == ["n" * 300, "x"]
 
 
