@@ -94,6 +94,13 @@ def interrupt_on_termination() -> None:
             signal.signal(number, signal.default_int_handler)
 
 
+def ignore_interrupts() -> None:
+    """Let no signal disturb what is left to do, where that is short and its result is out."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if (number := getattr(signal, name, None)) is not None:
+            signal.signal(number, signal.SIG_IGN)
+
+
 @contextmanager
 def spawning() -> Iterator[multiprocessing.context.SpawnContext]:
     """Give a context to start processes of :mod:`multiprocessing` in, while the block runs.

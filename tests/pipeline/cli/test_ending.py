@@ -125,6 +125,33 @@ def test_signals_end_with_the_way_to_go_on(number: signal.Signals) -> None:
     assert said == "interrupted: the same command goes on where it stopped\n"
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("words", "code"), [(["--version"], 0), (["status", "none.yaml"], BAD_INPUT)]
+)
+def test_a_signal_after_the_result_does_not_change_how_a_command_ended(
+    number: signal.Signals, words: list[str], code: int
+) -> None:
+    program = (
+        "import atexit, signal, sys, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        # As long as torch takes to be unloaded.
+        "def leave(): print('leaving', flush=True); time.sleep(1)\n"
+        "atexit.register(leave)\n"
+        f"sys.argv[1:] = {words!r}\n"
+        "from pipeline.cli.app import main; main()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert "leaving\n" in iter(process.stdout.readline, "")
+        process.send_signal(number)
+        said = process.communicate(timeout=300)[1]
+    assert process.returncode == code
+    assert len(said.splitlines()) == (code != 0)
+
+
 def test_an_interrupt_while_the_program_is_loaded_ends_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "typer.py").write_text("raise KeyboardInterrupt")
     program = (
