@@ -14,6 +14,13 @@ from registration.geometry import as_points
 
 Verdict = Literal["pass", "review", "fail"]
 
+TRE_STAGES = {
+    "before": "as scanned",
+    "after_projective": "after the projective step",
+    "after_all": "after all steps",
+}
+"""The stages at which landmark errors are measured, and what a person is told instead."""
+
 
 @dataclass(frozen=True, slots=True)
 class ErrorSummary:

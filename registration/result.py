@@ -46,6 +46,11 @@ PACKAGES = (
 
 Review = Literal["accepted", "rejected", "needs landmarks"]
 Status = Literal["registered", "blank", "fallback"]
+STATUS_WORDS: dict[Status, str] = {
+    "registered": "registered",
+    "blank": "without tissue",
+    "fallback": "fell back",
+}
 PieceStatus = Literal["registered", "only on IHC", "only on H&E"]
 
 Ring = tuple[tuple[Number, Number], ...]

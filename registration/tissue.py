@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from registration.geometry import Box, Points, Size, from_level0, look_up, to_level0
 from registration.slides.slide import Slide
@@ -63,6 +64,12 @@ class TissueMap:
     def at(self, points: Points) -> Mask:
         """Return which of the ``(N, 2)`` level-0 points lie on tissue."""
         return np.asarray(look_up(self.mask, from_level0(points, self.downsample)))
+
+    def share_around(self, points: Points, side: float) -> NDArray[np.float64]:
+        """Return how much of a square of ``side`` level-0 pixels around each point is tissue, ``(N,)``."""
+        count = max(1, round(side / self.downsample))
+        shares = cv2.blur(self.mask.astype(np.float64), (count, count))
+        return np.asarray(look_up(shares, from_level0(points, self.downsample)))
 
     def grown(self, radius_px: float) -> TissueMap:
         """Return the map widened by ``radius_px`` level-0 pixels."""

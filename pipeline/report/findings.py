@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
-from registration.figures import ErrorSummary
+from registration.figures import TRE_STAGES, ErrorSummary
 from registration.landmarks.projective import leave_one_out
 from registration.pages.page import VERDICT_MARKS, Finding, Mark, Tile, number, significant
 from registration.pages.plots import range_plot
@@ -17,17 +17,12 @@ from registration.quality.verdict import (
     MUCH_FILLED,
     MUCH_UNCONFIRMED,
     confirmation,
+    place_of,
 )
-from registration.result import BlockRecord, Registration
+from registration.result import STATUS_WORDS, BlockRecord, Registration
 
-TRE_STAGES = {
-    "before": "as scanned",
-    "after_projective": "after the projective step",
-    "after_all": "after all steps",
-}
 MOST_CELLS_WITH_WORDS = 36
 STATUS_MARKS: dict[str, Mark] = {"registered": "ok", "blank": "none", "fallback": "look"}
-STATUS_WORDS = {"registered": "registered", "blank": "no tissue", "fallback": "fell back"}
 SHOWN_LANDMARKS = 12
 FEWEST_FOR_RESIDUALS = 5
 MOST_FOR_LEFT_OUT = 500
@@ -136,7 +131,11 @@ def _error_tiles(registration: Registration) -> list[Tile]:
 def _blocks_tile(registration: Registration) -> Tile:
     statuses = [block.status for block in registration.blocks]
     value = f"{statuses.count('registered')} of {len(statuses)}"
-    note = f"{statuses.count('blank')} blank, {statuses.count('fallback')} fell back"
+    note = ", ".join(
+        f"{statuses.count(status)} {words}"
+        for status, words in STATUS_WORDS.items()
+        if status != "registered"
+    )
     mark = blocks_finding(registration).mark
     return Tile("Blocks registered", value, note, mark, "blocks")
 
@@ -198,7 +197,7 @@ def blocks_finding(registration: Registration) -> Finding:
     with_tissue = [block for block in registration.blocks if block.status != "blank"]
     several = bool(registration.pieces)
     fallen = [
-        (f"piece {block.piece}, " if several else "") + block_place(block.name)
+        (f"piece {block.piece}, " if several else "") + place_of(block.name)
         for block in with_tissue
         if block.status == "fallback"
     ]
@@ -292,15 +291,9 @@ def block_cells(registration: Registration) -> list[BlockCell]:
     return [_block_cell(record) for record in registration.blocks]
 
 
-def block_place(name: str) -> str:
-    """Return a block's name, such as ``1-4``, in words."""
-    row, _, column = name.partition("-")
-    return f"row {row}, column {column}" if column else f"block {name}"
-
-
 def _block_cell(record: BlockRecord) -> BlockCell:
     mark, words = STATUS_MARKS[record.status], STATUS_WORDS[record.status]
     alike = record.similarity_after
     if record.status == "registered" and alike is not None and alike < LITTLE_LIKENESS:
         mark, words = "none", "registered, but too little alike to confirm it"
-    return BlockCell(record, block_place(record.name), mark, Finding(mark, "").sign, words)
+    return BlockCell(record, place_of(record.name), mark, Finding(mark, "").sign, words)

@@ -15,18 +15,20 @@ from numpy.typing import NDArray
 from registration.geometry import Box, Points
 from registration.pair import SlidePair
 from registration.quality.residual import SEARCH_PX, match_downsample
+from registration.quality.verdict import place_of
 from registration.residual_map import ResidualMap
 from registration.result import Registration
 from registration.tissue import TissueMap
 
-FIELD_UM = 1000.0
+FIELD_UM, DETAIL_UM = 1000.0, 200.0
 LARGEST_FIELD_SHARE = 0.5
 """A field takes at most this share of the slide's shorter side."""
 
 FEWEST_POINTS = 3
 MOST_CANDIDATES = 400
 ENOUGH_TISSUE = 0.6
-"""A field is worth showing when it has this share of the points that the fullest field has."""
+"""A field is worth showing when it has this share of the points that the fullest field has, and a
+close-up when it has this share of the tissue that the fullest close-up has."""
 
 TITLES = {"best": "Best match", "typical": "Typical", "worst": "Worst match"}
 
@@ -50,9 +52,9 @@ def choose_places(
     """Return the ``best``, a ``typical`` and the ``worst`` place; fewer where there is little tissue."""
     residual = registration.residual_map
     if residual is not None and len(residual.points) >= FEWEST_POINTS:
-        ranked = _ranked_by_match(residual, pair)
+        ranked = _ranked_by_match(residual, pair, tissue)
     else:
-        ranked = _ranked_by_block(registration, tissue)
+        ranked = _ranked_by_block(registration, pair, tissue)
     return three_of(ranked, field_box(pair, (0, 0), FIELD_UM).width / 4)
 
 
@@ -72,48 +74,63 @@ def field_box(pair: SlidePair, middle: XY, side_um: float) -> Box:
     return Box(x, y, side, side)
 
 
-def _ranked_by_match(residual: ResidualMap, pair: SlidePair) -> list[Place]:
-    """Rank fields by their mean residual shift, where a point that matches nothing counts as lost."""
+def _ranked_by_match(residual: ResidualMap, pair: SlidePair, tissue: TissueMap) -> list[Place]:
+    """Rank fields by their mean residual shift, where a point that matches nothing counts as lost.
+
+    The close-up is the best point of the best field, the worst of the worst, else one in between.
+    """
     slide = pair.fixed_slide
     lost_um = SEARCH_PX * match_downsample(slide) * slide.mpp
     badness = np.where(residual.matched, np.hypot(*residual.shift_um.T), lost_um)
-    centers = residual.points[:: math.ceil(len(badness) / MOST_CANDIDATES)]
+    in_tissue = _in_tissue(residual.points, pair, tissue)
+    centers = residual.points[in_tissue]
+    centers = centers[:: math.ceil(len(centers) / MOST_CANDIDATES)]
     side = field_box(pair, (0, 0), FIELD_UM).width
     near = np.abs(centers[:, None] - residual.points).max(axis=2) <= side / 2
     count = near.sum(axis=1)
+    full = near & in_tissue
     usable = count >= ENOUGH_TISSUE * count.max()
     inside = usable & Box.of(slide.size).expanded(-side // 2 - 1).contains(centers)
     chosen = np.flatnonzero(inside if inside.any() else usable)
     order = chosen[np.argsort((near @ badness / count)[chosen], kind="stable")]
-    places = [_place(residual, centers[k], near[k], -residual.score) for k in order]
-    places[-1] = _place(residual, centers[order[-1]], near[order[-1]], badness)
+    ranked = np.lexsort((-residual.score, badness))
+    how_bad = {len(order) - 1: 1.0, 0: 0.0}
+    places = []
+    for position, k in enumerate(order):
+        own = ranked[full[k][ranked]]
+        detail = own[round(how_bad.get(position, 0.5) * (len(own) - 1))]
+        places.append(_place(residual, centers[k], near[k], residual.points[detail]))
     return places
 
 
-def _place(
-    residual: ResidualMap, center: Points, near: NDArray[np.bool_], rank: NDArray[np.float64]
-) -> Place:
-    """Return a field with a close-up of its point of highest rank, and what was measured in it."""
-    around = np.flatnonzero(near)
-    detail = residual.points[around[rank[around].argmax()]]
+def _place(residual: ResidualMap, center: Points, near: NDArray[np.bool_], detail: Points) -> Place:
+    """Return a field with its close-up, and what was measured in it."""
     matched = residual.matched & near
-    why = f"{int(matched.sum())} of {len(around)} points match"
+    why = f"{int(matched.sum())} of {int(near.sum())} points match"
     if matched.any():
         shift = np.median(np.hypot(*residual.shift_um[matched].T))
         why += f", {shift:.1f} µm apart (median)"
     return Place(_xy(center), _xy(detail), why)
 
 
-def _ranked_by_block(registration: Registration, tissue: TissueMap) -> list[Place]:
+def _in_tissue(points: Points, pair: SlidePair, tissue: TissueMap) -> NDArray[np.bool_]:
+    """Return around which points a close-up shows tissue rather than glass."""
+    share = tissue.share_around(points, field_box(pair, (0, 0), DETAIL_UM).width)
+    return np.asarray(share >= ENOUGH_TISSUE * share.max())
+
+
+def _ranked_by_block(registration: Registration, pair: SlidePair, tissue: TissueMap) -> list[Place]:
     """Rank blocks by their similarity after registration; those without one are the worst."""
     points = tissue.points()
+    if len(points):
+        points = points[_in_tissue(points, pair, tissue)]
     blocks = [block for block in registration.blocks if block.status != "blank"]
     places = []
     for block in sorted(blocks, key=lambda block: -(block.similarity_after or -1.0)):
         core = Box(block.x, block.y, block.width, block.height)
         inside = points[core.contains(points)]
         if len(inside):
-            places.append(_in_the_middle(inside, f"block {block.name}"))
+            places.append(_in_the_middle(inside, f"block in {place_of(block.name)}"))
     if not places and len(points):
         places.append(_in_the_middle(points, "the middle of the tissue"))
     return places

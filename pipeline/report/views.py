@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from pipeline.report.places import FIELD_UM, TITLES, Place, field_box
+from pipeline.report.places import DETAIL_UM, FIELD_UM, TITLES, Place, field_box
 from registration.files.pictures import jpeg_uri
 from registration.geometry import Box, level_box
 from registration.pair import SlidePair
@@ -15,7 +15,6 @@ from registration.result import Registration
 from registration.transforms import Transform
 from registration.warp import warp_box
 
-DETAIL_UM = 200.0
 WHOLE_PX = 1000
 FIELD_PX = 560
 QUALITY = 78

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from registration.figures import Gap, Quality, Residual, Torn, Verdict
+from registration.files.words import counted
 from registration.geometry import Box
 from registration.quality.seams import VISIBLE_JUMP_PX
 from registration.quality.support import support_of
@@ -179,7 +180,7 @@ def _weigh_blocks(blocks: list[BlockRecord]) -> tuple[list[str], list[str]]:
         confirmed = block.confirmed or 0.0
         if confirmed >= BLOCK_CONFIRMED:
             remarks.append(
-                f"the block in {place_of(block)} kept the coarse alignment, which fits: "
+                f"the block in {place_of(block.name)} kept the coarse alignment, which fits: "
                 f"{100 * confirmed:.0f} % of its tissue is confirmed"
             )
         else:
@@ -187,12 +188,10 @@ def _weigh_blocks(blocks: list[BlockRecord]) -> tuple[list[str], list[str]]:
     share = sum(tissue[block.name] for block in doubtful) / max(sum(tissue.values()), 1e-9)
     if share <= FEW_FALLEN:
         return [], remarks
-    which = ", ".join(place_of(block) for block in doubtful)
-    blocks_in = "block" if len(doubtful) == 1 else "blocks"
+    which = "; ".join(place_of(block.name) for block in doubtful)
     held = against(100 * share, 100 * FEW_FALLEN, "%")
-    return [
-        f"the {blocks_in} in {which} fell back to the coarse alignment, {held} of the tissue"
-    ], remarks
+    fell = f"{counted(len(doubtful), 'block')} fell back to the coarse alignment ({which})"
+    return [f"{fell}, {held} of the tissue"], remarks
 
 
 def with_confirmed(blocks: Sequence[BlockRecord], places: ResidualMap) -> list[BlockRecord]:
@@ -206,7 +205,11 @@ def with_confirmed(blocks: Sequence[BlockRecord], places: ResidualMap) -> list[B
     return found
 
 
-def place_of(block: BlockRecord) -> str:
-    """Return where a block lies in the grid, in words."""
-    row, column = block.name.split("-")
+def place_of(block: str) -> str:
+    """Return where in the grid a block of some name lies, in words.
+
+    >>> place_of("1-4")
+    'row 1, column 4'
+    """
+    row, column = block.split("-")
     return f"row {row}, column {column}"

@@ -29,3 +29,13 @@ def test_the_extent_of_tissue(degrees: float, glass: int) -> None:
 
 def test_no_tissue_has_no_extent() -> None:
     assert max(TissueMap(np.zeros((20, 30), bool), 8.0).extent.shape) <= 8
+
+
+def test_the_share_of_tissue_around_a_place() -> None:
+    mask = np.zeros((60, 90), bool)
+    mask[:, 30:] = True
+    tissue = TissueMap(mask, 4.0)
+
+    found = tissue.share_around(np.array([[40.0, 100.0], [119.5, 100.0], [300.0, 100.0]]), 40)
+
+    np.testing.assert_allclose(found, [0.0, 0.5, 1.0], atol=0.051)

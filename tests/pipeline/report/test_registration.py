@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import math
 import re
 import shlex
 import shutil
@@ -166,6 +167,47 @@ def test_the_worst_place_is_where_the_shift_is_large(hand_made, tissue, tmp_path
     assert places["worst"].field[0] < 450
     assert int(places["worst"].why.split()[0]) < int(places["best"].why.split()[0])
     assert places["worst"].detail[0] < 450
+
+
+def test_the_close_up_of_the_best_field_is_its_best_place(hand_made, tissue, tmp_path) -> None:
+    points = tissue.points(300)
+    shift = np.hypot(*(points - [700, 500]).T)[:, None] / [[40.0, 30.0]]
+    high, low = (np.full(len(points), value) for value in (0.8, 0.2))
+    found = ResidualMap(points, shift, high, low, np.full(len(points), 40.0))
+    registration = replace(hand_made.registration, folder=tmp_path)
+    write_npz(tmp_path / RESIDUAL_NAME, **found.arrays())
+
+    places = dict(choose_places(registration, hand_made.pair, tissue))
+
+    half = field_box(hand_made.pair, (0, 0), 1000).width / 2
+    best, worst = places["best"], places["worst"]
+    assert math.dist(best.detail, (700, 500)) < math.dist(best.field, (700, 500)) + half / 4
+    assert math.dist(worst.detail, (700, 500)) > math.dist(worst.field, (700, 500)) + half / 4
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_no_close_up_shows_mostly_glass(hand_made, tmp_path: Path, measured: bool) -> None:
+    size = hand_made.pair.fixed_slide.size
+    mask = np.zeros((size.height // 10, size.width // 10), bool)
+    begins = mask.shape[1] // 2 - 1  # a narrow strip of the second column of blocks is tissue
+    mask[:, begins:] = True
+    tissue = TissueMap(mask, 10.0)
+    side = field_box(hand_made.pair, (0, 0), 200).width
+    points = tissue.points()
+    at_edge = points[:, :1] < 10 * begins + 10
+    # What matches best lies at the edge of the tissue, as it does where µm per pixel are wrong.
+    shift = np.where(at_edge, [[0.1, 0.0]], [[3.0, 4.0]])
+    high, low = (np.full(len(points), value) for value in (0.8, 0.2))
+    found = ResidualMap(points, shift, high, low, np.full(len(points), 40.0))
+    registration = replace(hand_made.registration, folder=tmp_path)
+    if measured:
+        write_npz(tmp_path / RESIDUAL_NAME, **found.arrays())
+
+    places = choose_places(registration, hand_made.pair, tissue)
+
+    assert places[0][0] == "best"
+    details = np.array([place.detail for _, place in places])
+    assert (tissue.share_around(details, side) >= 0.6).all()
 
 
 @pytest.mark.parametrize(
