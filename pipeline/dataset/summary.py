@@ -10,8 +10,9 @@ import numpy as np
 
 from pipeline.dataset.table import UNNAMED_STAIN, PatchRow
 from pipeline.naming import without_files
+from pipeline.patches.reasons import REASONS
 from pipeline.patches.record import CasePatches
-from pipeline.patches.selection import REASONS
+from pipeline.scales import others_have, usual_scale
 from pipeline.split import SPLITS, Split
 from registration.files.her2 import HER2_LEVELS, Her2
 
@@ -19,10 +20,10 @@ REMAINING = (
     "candidates with tissue",
     "on one registered piece of tissue",
     "within both slides",
-    "where the transform does not fold",
+    "where the registration does not fold tissue",
     "enough tissue on H&E",
     "enough tissue on both",
-    "alike beyond chance",
+    "more alike on both slides than by chance",
 )
 """What is left before each of the tests in :data:`REASONS`."""
 
@@ -197,12 +198,10 @@ def odd_ones(values: dict[str, tuple[float, ...]], smallest: float) -> dict[str,
 def odd_mpp(cases: Sequence[CaseLine]) -> dict[str, str]:
     """Return the cases whose slides have another µm per pixel than most."""
     known = [mpp for case in cases for mpp in (case.he_mpp, case.ihc_mpp) if mpp]
-    if not known:
-        return {}
-    usual = float(np.median(known))
+    usual = usual_scale(known, ODD_MPP)
     odd: dict[str, str] = {}
     for case in cases:
         for stain, mpp in (("H&E", case.he_mpp), ("IHC", case.ihc_mpp)):
-            if mpp and max(mpp / usual, usual / mpp) > ODD_MPP:
-                odd[case.name] = f"{stain} {mpp:.4g} µm/px, usually {usual:.4g}"
+            if mpp and (usual is None or max(mpp / usual, usual / mpp) > ODD_MPP):
+                odd[case.name] = f"{stain} {mpp:.4g} µm/px; {others_have(known, ODD_MPP)}"
     return odd

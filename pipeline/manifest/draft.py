@@ -75,11 +75,17 @@ def draft_manifest(request: DraftRequest, report: Report) -> Draft:
     ]
     pairing = Pairing(pairing.entries, (*unknown, *pairing.findings))
     about = tuple(_about(patterns, names, named, request, rows, ignored))
+    if pairing.entries:
+        heading = Heading(request.folder.resolve().name, request.out.stem, request.command, about)
+        write_text(request.out, manifest_text(pairing, heading, request.out.parent))
     if not pairing.usable:
         why = (f"{found.kind}: {found.text}" for found in pairing.findings)
-        raise UsageError("\n".join([f"no case of {request.folder} is whole", *about, *why]))
-    heading = Heading(request.folder.resolve().name, request.out.stem, request.command, about)
-    write_text(request.out, manifest_text(pairing, heading, request.out.parent))
+        listed = (
+            f"; {request.out} lists them: fill in what is missing, and take the # away"
+            if pairing.entries
+            else ""
+        )
+        raise UsageError("\n".join([f"no case of {request.folder} is whole{listed}", *about, *why]))
     load_manifest(request.out)
     return Draft(request.out, len(names), about, pairing)
 

@@ -11,12 +11,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import median
 from typing import Literal
 
 from pipeline.manifest.case_table import CaseRow
 from pipeline.manifest.names import HE, SlideName
 from pipeline.manifest.survey import SlideSeen
+from pipeline.scales import others_have, usual_scale
 from registration.files.words import nearest
 
 OF_ITS_OWN = ("id", "patient", "he", "ihc", "stain")
@@ -247,7 +247,7 @@ def _scales(entries: list[Entry]) -> tuple[list[Entry], list[PairingFinding]]:
     """Name pairs of different scales, and slides unlike most of the cohort."""
     slides = [slide for entry in entries for slide in (entry.he, *entry.ihc.values())]
     known = [slide.mpp for slide in slides if slide.mpp]
-    usual = median(known) if known else 0.0
+    usual = usual_scale(known, SAME_SCALE)
     findings = []
     for entry in entries:
         of_case = {HE: entry.he, **entry.ihc}
@@ -255,10 +255,10 @@ def _scales(entries: list[Entry]) -> tuple[list[Entry], list[PairingFinding]]:
         if not mpps:
             continue
         apart = max(mpps.values()) / min(mpps.values()) > SAME_SCALE
-        unusual = not 1 / SAME_SCALE <= min(mpps.values()) / usual <= SAME_SCALE
+        unusual = usual is None or not 1 / SAME_SCALE <= min(mpps.values()) / usual <= SAME_SCALE
         if apart or unusual:
             listed = ", ".join(f"{_spoken(stain)} {mpp:.4g}" for stain, mpp in mpps.items())
-            usually = "" if apart else f"; most slides have {usual:.4g}"
+            usually = "" if apart else f"; {others_have(known, SAME_SCALE)}"
             findings.append(
                 PairingFinding("scales differ", f"{entry.id}: {listed} µm per pixel{usually}")
             )

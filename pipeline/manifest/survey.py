@@ -40,6 +40,7 @@ OURS = ("registration.json", "dataset.json", "patches.json")
 OPENED_AT_ONCE = 8
 UNKNOWN_MPP = 1.0
 """Given to a slide that does not say its scale, to learn the rest."""
+GIVEN_WITH = "mpp_he or mpp_ihc in the manifest or in a table of cases"
 
 Report = Callable[[int, int], None]
 
@@ -133,7 +134,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 def _look(path: Path, mpp: float | None) -> SlideSeen:
     """Open a slide; once more with a made-up scale where only that is missing."""
     try:
-        with open_slide(path, mpp) as slide:
+        with open_slide(path, mpp, GIVEN_WITH) as slide:
             return _seen(slide, slide.mpp, "")
     except SlideError as error:
         fault = str(error)

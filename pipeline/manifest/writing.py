@@ -16,6 +16,7 @@ from pipeline.manifest.survey import SlideSeen
 from pipeline.patches.settings import PatchSettings
 from pipeline.split import SplitSettings
 from pipeline.stages.settings import RegisterSettings
+from registration.files.words import counted
 from registration.settings import Settings, setting_infos
 
 PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./+-]*(?: [A-Za-z0-9_./+-]+)*")
@@ -47,7 +48,7 @@ class Heading:
 def manifest_text(pairing: Pairing, heading: Heading, base: Path) -> str:
     """Return the manifest of the usable cases, with all others as comments; paths from ``base``."""
     lines = [
-        f"# {len(pairing.usable)} cases of {heading.name}, paired by: {heading.command}",
+        f"# {counted(len(pairing.usable), 'case')} of {heading.name}, paired by: {heading.command}",
         *(f"# {line}" for line in heading.about),
         "# Paths are relative to this file. Values are taken as written: patient 012345 stays 012345.",
         "",

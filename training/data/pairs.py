@@ -26,6 +26,7 @@ from training.errors import DataError
 SPLITS = ("train", "val", "test")
 Item = TypeVar("Item")
 TWO_FOLDERS = "two folders"
+SAME_SCALE = 1.1
 BCI_NAME = re.compile(r"_(?P<split>train|val|test)_(?P<her2>0|[123]\+)$")
 
 
@@ -109,8 +110,24 @@ class PairDataset:
 
     def mpp(self) -> float | None:
         """Return the median µm/px of the pairs, ``None`` where it is unknown."""
-        known = sorted(pair.mpp for pair in self.pairs if pair.mpp)
-        return known[len(known) // 2] if known else None
+        return usual_mpp(self.pairs)
+
+
+def usual_mpp(pairs: Sequence[PatchPair]) -> float | None:
+    """Return the median µm/px of some pairs, ``None`` where it is unknown."""
+    known = sorted(pair.mpp for pair in pairs if pair.mpp)
+    return known[len(known) // 2] if known else None
+
+
+def scale_note(pairs: Sequence[PatchPair]) -> str:
+    """Say that pairs to train on differ in µm/px, which no network is told; empty where they do not."""
+    known = [pair.mpp for pair in pairs if pair.mpp]
+    if not known or max(known) <= SAME_SCALE * min(known):
+        return ""
+    return (
+        f"warning: the pairs to train on have {min(known):.4g} to {max(known):.4g} µm/px, and tissue in as "
+        "many sizes; cut them alike with `bci-pipeline patch --mpp`"
+    )
 
 
 def open_dataset(

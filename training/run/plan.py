@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from registration.files.outputs import check_folder
 from training.data.batches import check_sizes
 from training.data.holdout import graded, hold_out
-from training.data.pairs import PairDataset
+from training.data.pairs import PairDataset, scale_note
 from training.devices import device_named, usable_precision
 from training.errors import ConfigError
 from training.inference.checkpoints import BEST, CHECKPOINT, LAST
@@ -103,7 +103,9 @@ def plan_run(
         config=config,
         train=len(parts.train),
         held_out=len(parts.validation),
-        notes=tuple(note for note in (*dataset.notes, parts.note, *notes) if note),
+        notes=tuple(
+            note for note in (*dataset.notes, parts.note, scale_note(parts.train), *notes) if note
+        ),
         width=width,
         height=height,
         device=_in_words(device),

@@ -18,7 +18,13 @@ from training.data.cache import PixelCache, default_parent, open_cache
 from training.data.confidence import scale_confidence
 from training.data.holdout import GRADES, Holdout, graded, hold_out, scored_pairs
 from training.data.images import to_network
-from training.data.pairs import PairDataset, PatchPair, spread_evenly
+from training.data.pairs import (
+    PairDataset,
+    PatchPair,
+    scale_note,
+    spread_evenly,
+    usual_mpp,
+)
 from training.models.pix2pix import generator_spec
 from training.run.history import Listener
 from training.settings.config import TrainConfig
@@ -72,6 +78,7 @@ def prepare(
     notes = (
         *dataset.notes,
         parts.note,
+        *filter(None, [scale_note(parts.train)]),
         *on_weights,
         *_on_model(config),
         *_on_world(config, fabric),
@@ -106,7 +113,7 @@ def prepare(
         held_out,
         train,
         fingerprints(parts, stains is not None),
-        dataset.mpp(),
+        usual_mpp(parts.train),
         dataset.title,
         notes,
         stains,

@@ -120,6 +120,36 @@ def test_left_out_cases_can_be_put_back(folder: Path) -> None:
     assert load_manifest(draft.out).case("f").mpp_he == 0.46
 
 
+def test_a_folder_of_slides_without_scale_leaves_a_manifest_to_fill_in(tmp_path: Path) -> None:
+    folder, out = tmp_path / "slides", tmp_path / "cohort.yaml"
+    for number, name in enumerate(("a_HE.tif", "a_IHC.tif", "b_HE.tif", "b_IHC.tif")):
+        slide(folder / name, number, mpp=None)
+
+    with pytest.raises(UsageError, match=r"cohort\.yaml lists them: fill in") as caught:
+        drafted(folder)
+
+    assert "Give it with mpp_he or mpp_ihc in the manifest" in str(caught.value)
+    lines = out.read_text().splitlines()
+    assert lines[0].startswith("# 0 cases of slides")
+    filled = [
+        "  " + line.removeprefix("  # ") if line.startswith("  # ") else line
+        for line in lines
+        if "left out" not in line
+    ]
+    out.write_text("\n".join(filled))
+    assert [case.mpp_he for case in load_manifest(out).cases] == [0.46, 0.46]
+
+
+def test_scales_that_few_slides_share_are_not_called_those_of_most(tmp_path: Path) -> None:
+    for number, (name, mpp) in enumerate([("a", 1.74), ("b", 3.2)]):
+        slide(tmp_path / "slides" / f"{name}_HE.tif", 2 * number, mpp=mpp)
+        slide(tmp_path / "slides" / f"{name}_IHC.tif", 2 * number + 1, mpp=mpp)
+
+    found = kinds(drafted(tmp_path / "slides")[0])["scales differ"]
+
+    assert [text.split("; ")[1] for text in found] == ["the slides have 1.74 to 3.2"] * 2
+
+
 def test_every_setting_can_be_put_in(folder: Path) -> None:
     draft, manifest = drafted(folder)
 

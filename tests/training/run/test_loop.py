@@ -11,6 +11,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from training.models.pix2pix import build_model
 from training.models.trainable import COMPILERS
 from training.run.history import Listener, StepRecord, ValidationRecord
 from training.run.loop import train
+from training.run.plan import plan_run
 from training.run.preparation import prepare
 from training.run.validation import quality
 from training.settings.config import TrainConfig
@@ -499,6 +501,31 @@ def test_tensorboard_files_can_be_read(
 
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     assert {"loss/G_L1", "speed/lr", "validation/psnr"} <= set(events.Tags()["scalars"])
+
+
+def test_a_model_is_of_the_scale_it_was_trained_at_and_of_several_it_warns(
+    tmp_path: Path, write_pairs: WritePairs, small_config: SmallConfig
+) -> None:
+    config = small_config(val_fraction=0.0)
+    dataset = open_dataset(write_pairs(tmp_path / "data", 4))
+    scales = [("train", 1.7), ("test", 3.2), ("test", 3.2), ("test", 3.2)]
+    pairs = [
+        replace(pair, split=split, mpp=mpp)
+        for pair, (split, mpp) in zip(dataset.pairs, scales, strict=True)
+    ]
+    mixed = [replace(pair, split="train") for pair in pairs]
+    notes: list[list[str]] = []
+    for some in (pairs, mixed):
+        dataset = replace(dataset, pairs=tuple(some))
+        data = prepare(config, dataset, make_fabric(config), Listener(), tmp_path / "cache")
+        notes.append([note for note in data.notes if "µm/px" in note])
+        if some is pairs:
+            assert data.mpp == 1.7
+        planned = plan_run(config, dataset, tmp_path / "run", resume=False)
+        assert [note for note in planned.notes if "µm/px" in note] == notes[-1]
+
+    assert notes[0] == []
+    assert "1.7 to 3.2 µm/px" in notes[1][0]
 
 
 @pytest.mark.parametrize(("weights", "said"), [("", True), ("vgg19.pth", False)])
