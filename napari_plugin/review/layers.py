@@ -12,7 +12,7 @@ from napari_plugin.convert import affine_napari, rectangle, scaling, to_napari
 from napari_plugin.levels import pyramid
 from napari_plugin.overlay import Look, Overlay
 from napari_plugin.review.model import FieldMap, Flag, PlaceMap, Review
-from napari_plugin.review.patches import Patch
+from napari_plugin.review.patches import REASON_TEXTS, Patch
 from napari_plugin.views import STAIN
 from registration.geometry import Box
 from registration.quality.seams import VISIBLE_JUMP_PX
@@ -92,7 +92,7 @@ def patch_layer(review: Review, patches: list[Patch]) -> LayerTuple:
         "shape_type": "rectangle",
         "features": {
             "shift_um": shift,
-            "reason": [patch.reason or "kept" for patch in patches],
+            "reason": [REASON_TEXTS.get(patch.reason, patch.reason) or "kept" for patch in patches],
         },
         "face_color": shift_colors(shift),
         "edge_color": [PATCH_COLORS[patch.kept] for patch in patches],

@@ -23,13 +23,15 @@ COLUMNS = (
     *("shift_um", "kept", "reason"),
 )
 REASON_TEXTS = {
-    "no piece": "on several pieces at once, on one that was not registered, or rejected",
-    "no source": "the other slide ends there, or a piece of its tissue is missing",
+    "no piece": "not on one registered piece of tissue",
+    "no source": "the other slide has nothing there",
     "folded": "the registration folds the tissue there",
-    "no match": "the two slides do not look alike there",
+    "blank HE": "too little tissue on the H&E slide",
+    "blank IHC": "too little tissue on the IHC slide",
+    "no match": "the two slides are not alike there",
     "shifted": "too large a shift is left",
 }
-"""What a person is told of the reasons of rejected patches, of those that deserve a look."""
+"""What a person is told of the reasons of rejected patches, as on the pages of datasets."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,7 @@ def dataset(
     from pipeline.dataset.external import described, is_scores, write_scores
     from pipeline.dataset.inspection import inspect_dataset, is_ours
     from pipeline.dataset.table import CSV_NAME, PARQUET_NAME
+    from pipeline.patches.reasons import REASON_WORDS
     from registration.files.outputs import check_file, check_folder, resolved
     from training.data.pairs import open_dataset
 
@@ -97,6 +98,8 @@ def dataset(
             show_facts({"pairs to audit": len(pairs.pairs), "folder": str(written)}, as_json)
             return
         _add_audit(facts, pairs, written, workers)
+    if ours and not as_json:
+        facts["rejected"] = {REASON_WORDS.get(key, key): n for key, n in facts["rejected"].items()}
     show_facts(facts, as_json)
     if facts.get("problems"):
         sys.exit(1)

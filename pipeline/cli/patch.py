@@ -95,10 +95,12 @@ def _plan_text(plan: list[dict[str, object]]) -> str:
 def _summary(request: PatchRequest, record: dict[str, Any], failed: dict[str, str]) -> str:
     """Return the lines a person wants to see first."""
     from pipeline.dataset.plan import REPORT_NAME
+    from pipeline.patches.reasons import REASON_WORDS
 
+    words = {"bare glass": "bare glass", **REASON_WORDS}
     lines = [
         f"{step['left']:>8}  {step['label']}"
-        + (f"  (-{step['lost']} {step['reason']})" if step["lost"] else "")
+        + (f"  (-{step['lost']}: {words[step['reason']]})" if step["lost"] else "")
         for step in record["funnel"]
     ]
     for case in record["cases"]:

@@ -24,6 +24,14 @@ SAY_EVERY_S = 60.0
 SAY_NOT_BEFORE_S = 1.0
 WORTH_SAYING_S = 10.0
 
+STAGE_WORDS = {
+    "start": "initial alignment",
+    "coarse": "coarse non-rigid pass",
+    "image": "registered slide",
+    "alignment": "alignment of patches",
+}
+"""How stages are called that their code calls shorter."""
+
 QUIET = ContextVar("QUIET", default=False)
 """Whether the command that runs was asked to show no progress."""
 
@@ -42,8 +50,8 @@ def dated(line: str) -> str:
 
 @contextmanager
 def progress_on_stderr(names: dict[str, str] | None = None) -> Iterator[Report]:
-    """Give a function ``report(stage, done, total)``; ``names`` says how to call the stages."""
-    names = names or {}
+    """Give a function ``report(stage, done, total)``; ``names`` says how to call more stages."""
+    names = STAGE_WORDS | (names or {})
     console = stderr_console()
     if not console.is_terminal:
         yield plain_lines(console, names)

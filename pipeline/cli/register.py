@@ -30,14 +30,6 @@ from registration.files.plain_json import json_text
 if TYPE_CHECKING:
     from registration.result import Registration
 
-STAGES = {
-    "start": "initial alignment",
-    "coarse": "coarse non-rigid pass",
-    "blocks": "blocks",
-    "quality": "quality",
-    "image": "registered slide",
-}
-
 EXAMPLES = (
     "bci-pipeline register he.ndpi ihc.ndpi",
     "bci-pipeline register p012_he.ndpi p012_ihc.ndpi --out registered/p012 --landmarks picked.csv",
@@ -111,7 +103,7 @@ def register(
         return
     already = is_done(request)
     try:
-        with progress_on_stderr(STAGES) as progress:
+        with progress_on_stderr() as progress:
             registration = run_request(request, workers, scheduler, progress)
     except StartError as error:
         if as_json:
@@ -135,14 +127,15 @@ def _json(registration: Registration) -> str:
 
 def _summary(registration: Registration) -> str:
     """Return the lines a person wants to see first."""
-    from registration.result import REPORT_NAME
+    from registration.figures import TRE_STAGES
+    from registration.result import REPORT_NAME, STATUS_WORDS
 
     reasons = f"\n{'':10}".join(registration.reasons)
     lines = [f"verdict   {registration.verdict}: {reasons}"]
     if registration.start.mirrored:
         lines.append("mirrored  one section lies face down; the H&E slide is turned over")
     statuses = [block.status for block in registration.blocks]
-    counts = [f"{statuses.count(kind)} {kind}" for kind in ("registered", "blank", "fallback")]
+    counts = [f"{statuses.count(status)} {words}" for status, words in STATUS_WORDS.items()]
     lines.append(f"blocks    {', '.join(counts)}")
     residual = registration.quality.residual
     if residual is not None:
@@ -150,12 +143,14 @@ def _summary(registration: Registration) -> str:
         if math.isfinite(residual.confirmed_fraction):  # older runs did not measure it
             found += f", {100 * residual.confirmed_fraction:.0f} % confirmed by those around them"
         lines.append(
-            f"residual  {residual.median_um:.1f} µm median, {residual.p90_um:.1f} µm p90 ({found})"
+            f"shift     {residual.median_um:.1f} µm is left (median), 90 % within "
+            f"{residual.p90_um:.1f} µm ({found})"
         )
     for stage, tre in registration.quality.tre.items():
         lines.append(
-            f"TRE       {stage.replace('_', ' '):<16} {tre.median_px:9.2f} px median "
-            f"{tre.p90_px:9.2f} p90 {tre.max_px:9.2f} max   ({tre.median_um:.2f} µm median)"
+            f"error     {TRE_STAGES[stage]}: {tre.median_um:.2f} µm (median of {tre.count} known "
+            f"points; {tre.median_px:.2f} px), 90 % within {tre.p90_px:.2f} px, all within "
+            f"{tre.max_px:.2f} px"
         )
     lines.append(f"report    {registration.folder / REPORT_NAME}")
     if registration.image is not None:

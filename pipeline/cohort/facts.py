@@ -13,6 +13,7 @@ from pipeline.cohort.state import CASE_STAGES, Cohort, State
 from pipeline.errors import PipelineError
 from pipeline.manifest.manifest import Case
 from pipeline.naming import names_of, without_names
+from pipeline.patches.reasons import REASON_WORDS
 from pipeline.patches.record import CasePatches
 from pipeline.report.provenance import stage_seconds
 from pipeline.stages.register import PICKING
@@ -121,7 +122,7 @@ def _with_result(cohort: Cohort, case: Case, registration: Registration, patch: 
     lost = Counter(one.reason for one in patches.candidates if one.reason) if patches else {}
     if patches and lost and mark == "ok" and not any(one.kept for one in patches.candidates):
         mark, step = "look", typed("review", run)
-        said = ", ".join(f"{count} {reason}" for reason, count in lost.items())
+        said = "; ".join(f"{REASON_WORDS[reason]} ({count})" for reason, count in lost.items())
         reasons = (*reasons, f"no patch was kept: {said}")
     return CaseFacts(
         name=case.id,

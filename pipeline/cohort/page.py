@@ -16,6 +16,7 @@ from pipeline.cohort.state import Cohort
 from pipeline.dataset.plan import REPORT_NAME
 from pipeline.dataset.summary import SMALLEST_ODD_DENSITY, odd_ones
 from pipeline.manifest.manifest import Case
+from pipeline.patches.reasons import REASON_WORDS
 from registration.files.storage import write_text
 from registration.files.words import counted, duration
 from registration.pages.page import Bar, Mark, Tile, Verdict, number, render
@@ -201,7 +202,9 @@ def _yield(facts: Sequence[CaseFacts]) -> list[Bar]:
     lost = sum((Counter(one.lost) for one in facts), Counter[str]())
     counts = {"kept": sum(one.kept or 0 for one in facts), **dict(lost.most_common())}
     return [
-        Bar(name, count, 100 * count / total, f"{100 * count / total:.0f} %")
+        Bar(
+            REASON_WORDS.get(name, name), count, 100 * count / total, f"{100 * count / total:.0f} %"
+        )
         for name, count in counts.items()
         if total
     ]

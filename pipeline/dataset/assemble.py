@@ -26,8 +26,8 @@ from pipeline.dataset.report import write_report
 from pipeline.dataset.summary import DatasetCase, summarise
 from pipeline.dataset.table import COLUMNS, PatchRow, write_tables
 from pipeline.errors import NoPairsError
+from pipeline.patches.reasons import LIMITS, REASON_WORDS
 from pipeline.patches.record import CasePatches, PatchCandidate
-from pipeline.patches.selection import LIMITS
 from pipeline.patches.writer import SUFFIXES
 from pipeline.split import Label, Split, assign_splits, check_leakage
 from registration.files.storage import write_json
@@ -178,12 +178,12 @@ def _why_empty(plan: DatasetPlan, rows: Sequence[PatchRow]) -> str:
     else:
         settings = plan.settings.as_dict()
         lost = [
-            f"{count} {reason}"
-            + (f" ({LIMITS[reason]} {settings[LIMITS[reason]]:g})" if reason in LIMITS else "")
+            f"{REASON_WORDS[reason]} ({count}"
+            + (f"; {LIMITS[reason]} {settings[LIMITS[reason]]:g})" if reason in LIMITS else ")")
             for reason, count in Counter(row.reason for row in rows).most_common()
         ]
         parts = [
-            f"of {len(rows)} candidates none was kept: {', '.join(lost)}. Look at the scores, then "
+            f"of {len(rows)} candidates none was kept: {'; '.join(lost)}. Look at the scores, then "
             f"loosen a limit, or cut smaller patches than {plan.settings.size} px"
         ]
     parts += [f"excluded: {excluded}"] if excluded else []

@@ -14,6 +14,7 @@ from PIL import ImageDraw, ImageFont
 
 from pipeline.dataset.table import PatchRow
 from pipeline.patches.examples import read_example
+from pipeline.patches.reasons import REASON_WORDS
 from pipeline.patches.record import THUMBNAIL, CasePatches, PatchCandidate
 from pipeline.report.drawing import backdrop, coloured, laid_over
 from registration.files.images import read_image
@@ -98,7 +99,8 @@ def rejected_pictures(
             image = read_example(cut, candidate)
             if image is not None:
                 row = by_place[case, candidate.x, candidate.y]
-                picture = PairPicture(_shrunk(image), f"{row.reason}: {row.pair_id}", _scores(row))
+                title = f"{REASON_WORDS[row.reason]}: {row.pair_id}"
+                picture = PairPicture(_shrunk(image), title, _scores(row))
                 found.setdefault(candidate.reason, []).append(picture)
     queues = list(found.values())
     turns = [

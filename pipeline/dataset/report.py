@@ -23,6 +23,7 @@ from pipeline.dataset.plan import FIGURES, REPORT_NAME, Dataset
 from pipeline.dataset.stain_sheet import shared_places, stain_sheet
 from pipeline.dataset.summary import SMALLEST_ODD_DENSITY, Summary, odd_mpp, odd_ones
 from pipeline.dataset.table import PatchRow
+from pipeline.patches.reasons import REASON_WORDS
 from pipeline.patches.writer import write_image
 from pipeline.report.drawing import legend
 from pipeline.split import Split
@@ -100,7 +101,9 @@ def write_report(dataset: Dataset) -> None:
         sheets=sheets,
         maps=maps,
         map_legend=legend(0.0, limit, "residual shift, µm", "amount"),
-        reason_colours={name: f"rgb{colour}" for name, colour in REASON_COLOURS.items()},
+        reason_colours={
+            REASON_WORDS[name]: f"rgb{colour}" for name, colour in REASON_COLOURS.items()
+        },
         odd_colours=odd_colours,
         odd_mpp=odd_pixels,
         plan=dataset.plan,
@@ -180,7 +183,7 @@ def _funnel_bars(summary: Summary) -> list[Bar]:
             step.label,
             step.left,
             100 * step.left / most,
-            f"−{step.lost} {step.reason}" if step.lost else "",
+            f"−{step.lost}: {REASON_WORDS.get(step.reason, step.reason)}" if step.lost else "",
         )
         for step in summary.funnel
     ]
@@ -192,7 +195,7 @@ def _funnel_finding(summary: Summary) -> Finding:
     worst = max(summary.funnel[1:], key=lambda step: step.lost)
     text = f"{summary.kept} of {candidates} candidates ({share:.0f} %) were kept"
     if worst.lost:
-        text += f"; most of the others were lost to: {worst.reason} ({worst.lost})"
+        text += f"; most of the others were lost to: {REASON_WORDS[worst.reason]} ({worst.lost})"
     return Finding("ok" if share >= 20 else "look", text + ".")
 
 

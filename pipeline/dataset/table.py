@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from pipeline.errors import DatasetError
 from pipeline.patches.grades import Grade
-from pipeline.patches.selection import REASONS
+from pipeline.patches.reasons import REASON_WORDS
 from pipeline.split import Split
 from registration.files.her2 import Her2
 from registration.files.storage import write_text, written_whole
@@ -26,7 +26,7 @@ CSV_NAME = "patches.csv"
 ARROW_TYPES = {int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 """How values are stored; whatever else is text."""
 
-_REASON_WORDS = ", ".join(f"`{reason}`" for reason in REASONS)
+_REASONS = ", ".join(f"`{reason}` ({words})" for reason, words in REASON_WORDS.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class PatchRow:
         "none that was registered, or one that failed",
     ]
     kept: Annotated[bool, "whether the pair is in the dataset"]
-    reason: Annotated[str, f"why not: the first of {_REASON_WORDS} that holds; empty when kept"]
+    reason: Annotated[str, f"why not: the first of {_REASONS} that holds; empty when kept"]
     nuclei: Annotated[
         int | None,
         pa.int32(),

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.patches.grid import PatchGrid
+from pipeline.patches.reasons import REASONS
 from pipeline.patches.record import EXAMPLES, THUMBNAIL, CasePatches, PatchCandidate
-from pipeline.patches.selection import REASONS
 from pipeline.patches.settings import PatchSettings
 from pipeline.patches.writer import RunSource, cut_pair, write_image
 from registration.files.images import read_image

@@ -40,16 +40,6 @@ NULL_SIZE = 400
 FEWEST_DRAWS, MOST_DRAWS = 4, 24
 """Mismatched pairs per patch: enough for a null distribution of about 400, within these bounds."""
 
-REASONS = ("no piece", "no source", "folded", "blank HE", "blank IHC", "no match", "shifted")
-LIMITS = {
-    "no source": "max_filled",
-    "blank HE": "min_tissue",
-    "blank IHC": "min_tissue",
-    "no match": "min_percentile",
-    "shifted": "max_shift_um",
-}
-"""The setting that decides a reason."""
-
 
 @dataclass(frozen=True)
 class AlignmentTask:
@@ -169,7 +159,7 @@ def decide(
     null_percentile: float | None,
     settings: PatchSettings,
 ) -> str:
-    """Return why a patch is rejected, the first of :data:`REASONS` that holds; empty if kept."""
+    """Return why a patch is rejected, the first of ``REASONS`` that holds; empty if kept."""
     he, ihc = tissue_by_stain(geometry, moving)
     if geometry.piece == 0:
         return "no piece"

@@ -30,7 +30,7 @@ class PatchSettings(Naming):
         0.5, "A patch with a smaller share of tissue, in either image, is blank.", ge=0, le=1
     )
     max_filled: float = setting(
-        0.02, "Largest share of a patch without a source on the warped slide.", ge=0, le=1
+        0.02, "Largest share of a patch for which the warped slide has nothing to show.", ge=0, le=1
     )
     max_shift_um: float = setting(
         10.0, "Largest residual shift between the two images.", unit="µm", option="max-shift", ge=0

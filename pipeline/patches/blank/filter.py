@@ -91,7 +91,7 @@ def content_map(
     for done, found in enumerate(workers.map(look_at, tasks), start=1):
         for plane, values in zip(features.planes(), found.planes(), strict=True):
             plane[_bins(boxes[done - 1])] = values
-        progress("content", done, len(tasks))
+        progress("tissue", done, len(tasks))
     usable = decide(features, on_tissue, slide.mpp * bin_side)
     usable = cv2.resize(usable, (kept.width, kept.height), interpolation=cv2.INTER_AREA)
     return ContentMap(np.asarray(usable, np.float32), LIMITS.kept_bins * bin_side)

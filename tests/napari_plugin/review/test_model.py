@@ -13,8 +13,8 @@ from napari_plugin.review.layers import arrow, image_layer, map_layers, patch_la
 from napari_plugin.review.model import Judgement, Review
 from napari_plugin.review.patches import REASON_TEXTS
 from pipeline.patches.case import exclusion, without_rejected
+from pipeline.patches.reasons import REASON_WORDS
 from pipeline.patches.record import CasePatches, CaseSlides, PatchCandidate
-from pipeline.patches.selection import REASONS
 from pipeline.patches.settings import PatchSettings
 from registration.errors import RunError
 from registration.files.storage import write_npz
@@ -90,7 +90,11 @@ def test_patches_of_this_pair_and_their_flags(review: Review, tmp_path: Path) ->
     assert (flag.name, flag.text) == ("b", "too large a shift is left")
     corners, options, kind = patch_layer(review, patches)
     assert (kind, len(corners)) == ("shapes", 3)
-    assert options["features"]["reason"] == ["kept", "shifted", "blank HE"]
+    assert options["features"]["reason"] == [
+        "kept",
+        "too large a shift is left",
+        "too little tissue on the H&E slide",
+    ]
 
 
 def test_patches_of_a_cohort_lie_beside_the_run(review: Review) -> None:
@@ -288,6 +292,5 @@ def test_a_flagged_shift_is_shown_with_both_ends(run: Path) -> None:
     assert options["vector_style"] == "arrow"
 
 
-def test_each_reason_for_which_a_patch_is_flagged_is_said_in_plain_words() -> None:
-    flagged = {reason for reason in REASONS if "blank" not in reason}
-    assert flagged == set(REASON_TEXTS)
+def test_each_reason_is_told_as_on_the_pages_of_datasets() -> None:
+    assert REASON_TEXTS == REASON_WORDS

@@ -71,3 +71,17 @@ def test_quiet_shows_no_progress_but_warnings(quiet: bool) -> None:
     for line in ("blocks: 1/2", "step 1/9", "caches are warm"):
         assert (line in ended.stderr) is not quiet
     assert "warning: no GPU" in ended.stderr
+
+
+def test_stages_have_the_same_names_whichever_command_runs_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with progress_on_stderr({"images": "scoring images"}) as report:
+        report("start", 1, 1)
+        report("coarse", 1, 1)
+
+    said = capsys.readouterr().err
+    assert [DATED.sub("", line) for line in said.splitlines()] == [
+        "initial alignment: 1/1",
+        "coarse non-rigid pass: 1/1",
+    ]

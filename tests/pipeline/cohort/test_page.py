@@ -221,7 +221,7 @@ def test_a_case_that_gives_no_patch_or_whose_patches_failed_is_not_in_order(
     failed = _with_result(cohort, case, passed, State("failed", "the disk is full"))
 
     assert (facts.word, facts.mark, facts.kept) == ("pass", "look", 0)
-    assert facts.reasons == ("no patch was kept: 2 no match",)
+    assert facts.reasons == ("no patch was kept: the two slides are not alike there (2)",)
     assert " review " in facts.next
     assert (failed.word, failed.mark, failed.window) == ("failed", "bad", None)
     assert failed.reasons[-1] == "patches: the disk is full"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import html
+import json
 import re
 import shutil
 import subprocess
@@ -13,8 +15,11 @@ import cv2
 import numpy as np
 import pytest
 from pyarrow import parquet
+from typer.testing import CliRunner
 
 from benchmarks.browser import Browser, check_page
+from pipeline.cli.app import app
+from pipeline.cli.patch import _summary
 from pipeline.dataset.assemble import assemble
 from pipeline.dataset.checksums import verify
 from pipeline.dataset.folder import check_replaceable, finished_dataset_key
@@ -24,9 +29,11 @@ from pipeline.dataset.summary import DatasetCase, odd_ones
 from pipeline.dataset.table import read_table
 from pipeline.errors import DatasetError, UsageError
 from pipeline.patches.case import cut_case
+from pipeline.patches.reasons import REASON_WORDS, REASONS
 from pipeline.patches.record import CasePatches
 from pipeline.patches.settings import Layout, PatchSettings
 from pipeline.split import SplitSettings
+from pipeline.stages.patch import PatchRequest
 from registration.execution import InProcess, no_progress
 from training.data.pairs import open_dataset
 
@@ -257,7 +264,7 @@ def test_an_empty_dataset_says_why(patches: CasePatches, tmp_path: Path) -> None
 
     with pytest.raises(
         DatasetError,
-        match=r"none was kept: \d+ blank HE \(min_tissue 0\.\d+\).*b \(registration failed",
+        match=r"too little tissue on the H&E slide \(\d+; min_tissue 0\.\d+\).*b \(registration failed",
     ):
         assemble(plan(patches, cases=cases), tmp_path / "empty")
 
@@ -406,6 +413,27 @@ def test_the_page_is_one_file_and_tells_the_funnel(dataset: Path) -> None:
     for title in ("Best aligned", "Rejected", "Slide pairs per HER2 level", "Patients and pairs"):
         assert title in page
     assert f"{kept} pairs of H&E and IHC patches of 3 patients" in card
+
+
+def test_no_page_or_console_says_the_short_names_of_the_reasons(
+    dataset: Path, patches: CasePatches
+) -> None:
+    page = (dataset / "dataset.html").read_text(encoding="utf-8")
+    record = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
+    said = _summary(PatchRequest((), dataset), record, {})
+    checked = CliRunner().invoke(app, ["dataset", str(dataset)]).stdout
+    stable = CliRunner().invoke(app, ["dataset", str(dataset), "--json"]).stdout
+
+    lost = {step["reason"] for step in record["funnel"] if step["lost"]} & set(REASONS)
+    assert lost
+    for reason in lost:
+        words = html.escape(REASON_WORDS[reason])
+        assert words in page
+        assert f">{reason}<" not in page
+        assert f" {reason}" not in said + checked
+        assert REASON_WORDS[reason] in said
+        assert REASON_WORDS[reason] in checked
+        assert reason in json.loads(stable)["rejected"]
 
 
 def test_the_page_fits_a_phone_and_a_desk(dataset: Path, browser: Browser) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.dataset.table import COLUMN_RECORDS, COLUMNS, SCHEMA
-from pipeline.patches.selection import REASONS
+from pipeline.patches.reasons import REASON_WORDS
 
 GUIDE = Path(__file__).parents[3] / "docs" / "dataset.md"
 
@@ -28,7 +28,7 @@ def test_the_guide_has_the_columns_and_reasons_of_the_record() -> None:
     assert columns_in_markdown() in text, f"paste this:\n{columns_in_markdown()}"
     documented = re.search(r"\| `reason` \|.*?first of (.*?) that holds", text)
     assert documented is not None
-    assert re.findall(r"`(.*?)`", documented[1]) == list(REASONS)
+    assert re.findall(r"`(.*?)` \((.*?)\)", documented[1]) == list(REASON_WORDS.items())
 
 
 def test_types_are_those_that_readers_of_older_datasets_know() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 from dataclasses import replace
@@ -286,6 +287,9 @@ def test_a_finished_run_is_told_apart_from_one_just_made(
     assert result.exit_code == 0, result.output
     assert "done already, nothing to do" in result.stderr
     assert result.stdout.startswith("verdict   ")
+    assert re.search(r"\nblocks    \d registered, \d without tissue, \d fell back\n", result.stdout)
+    assert re.search(r"\nshift     .* µm is left \(median\), 90 % within ", result.stdout)
+    assert "\nerror     after all steps: " in result.stdout
 
 
 def test_a_refused_pair_answers_in_json_too(case: SynthCase, tmp_path: Path) -> None:
