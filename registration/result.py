@@ -21,6 +21,7 @@ from registration.arrays import REMEDY, Number, first_mistake
 from registration.errors import RunError
 from registration.figures import Quality, Verdict
 from registration.files.storage import content_hash, write_json
+from registration.files.words import reason
 from registration.geometry import Size
 from registration.landmarks.landmarks import Landmarks, Moving, read_landmarks, write_landmarks
 from registration.pair import SlidePair
@@ -285,7 +286,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_bytes())
     except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror}") from error
+        raise RunError(f"{path} cannot be read: {reason(error)}") from error
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is damaged ({error}). {REMEDY}") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:

@@ -19,7 +19,7 @@ from napari_plugin.picker.picks import Picks, RefusedError, told
 from napari_plugin.picker.pieces import Found, Tissue
 from napari_plugin.picker.regions import RegionFiles, Regions, outline_paths
 from napari_plugin.views import STAIN, XY, Frame, Side
-from registration.files.words import shortened
+from registration.files.words import reason, shortened
 
 MOST_UNDO = 500
 SAME_PLACE_UM = 40.0
@@ -335,7 +335,7 @@ class Picker:
                 self._files = self._region_files(self.journal.path)
             self._files.store(self._now.regions)
         except OSError as error:
-            return f"Not saved: {error}. Choose another file with “Save as”."
+            return f"Not saved, {self.journal.path}: {reason(error)}. Choose another file with “Save as”."
         return message
 
     def _assess(self) -> Assessment:

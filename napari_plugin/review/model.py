@@ -18,6 +18,7 @@ from napari_plugin.review.patches import REASON_TEXTS, Patch, read_patches, reco
 from napari_plugin.review.rescued import Said, keep, kept
 from napari_plugin.views import XY
 from registration.errors import RunError, SlideError
+from registration.files.words import reason
 from registration.geometry import Box, Points, axis_positions, mesh
 from registration.nonrigid.grid import BlockGrid
 from registration.pair import SlidePair
@@ -297,7 +298,9 @@ class Review:
             write_review(folder, judgement, notes)
             self._seen = _said(folder)
         except OSError as error:
-            raise RunError(f"Not saved, the judgement could not be written: {error}") from error
+            raise RunError(
+                f"Not saved, the judgement could not be written: {reason(error)}"
+            ) from error
         self.is_saved = True
 
     def close(self) -> str:

@@ -15,7 +15,7 @@ import yaml
 from pipeline.errors import ManifestError
 from registration.files.commands import typed
 from registration.files.text import DEEPEST, read_text, too_deep
-from registration.files.words import nearest_entry
+from registration.files.words import nearest_entry, reason
 from registration.settings import Place
 
 MOST_VALUES = 200_000
@@ -68,7 +68,7 @@ def read_located(path: Path) -> Located:
     except OSError as error:
         near = nearest_entry(path) if path.parent.is_dir() else None
         hint = f". Nearest: {near}" if near and not path.exists() else ""
-        raise ManifestError(f"{path} cannot be read: {error.strerror}{hint}") from error
+        raise ManifestError(f"{path} cannot be read: {reason(error)}{hint}") from error
     except UnicodeDecodeError as error:
         raise ManifestError(
             f"{path} is not UTF-8 text; give a manifest (YAML) or a table of cases (CSV)"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from registration.errors import OutputError
 from registration.files.storage import temporary
+from registration.files.words import reason
 
 
 def check_file(
@@ -87,8 +88,7 @@ def _mode(out: Path, option: str) -> int | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise OutputError(f"{option} {out} cannot be written: {_lower(reason)}") from None
+        raise OutputError(f"{option} {out} cannot be written: {_lower(reason(error))}") from None
 
 
 def _probe(out: Path, option: str) -> None:
@@ -106,8 +106,8 @@ def _probe(out: Path, option: str) -> None:
         probe.mkdir()
         probe.rmdir()
     except OSError as error:
-        reason = f"{folder}: {_lower(error.strerror)}"
-        raise OutputError(f"{option} {out} cannot be written: {reason}") from None
+        why = f"{folder}: {_lower(reason(error))}"
+        raise OutputError(f"{option} {out} cannot be written: {why}") from None
 
 
 def _with_companions(inputs: Iterable[Path]) -> list[Path]:

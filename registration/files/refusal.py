@@ -14,7 +14,7 @@ import tifffile
 from registration.errors import SlideError
 from registration.files.foreign import foreign_format
 from registration.files.tiff_reach import MAGIC, bytes_missing
-from registration.files.words import nearest_entry
+from registration.files.words import nearest_entry, reason
 
 # A damaged file is refused in one sentence, which thousands of lines on stderr would hide. Programs
 # that set up logging still get them.
@@ -75,7 +75,7 @@ def check_file(path: Path, noun: str = "slide") -> None:
     except OSError as error:
         if isinstance(error, SlideError):
             raise
-        raise SlideError(f"{path} cannot be read: {error.strerror}.") from error
+        raise SlideError(f"{path} cannot be read: {reason(error)}.") from error
     if path.is_dir():
         raise SlideError(f"{path} is a folder, not a {noun}; give a file in it.")
     if path.suffix.lower() == ".mrxs" and not path.with_suffix("").is_dir():

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from registration.files.memory import check_memory
+from registration.files.words import reason
 
 Refusal = Callable[[str], Exception]
 """The error to raise, made from its message."""
@@ -81,8 +82,7 @@ def _readable(path: Path, refusal: Refusal) -> Iterator[None]:
     except FileNotFoundError:
         raise refusal(f"file not found: {path}") from None
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise refusal(f"{path} cannot be read: {reason}") from None
+        raise refusal(f"{path} cannot be read: {reason(error)}") from None
 
 
 def _whole(pipe: Path) -> bytes:

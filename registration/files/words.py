@@ -29,6 +29,15 @@ def nearest_entry(path: Path) -> Path | None:
     return None if near is None else path.parent / near
 
 
+def reason(error: Exception) -> str:
+    """Return what went wrong in words: of what the system says without its number and file.
+
+    >>> reason(FileNotFoundError(2, "No such file or directory", "a.csv"))
+    'No such file or directory'
+    """
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+
+
 def some(names: Sequence[object], most: int = 5) -> str:
     """Return the first few names as text.
 

@@ -20,6 +20,7 @@ import numpy as np
 from registration.errors import SlideError
 from registration.files.colour import is_usable, to_srgb
 from registration.files.refusal import check_file
+from registration.files.words import reason
 from registration.geometry import Box, Image, Size
 from registration.slides.mpp import settle_mpp
 from registration.slides.raster import is_ome_tiff, open_raster
@@ -150,7 +151,7 @@ class Slide:
             self.close()
             raise SlideError(
                 f"{self.path}: cannot read {box.width} x {box.height} px at ({box.x}, {box.y}) of "
-                f"level {level}: {error}. The file is damaged there; copy or export it again."
+                f"level {level}: {reason(error)}. The file is damaged there; copy or export it again."
             ) from error
 
     def _open(self) -> SlideReader:

@@ -17,7 +17,7 @@ import torch
 from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor, nn
 
-from registration.files.words import did_you_mean, excerpt
+from registration.files.words import did_you_mean, excerpt, reason
 from training.errors import CheckpointError
 from training.inference.generate import generate
 from training.models.generators import GeneratorSpec, of_one_stain
@@ -183,7 +183,7 @@ def _check_file(path: Path) -> None:
     except FileNotFoundError as error:
         raise CheckpointError(f"checkpoint not found: {path}") from error
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
+        raise CheckpointError(f"{path} cannot be read: {reason(error)}") from error
     if not stat.S_ISREG(mode):
         raise CheckpointError(f"{path} is no file")
 

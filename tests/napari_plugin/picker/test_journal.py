@@ -173,7 +173,8 @@ def test_a_file_that_cannot_be_written_is_told_and_the_pairs_stay(tmp_path: Path
 
     picker = picked(folder / "pairs.csv", 1)
 
-    assert picker.message.startswith("Not saved")
+    assert picker.message.startswith(f"Not saved, {folder / 'pairs.csv'}: ")
+    assert "Errno" not in picker.message
     assert picker.saved == "NOT SAVED: pairs.csv"
     assert len(picker.picks.pairs) == 1
     picker.save_as(Journal(tmp_path / "elsewhere.csv"))

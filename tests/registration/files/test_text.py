@@ -13,6 +13,7 @@ from registration.files.words import (
     excerpt,
     listed,
     nearest_entry,
+    reason,
     shortened,
     split_files,
 )
@@ -110,6 +111,12 @@ def test_words(tmp_path: Path) -> None:
     assert len(excerpt("x" * 10**7)) == len(excerpt(list(range(10**5)))) == 60
     assert listed([str(k) for k in range(10)]).splitlines()[-1] == "... and 2 more"
     assert listed(["a", "b"]) == "a\nb"
+
+
+def test_what_the_system_refuses_is_said_without_its_number() -> None:
+    assert reason(OSError(28, "No space left on device", "a.csv")) == "No space left on device"
+    assert reason(OSError("cut short")) == "cut short"
+    assert reason(ValueError("NUL in a name")) == "NUL in a name"
 
 
 def test_a_long_name_keeps_both_ends() -> None:
