@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
@@ -18,6 +18,7 @@ from registration.files.her2 import HER2_LEVELS, Her2
 from registration.files.outputs import check_folder
 from registration.files.storage import write_json, write_text
 from registration.files.text import read_json
+from registration.files.words import some
 from registration.synth.case import SynthCase, write_truth
 from registration.synth.deform import make_truth
 from registration.synth.rendering import SlideJob, render_slides
@@ -30,6 +31,10 @@ BYTES_PER_PIXEL = 0.2
 PATCH_PX = 512
 """In the manifest: half of the default, since drawn slides are small."""
 CASE_FOLDER = re.compile(r"case\d{2,9}")
+CASE_FILE = re.compile(
+    rf"(({'|'.join(get_args(Stain))})/)?(case\d+_\w+\.ndpi|landmarks\.csv|truth\.csv|truth/.+|\..+\.part.*)"
+)
+"""What a case consists of, by its path within the folder; anything else in it is a person's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +169,19 @@ def replaced_cases(folder: Path, plan: CohortPlan, overwrite: bool = False) -> l
             f"{folder} holds synthetic cases with other settings; "
             "name another folder, or replace them with --overwrite"
         )
-    return _names(stored)
+    names = _names(stored)
+    found = (path for name in names for path in (folder / name).rglob("*") if not path.is_dir())
+    others = [
+        str(path)
+        for path in sorted(found)
+        if not CASE_FILE.fullmatch(path.relative_to(folder).as_posix().partition("/")[2])
+    ]
+    if others:
+        raise SynthError(
+            f"{folder} holds what synth did not write, and --overwrite would remove it: "
+            f"{some(others)}; move it away, or name another folder"
+        )
+    return names
 
 
 def plan_cohort(folder: Path, plan: CohortPlan, overwrite: bool = False) -> dict[str, object]:

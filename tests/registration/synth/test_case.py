@@ -152,6 +152,19 @@ def test_the_same_plan_again_keeps_whole_cases_and_makes_up_missing_ones(cohort:
     assert lost.read_bytes() == content
 
 
+@pytest.mark.parametrize("place", ["case01/registered/report.html", "case03/notes.txt"])
+def test_what_a_person_put_into_a_case_is_not_replaced(cohort: Path, place: str) -> None:
+    own = cohort / place
+    own.parent.mkdir(exist_ok=True)  # one cohort serves all tests
+    own.write_text("an hour of work")
+
+    with pytest.raises(SynthError, match=f"did not write.*{own.name}"):
+        write_cohort(cohort, replace(PLAN, cases=1), overwrite=True)
+
+    own.unlink()
+    assert (cohort / "case03" / "case03_he.ndpi").exists()
+
+
 def test_another_plan_needs_overwrite(cohort: Path) -> None:
     other = replace(PLAN, cases=1)
     with pytest.raises(SynthError, match=r"other settings; .*--overwrite"):
