@@ -4,6 +4,10 @@ Each patient is one rendered pair of consecutive sections; H&E is brought into t
 section through the known transform. A third of the training patches have their IHC image shifted by
 up to 30 px; the table says by how much, as registration would: with an error. Test patches are
 aligned.
+
+By default every patient is 3+. With ``levels`` training patients have levels as uneven as a hospital's
+(mostly 2+, hardly a 0), test patients as many of each; H&E is the darker the higher the level, with as
+much chance per patient as half a level makes: rendered sections alone do not show it.
 """
 
 from __future__ import annotations
@@ -17,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.patches.grades import GOLD_SHIFT_UM, Grade, grade_of
+from registration.files.her2 import HER2_LEVELS, Her2
 from registration.geometry import axis_positions
 from registration.synth import SynthSettings, render_pair
 
@@ -30,6 +36,10 @@ SHIFTED_SHARE = 1 / 3
 LARGEST_SHIFT_PX = 30
 SHIFT_ERROR_UM = 1.5
 """Spread of the shift that the table reports around the true one."""
+TRAIN_SHARES = (1, 5, 9, 5)
+"""Of the levels 0, 1+, 2+, 3+ among the patients to train on."""
+DARKER_PER_LEVEL = 0.25
+"""Optical density of H&E, relative."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,10 @@ class Plan:
     test_patients: int = 12
     side: int = 128
     seed: int = 0
+    levels: bool = False
+    """Whether patients have all HER2 levels, not 3+ alone."""
+    shift_um: float | None = None
+    """How far a shifted pair is shifted; anything up to ``LARGEST_SHIFT_PX`` where not given."""
 
 
 def write_dataset(root: Path, plan: Plan) -> Path:
@@ -48,14 +62,17 @@ def write_dataset(root: Path, plan: Plan) -> Path:
         return root
     random = np.random.default_rng(plan.seed)
     rows: list[dict[str, object]] = []
-    for patient in range(plan.patients + plan.test_patients):
+    levels = patients_levels(plan)
+    for patient, level in enumerate(levels):
         split = "train" if patient < plan.patients else "test"
-        he, ihc = aligned_sections(seed=1000 * plan.seed + patient)
+        he, ihc = aligned_sections(1000 * plan.seed + patient, level)
+        if plan.levels:
+            he = darkened(he, level, np.random.default_rng([plan.seed, patient]))
         for y, x in corners(ihc.shape[0], plan.side):
             if tissue_share(he[y : y + plan.side, x : x + plan.side]) < TISSUE_SHARE:
                 continue
-            dy, dx = drawn_shift(random) if split == "train" else (0, 0)
-            name = f"{len(rows):05d}_{split}_3+.png"
+            dy, dx = drawn_shift(random, plan.shift_um) if split == "train" else (0, 0)
+            name = f"{len(rows):05d}_{split}_{level}.png"
             save(root / "HE" / split / name, he[y : y + plan.side, x : x + plan.side])
             moved = ihc[y + dy : y + dy + plan.side, x + dx : x + dx + plan.side]
             save(root / "IHC" / split / name, moved)
@@ -69,6 +86,7 @@ def write_dataset(root: Path, plan: Plan) -> Path:
                     "kept": True,
                     "shift_um": round(measured, 2),
                     "null_percentile": 100,
+                    "grade": grade(measured),
                 }
             )
     with (root / "patches.csv").open("w", newline="") as file:
@@ -76,6 +94,23 @@ def write_dataset(root: Path, plan: Plan) -> Path:
         writer.writeheader()
         writer.writerows(rows)
     return root
+
+
+def patients_levels(plan: Plan) -> list[Her2]:
+    """Return the HER2 level of each patient, those to train on first."""
+    if not plan.levels:
+        return ["3+"] * (plan.patients + plan.test_patients)
+    ends = np.cumsum(TRAIN_SHARES) / sum(TRAIN_SHARES)
+    places = np.searchsorted(ends, (np.arange(plan.patients) + 0.5) / plan.patients)
+    tests = np.arange(plan.test_patients) % len(HER2_LEVELS)
+    return [HER2_LEVELS[k] for k in (*places, *tests)]
+
+
+def darkened(he: Pixels, level: Her2, random: np.random.Generator) -> Pixels:
+    """Return H&E as dense as goes with a level."""
+    steps = HER2_LEVELS.index(level) - (len(HER2_LEVELS) - 1) / 2 + random.normal(0, 0.5)
+    light = (he / 255) ** (1 + DARKER_PER_LEVEL * steps)
+    return np.rint(255 * light).astype(np.uint8)
 
 
 def aligned_sections(seed: int, her2: str = "3+") -> tuple[Pixels, Pixels]:
@@ -104,12 +139,20 @@ def tissue_share(he: Pixels) -> float:
     return float((np.ptp(he.astype(int), axis=-1) > GLASS_CHROMA).mean())
 
 
-def drawn_shift(random: np.random.Generator) -> tuple[int, int]:
+def drawn_shift(random: np.random.Generator, shift_um: float | None) -> tuple[int, int]:
     """Return a shift in any direction, zero for two thirds of the patches."""
     if random.random() >= SHIFTED_SHARE:
         return 0, 0
     length, angle = random.uniform(0, LARGEST_SHIFT_PX), random.uniform(0, 2 * np.pi)
+    length = length if shift_um is None else min(shift_um / MPP, LARGEST_SHIFT_PX)
     return round(float(length * np.sin(angle))), round(float(length * np.cos(angle)))
+
+
+def grade(shift_um: float) -> Grade:
+    """Return the grade of a pair whose nuclei are found to share a shift."""
+    if shift_um <= GOLD_SHIFT_UM:
+        return "gold"
+    return grade_of(shift_um, 100, None)
 
 
 def save(path: Path, pixels: Pixels) -> None:

@@ -8,6 +8,7 @@ and test patches; brackets are 95 % intervals of the difference to the first var
 seeds and patients: where zero lies outside, the two differ. With ``--keep FOLDER`` finished runs are
 found again; ``--data-seed`` draws other slides, so that what was chosen on one set is confirmed on
 another; with several, every variant is trained and tested on each, and the scores are put together.
+``--levels`` draws patients of all HER2 levels, unevenly many of each to train on.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ from training.inference.checkpoints import (
     read_checkpoint,
 )
 from training.metrics.intervals import percentiles
+from training.metrics.pathology import STRENGTHS, PathologyCounts
 from training.metrics.published import psnr, ssim
-from training.metrics.stain import stain_scores
+from training.metrics.stain import dab_density, density_scores
 from training.models.generators import build_generator
 from training.models.pix2pix import generator_spec
 from training.run.averaging import recalibrate
@@ -49,8 +51,8 @@ from training.run.preparation import calibration_images, prepare
 from training.settings.config import TrainConfig
 from training.settings.sources import resolve
 
-SCORES = ("PSNR", "SSIM", "DAB error")
-BETTER = {"PSNR": 1, "SSIM": 1, "DAB error": -1}
+SCORES = ("PSNR", "SSIM", "DAB error", "level right")
+BETTER = {"PSNR": 1, "SSIM": 1, "DAB error": -1, "level right": 1}
 RESAMPLES = 4000
 SMALL: dict[str, Any] = {
     "ngf": 8,
@@ -79,6 +81,7 @@ CHOICE_VARIANTS: dict[str, dict[str, Any]] = {
     "with a weak discriminator": {"lambda_gan": 0.2},
     "with flips": {"augment": "flip"},
     "with turns and mirrors": {"augment": "dihedral"},
+    "with grade weights": {"grade_weights": True},
 }
 TRAINED_AS = {
     "without EMA": "robust",
@@ -115,6 +118,10 @@ def main() -> None:
     parser.add_argument(
         "--data-seed", type=int, nargs="+", default=[0], help="other slides and patients"
     )
+    parser.add_argument("--levels", action="store_true", help="patients of all HER2 levels")
+    parser.add_argument(
+        "--shift-um", type=float, help="of shifted pairs; any up to 30 px by default"
+    )
     parser.add_argument("--keep", type=Path, help="keep the dataset and finished runs here")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="also write the figures here")
@@ -127,8 +134,11 @@ def main() -> None:
         chosen = {name: variants[name] for name in options.only or variants}
         tables, patients = [], []
         for seed in options.data_seed:
-            plan = Plan(options.patients, options.test_patients, options.side, seed)
-            dataset = open_dataset(write_dataset(home / f"data-{seed}", plan))
+            sizes = (options.patients, options.test_patients, options.side)
+            plan = Plan(*sizes, seed, options.levels, options.shift_um)
+            name = f"data-{seed}" + ("-levels" if options.levels else "")
+            name += "" if options.shift_um is None else f"-{options.shift_um:g}-um"
+            dataset = open_dataset(write_dataset(home / name, plan))
             tests = dataset.select("test")
             scored = run_all(chosen, {**SMALL, **changed}, dataset, options.seeds, home)
             known_nothing = [controls(tests, name) for name in ("H&E itself", "mean colour")]
@@ -217,9 +227,21 @@ def made_anew(folder: Path, config: TrainConfig, dataset: PairDataset) -> Traine
 
 
 def scores_of(real: torch.Tensor, fake: torch.Tensor) -> list[float]:
-    """Return PSNR, SSIM and the mean absolute error of the DAB optical density."""
-    found = stain_scores(real, fake)
-    return [psnr(real, fake).item(), ssim(real, fake).item(), found.error.item()]
+    """Return PSNR, SSIM, the mean absolute error of the DAB density, whether the HER2 level is right."""
+    x, y = dab_density(real), dab_density(fake)
+    right = level_of(x) == level_of(y)
+    return [
+        psnr(real, fake).item(),
+        ssim(real, fake).item(),
+        density_scores(x, y).error.item(),
+        float(right),
+    ]
+
+
+def level_of(density: torch.Tensor) -> int:
+    """Return the HER2 level, 0 to 3, that the stained area of an image gives."""
+    areas = (int((density >= limit).sum()) for limit in STRENGTHS)
+    return PathologyCounts(density.numel(), *areas).level
 
 
 def controls(pairs: Sequence[PatchPair], name: str) -> Scored:

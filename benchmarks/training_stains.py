@@ -25,7 +25,8 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.misaligned import MPP, REDUCED_BY, TISSUE_SHARE, Pixels, save, tissue_share
-from benchmarks.training_quality import BETTER, SCORES, SMALL, interval, scores_of
+from benchmarks.training_quality import BETTER, SMALL, interval, scores_of
+from benchmarks.training_quality import SCORES as SCORES_OF_HER2
 from registration.geometry import Box, Size, axis_positions, mesh
 from registration.synth import SynthSettings, render_pair
 from registration.synth.settings import Stain
@@ -35,6 +36,8 @@ from training.inference.checkpoints import LAST, load_generator
 from training.run.loop import train
 from training.settings.sources import resolve
 
+SCORES = SCORES_OF_HER2[:3]
+"""Those of any stain: not the HER2 level."""
 STAINS: tuple[Stain, ...] = ("HER2", "KI67")
 ALL = "all"
 SLIDE_PX = 1024
