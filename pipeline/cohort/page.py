@@ -17,6 +17,7 @@ from pipeline.dataset.plan import REPORT_NAME
 from pipeline.dataset.summary import SMALLEST_ODD_DENSITY, odd_ones
 from pipeline.manifest.manifest import Case
 from pipeline.patches.reasons import REASON_WORDS
+from pipeline.scales import others_have, usual_scale
 from registration.files.storage import write_text
 from registration.files.words import counted, duration
 from registration.pages.page import Bar, Mark, Tile, Verdict, number, render
@@ -139,10 +140,16 @@ def outliers(facts: Sequence[CaseFacts]) -> dict[str, list[str]]:
 def _of_stain(facts: Sequence[CaseFacts]) -> dict[str, list[str]]:
     """Return what of each case stands out: scale, colour, focus, residual."""
     found: dict[str, list[str]] = {}
+    mpps = [mpp for one in facts if one.mpp for mpp in one.mpp]
+    usual = usual_scale(mpps, SAME_SCALE)
     for one in facts:
-        if one.mpp and max(one.mpp) / min(one.mpp) > SAME_SCALE:
-            text = f"H&E has {one.mpp[0]:.3g} µm per pixel, IHC {one.mpp[1]:.3g}"
-            found.setdefault(one.name, []).append(text)
+        if not one.mpp:
+            continue
+        text = f"H&E has {one.mpp[0]:.3g} µm per pixel, IHC {one.mpp[1]:.3g}"
+        if max(one.mpp) / min(one.mpp) > SAME_SCALE:
+            found[one.name] = [text]
+        elif usual is None or not 1 / SAME_SCALE <= min(one.mpp) / usual <= SAME_SCALE:
+            found[one.name] = [f"{text}; {others_have(mpps, SAME_SCALE)}"]
     looks = {one.name: one.looks for one in facts if one.looks}
     known: dict[str, tuple[dict[str, tuple[float, ...]], float]] = {
         "its mean colours stand out: another scanner, an old stain, a missing colour profile?": (

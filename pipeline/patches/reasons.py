@@ -4,7 +4,7 @@ from __future__ import annotations
 
 REASON_WORDS = {
     "no piece": "not on one registered piece of tissue",
-    "no source": "the other slide has nothing there",
+    "no source": "part of it is missing on the other slide",
     "folded": "the registration folds the tissue there",
     "blank HE": "too little tissue on the H&E slide",
     "blank IHC": "too little tissue on the IHC slide",

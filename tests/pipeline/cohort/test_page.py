@@ -145,6 +145,22 @@ def test_what_stands_out_is_named() -> None:
         assert words in found[name][0]
 
 
+@pytest.mark.parametrize(
+    ("scales", "found"),
+    [
+        ((1.74, 3.2), ["the slides have 1.74 to 3.2"] * 2),
+        ((0.25, 0.25, 0.46), ["most slides have 0.25"]),
+        ((0.25, 0.26), []),
+    ],
+)
+def test_a_case_of_another_scale_than_the_others_stands_out(
+    scales: tuple[float, ...], found: list[str]
+) -> None:
+    cases = [replace(GOOD, name=f"p{k}", mpp=(mpp, mpp)) for k, mpp in enumerate(scales)]
+
+    assert [texts[0].split("; ")[1] for texts in outliers(cases).values()] == found
+
+
 def test_looks_are_measured_where_the_tissue_is(hand_made, tmp_path: Path) -> None:
     record_looks(hand_made.registration, tmp_path)
 
