@@ -61,7 +61,11 @@ def __dir__() -> list[str]:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line.
+
+    What a command has said is final: Python may take two seconds to unload torch, and Ctrl-C then would
+    end a finished command without a word, or as one that failed.
+    """
     try:
         _check("pipeline.cli.app")
     except ImportError as error:
@@ -71,7 +75,10 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted: nothing had begun; the same command starts anew", file=sys.stderr)
         sys.exit(130)
-    program.main()
+    try:
+        program.main()
+    finally:
+        import_module("registration.children").ignore_interrupts()
 
 
 def _check(home: str) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pipeline.cli.app import main
-from registration.children import end_with_parent, listen_to_interrupts
+from registration.children import end_with_parent, ignore_interrupts, listen_to_interrupts
 
 if __name__ == "__main__":
     end_with_parent()
     listen_to_interrupts()
-    main()
+    try:
+        main()
+    finally:
+        ignore_interrupts()

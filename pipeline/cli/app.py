@@ -11,7 +11,6 @@ import typer
 
 from pipeline.cli.ending import ended
 from pipeline.cli.help import Entry, LazyGroup
-from registration.children import ignore_interrupts
 
 PAIR, DATASET, COHORT = "One pair of slides", "A dataset of patches", "Many cases at once"
 STAIN, RESEARCH, FIRST = "A virtual stain", "Research", "First steps"
@@ -90,11 +89,5 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; see :func:`pipeline.cli.ending.ended` for the exit codes.
-
-    What a command has said is final: Python may take two seconds to unload torch, and Ctrl-C then would
-    end a finished command without a word, or as one that failed.
-    """
-    code = ended(app, sys.argv[1:])
-    ignore_interrupts()
-    sys.exit(code)
+    """Run the command line; see :func:`pipeline.cli.ending.ended` for the exit codes."""
+    sys.exit(ended(app, sys.argv[1:]))

@@ -33,6 +33,7 @@ from registration.result import (
 )
 from registration.slides.formats import SUFFIXES, ImageFormat
 from registration.slides.slide import Slide, open_slide
+from registration.stains import pair_doubt
 
 LOG = logging.getLogger(__name__)
 PICKING = "If both are sections of one block, pick landmarks with"
@@ -226,6 +227,8 @@ def _remedy(request: RegisterRequest, pair: SlidePair, folder: Path) -> str:
     given = request.mpp_he is not None or request.mpp_ihc is not None
     doubt = f"The slides were taken at {mpps}: is that right? " if given else ""
     pick, again = _next_commands(request, folder)
+    stains = pair_doubt(pair)
+    doubt += f"{stains[0].upper()}{stains[1:]}. " if stains else ""
     return f"{doubt}{PICKING}\n  {pick}\nand register again with\n  {again}"
 
 

@@ -167,7 +167,7 @@ def run_epochs(run: Run, position: Position, run_log: RunLog) -> TrainingOutcome
     config, model = run.config, run.model
     scores: dict[str, float] = {}
     meter, saved_at = Meter(), time.monotonic()
-    with stop_on_signals() as stop:
+    with stop_on_signals(run.listener.note) as stop:
         for epoch in range(position.epoch, config.total_epochs):
             for group in model.groups.values():
                 group.set_learning_rate(config.learning_rate(epoch))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOPPING = "stopping after this step, with a checkpoint; Ctrl-C again stops at once, without one"
 
 
 class StopRequest:
@@ -18,8 +19,8 @@ class StopRequest:
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn the first signal into a request; a second Ctrl-C interrupts at once.
+def stop_on_signals(say: Callable[[str], object]) -> Iterator[StopRequest]:
+    """Turn the first signal into a request, and ``say`` so; a second Ctrl-C interrupts at once.
 
     Further SIGTERMs change nothing: batch systems send several, and the checkpoint is being written.
     """
@@ -31,7 +32,9 @@ def stop_on_signals() -> Iterator[StopRequest]:
     def note(number: int, frame: FrameType | None) -> None:
         if request.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
-        request.requested = True
+        if not request.requested:
+            request.requested = True
+            say(STOPPING)
 
     before = {number: signal.signal(number, note) for number in SIGNALS}
     try:

@@ -127,10 +127,17 @@ def test_signals_end_with_the_way_to_go_on(number: signal.Signals) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
+    "entry",
+    [
+        "import bci_pipeline; bci_pipeline.main()",
+        "import runpy; runpy.run_module('pipeline.cli', run_name='__main__')",
+    ],
+)
+@pytest.mark.parametrize(
     ("words", "code"), [(["--version"], 0), (["status", "none.yaml"], BAD_INPUT)]
 )
 def test_a_signal_after_the_result_does_not_change_how_a_command_ended(
-    number: signal.Signals, words: list[str], code: int
+    number: signal.Signals, words: list[str], code: int, entry: str
 ) -> None:
     program = (
         "import atexit, signal, sys, time\n"
@@ -139,7 +146,7 @@ def test_a_signal_after_the_result_does_not_change_how_a_command_ended(
         "def leave(): print('leaving', flush=True); time.sleep(1)\n"
         "atexit.register(leave)\n"
         f"sys.argv[1:] = {words!r}\n"
-        "from pipeline.cli.app import main; main()"
+        f"{entry}"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -195,6 +195,20 @@ def test_a_start_that_cannot_be_confirmed_ends_with_1_and_the_next_command(
     assert str(tmp_path) not in page
 
 
+def test_a_refusal_says_that_both_slides_look_like_one_stain(
+    case: SynthCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: object) -> None:
+        raise StartError("no initial alignment could be confirmed")
+
+    other = shutil.copyfile(case.ihc, tmp_path / "other.ndpi")
+    monkeypatch.setattr("pipeline.stages.register.register_pair", refuses)
+    request = RegisterRequest(he=other, ihc=case.ihc, out=tmp_path / "run")
+
+    with pytest.raises(StartError, match=r"Both slides look like IHC: two slides of one stain"):
+        run_request(request, 1, None, no_progress)
+
+
 @pytest.mark.slow
 def test_what_a_person_edited_after_a_failed_start_is_used_and_not_lost(
     case: SynthCase, tmp_path: Path
