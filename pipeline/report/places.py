@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from registration.geometry import Box, Points
+from registration.geometry import Box, Points, Size
 from registration.pair import SlidePair
 from registration.quality.residual import SEARCH_PX, match_downsample
 from registration.quality.verdict import place_of
 from registration.residual_map import ResidualMap
 from registration.result import Registration
+from registration.stain import extract_channel
 from registration.tissue import TissueMap
 
 FIELD_UM, DETAIL_UM = 1000.0, 200.0
@@ -29,6 +30,10 @@ MOST_CANDIDATES = 400
 ENOUGH_TISSUE = 0.6
 """A field is worth showing when it has this share of the points that the fullest field has, and a
 close-up when it has this share of the tissue that the fullest close-up has."""
+
+LOOKED_AT_PX = 1000
+GLASS_PERCENTILE, DARKER_THAN_GLASS = 5.0, 0.1
+"""Mean optical density by which stained tissue is darker than the brightest of its slide."""
 
 TITLES = {"best": "Best match", "typical": "Typical", "worst": "Worst match"}
 
@@ -54,7 +59,7 @@ def choose_places(
     if residual is not None and len(residual.points) >= FEWEST_POINTS:
         ranked = _ranked_by_match(residual, pair, tissue)
     else:
-        ranked = _ranked_by_block(registration, pair, tissue)
+        ranked = _ranked_by_block(registration, tissue)
     return three_of(ranked, field_box(pair, (0, 0), FIELD_UM).width / 4)
 
 
@@ -82,22 +87,24 @@ def _ranked_by_match(residual: ResidualMap, pair: SlidePair, tissue: TissueMap) 
     slide = pair.fixed_slide
     lost_um = SEARCH_PX * match_downsample(slide) * slide.mpp
     badness = np.where(residual.matched, np.hypot(*residual.shift_um.T), lost_um)
-    in_tissue = _in_tissue(residual.points, pair, tissue)
-    centers = residual.points[in_tissue]
-    centers = centers[:: math.ceil(len(centers) / MOST_CANDIDATES)]
+    centers = residual.points[:: math.ceil(len(badness) / MOST_CANDIDATES)]
     side = field_box(pair, (0, 0), FIELD_UM).width
     near = np.abs(centers[:, None] - residual.points).max(axis=2) <= side / 2
     count = near.sum(axis=1)
-    full = near & in_tissue
+    dense = near & _in_tissue(residual.points, pair, tissue)
+    shows = dense.any(axis=1)
+    dense[~shows] = near[~shows]
     usable = count >= ENOUGH_TISSUE * count.max()
     inside = usable & Box.of(slide.size).expanded(-side // 2 - 1).contains(centers)
     chosen = np.flatnonzero(inside if inside.any() else usable)
     order = chosen[np.argsort((near @ badness / count)[chosen], kind="stable")]
+    best = order[shows[order].argmax()]  # the worst may be what has little tissue
+    order = np.concatenate([[best], order[order != best]])
     ranked = np.lexsort((-residual.score, badness))
     how_bad = {len(order) - 1: 1.0, 0: 0.0}
     places = []
     for position, k in enumerate(order):
-        own = ranked[full[k][ranked]]
+        own = ranked[dense[k][ranked]]
         detail = own[round(how_bad.get(position, 0.5) * (len(own) - 1))]
         places.append(_place(residual, centers[k], near[k], residual.points[detail]))
     return places
@@ -114,16 +121,24 @@ def _place(residual: ResidualMap, center: Points, near: NDArray[np.bool_], detai
 
 
 def _in_tissue(points: Points, pair: SlidePair, tissue: TissueMap) -> NDArray[np.bool_]:
-    """Return around which points a close-up shows tissue rather than glass."""
-    share = tissue.share_around(points, field_box(pair, (0, 0), DETAIL_UM).width)
+    """Return around which points a close-up shows tissue rather than glass.
+
+    The map of the tissue holds what it encloses, and far too much of that where µm per pixel are
+    wrong. So what counts is in it and darker than glass.
+    """
+    image, downsample = pair.fixed_slide.thumbnail(LOOKED_AT_PX)
+    darkness = extract_channel(image, "darkness")
+    dark = darkness > np.percentile(darkness, GLASS_PERCENTILE) + DARKER_THAN_GLASS
+    size = pair.fixed_slide.size
+    within = tissue.on(Box.of(size), Size(*dark.shape[::-1]))
+    side = field_box(pair, (0, 0), DETAIL_UM).width
+    share = TissueMap(dark & within, downsample).share_around(points, side)
     return np.asarray(share >= ENOUGH_TISSUE * share.max())
 
 
-def _ranked_by_block(registration: Registration, pair: SlidePair, tissue: TissueMap) -> list[Place]:
+def _ranked_by_block(registration: Registration, tissue: TissueMap) -> list[Place]:
     """Rank blocks by their similarity after registration; those without one are the worst."""
     points = tissue.points()
-    if len(points):
-        points = points[_in_tissue(points, pair, tissue)]
     blocks = [block for block in registration.blocks if block.status != "blank"]
     places = []
     for block in sorted(blocks, key=lambda block: -(block.similarity_after or -1.0)):
