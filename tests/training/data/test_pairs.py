@@ -7,10 +7,12 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from training.data.cache import open_cache
 from training.data.holdout import graded, hold_out, scored_pairs
 from training.data.images import ImageFile
 from training.data.pairs import PairDataset, PatchPair, open_dataset
@@ -140,6 +142,39 @@ def table(path: Path, rows: list[dict[str, object]], kind: str) -> None:
         from pyarrow import Table, parquet
 
         parquet.write_table(Table.from_pylist(rows), path.with_suffix(".parquet"))
+
+
+def unusual(kind: str, path: Path) -> None:
+    """Write an image of 4 x 6 px, its left half white, its right half a mid grey, in some way."""
+    grey = np.full((4, 6), 128, np.uint8)
+    grey[:, :3] = 255
+    rgb = np.repeat(grey[..., None], 3, axis=2)
+    if kind == "16 bits":
+        cv2.imwrite(str(path), rgb.astype(np.uint16) * 257)
+    elif kind == "transparent":
+        opacity = np.where(grey == 255, 0, 255).astype(np.uint8)
+        Image.fromarray(np.dstack([np.where(rgb == 255, 0, rgb), opacity])).save(path)
+    elif kind == "turned":
+        exif = Image.Exif()
+        exif[0x0112] = 6  # the camera lay on its side
+        Image.fromarray(np.rot90(rgb)).save(path, exif=exif)
+    else:
+        Image.fromarray(grey).convert({"palette": "P", "grey": "L"}[kind]).save(path)
+
+
+@pytest.mark.parametrize("kind", ["16 bits", "transparent", "palette", "grey", "turned"])
+def test_images_of_every_kind_reach_the_network_as_they_look(tmp_path: Path, kind: str) -> None:
+    for domain in ("HE", "IHC"):
+        (tmp_path / domain / "train").mkdir(parents=True)
+        unusual(kind, tmp_path / domain / "train" / "a_train_0.png")
+    pairs = open_dataset(tmp_path).pairs
+
+    cache = open_cache(pairs, tmp_path / "cache", lambda *_: None)
+
+    expected = np.full((4, 6, 3), 128, np.uint8)
+    expected[:, :3] = 255
+    for image in (*pairs[0].read(), *cache.pair(0)):
+        assert np.array_equal(image, expected)
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
