@@ -57,7 +57,7 @@ def warp_points(
         typer.echo(f"{done.off_piece} of them lie on no registered piece: x and y are left empty")
     if done.unsolved:
         typer.echo(
-            f"{done.unsolved} of them lie where the field folds or jumps; their place is uncertain"
+            f"{done.unsolved} of them lie where the registration folds or jumps; their place is uncertain"
         )
     if done.odd_shapes:
         named = ", ".join(done.odd_shapes[:MOST_NAMED])

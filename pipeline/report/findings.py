@@ -185,7 +185,7 @@ def seams_finding(registration: Registration) -> Finding:
     seams = registration.quality.seams
     if seams is None:
         return Finding("none", "The slide was registered as one block: there is no border.")
-    text = f"the field jumps by {significant(seams.jump_p95_px)} px (95th percentile), "
+    text = f"the registration jumps by {significant(seams.jump_p95_px)} px (95th percentile), "
     text += f"{significant(seams.jump_max_px)} px at most"
     if seams.jump_p95_px > VISIBLE_JUMP_PX:
         return Finding("look", f"Yes: {text}.")

@@ -71,7 +71,9 @@ def _plot(borders: list[BorderJumps], mpp: float, limit_px: float) -> Markup | N
     ]
     limit = Limit(limit_px, "limit for the 95th percentile")
     axes = ("mm along the border", "jump, px")
-    return curve_plot("Jump of the field along the borders of blocks", curves, axes, limit, False)
+    return curve_plot(
+        "Jump of the registration along the borders of blocks", curves, axes, limit, False
+    )
 
 
 def _strip(

@@ -192,7 +192,7 @@ def _accepted(
     after = correlation(fixed, aligned, mask)
     reason = ""
     if jacobian < REFUSED_BELOW:
-        reason = f"its field folds (smallest Jacobian {jacobian:.2f})"
+        reason = f"it would fold the tissue (smallest Jacobian {jacobian:.2f})"
     elif after < before - WORSE_BY:
         reason = f"its similarity fell from {before:.3f} to {after:.3f}"
     largest = float(np.hypot(shift[..., 0], shift[..., 1])[mask].max())

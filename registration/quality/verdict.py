@@ -56,10 +56,10 @@ def verdict_of(
     failures, doubts = _weigh_residual(quality.residual, start_verified)
     if quality.folding.folded_fraction > 0:
         folded = 100 * quality.folding.folded_fraction
-        doubts.append(f"the field folds on {folded:.2g} % of the slide (limit 0 %)")
+        doubts.append(f"the registration folds {folded:.2g} % of the slide (limit 0 %)")
     if quality.seams is not None and quality.seams.jump_p95_px > VISIBLE_JUMP_PX:
         jump = against(quality.seams.jump_p95_px, VISIBLE_JUMP_PX, "px")
-        doubts.append(f"the field jumps by {jump} at block borders (95th percentile)")
+        doubts.append(f"the registration jumps by {jump} at block borders (95th percentile)")
     if quality.filled_fraction > MUCH_FILLED:
         share = against(100 * quality.filled_fraction, 100 * MUCH_FILLED, "%")
         doubts.append(f"{share} of the tissue has no counterpart on the other slide")
@@ -94,7 +94,7 @@ def against(value: float, limit: float, unit: str) -> str:
 def _weigh_residual(residual: Residual | None, start_verified: bool) -> tuple[list[str], list[str]]:
     """Return failures and doubts from what the local matches say."""
     if residual is None:
-        little = "too little tissue to measure the residual shift"
+        little = "too little tissue to measure the shift that is left"
         return [], [little] if start_verified else [UNVERIFIED, little]
     failure = _lost_reason(residual, start_verified)
     doubts = [] if start_verified or UNVERIFIED in failure else [UNVERIFIED]
@@ -102,7 +102,7 @@ def _weigh_residual(residual: Residual | None, start_verified: bool) -> tuple[li
         doubts.append(gap)
     if residual.median_um > LARGE_RESIDUAL_UM:
         shift = against(residual.median_um, LARGE_RESIDUAL_UM, "µm")
-        doubts.append(f"a residual shift of {shift} is left (median)")
+        doubts.append(f"a shift of {shift} is left (median)")
     return ([failure] if failure else []), doubts
 
 

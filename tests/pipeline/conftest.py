@@ -101,7 +101,7 @@ def _registered(pair: SlidePair, folder: Path) -> HandMade:
 
 def _block_records(grid: BlockGrid) -> list[BlockRecord]:
     """One blank block, one that fell back, the rest registered."""
-    kinds = {"1-1": ("blank", "no tissue"), "2-3": ("fallback", "its field folds")}
+    kinds = {"1-1": ("blank", "no tissue"), "2-3": ("fallback", "it would fold the tissue")}
     records = []
     for number, block in enumerate(grid):
         status, reason = kinds.get(block.name, ("registered", ""))

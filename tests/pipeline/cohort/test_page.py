@@ -267,7 +267,11 @@ def test_three_hundred_cases_in_a_browser(cohort: Cohort, browser: Browser, tmp_
         for k in range(299)
     ]
     facts[7] = replace(
-        facts[7], word="review", mark="look", reasons=("the field folds " * 8,), next="review a/b"
+        facts[7],
+        word="review",
+        mark="look",
+        reasons=("the registration folds " * 8,),
+        next="review a/b",
     )
     facts.append(
         CaseFacts("p299", "z", "", "failed", "bad", ("cut short",), next="run --only p299")

@@ -47,7 +47,7 @@ def test_a_good_registration_passes() -> None:
 @pytest.mark.parametrize(
     ("change", "verdict", "words"),
     [
-        ({"folding": replace(GOOD.folding, folded_fraction=0.02)}, "review", "folds on 2 %"),
+        ({"folding": replace(GOOD.folding, folded_fraction=0.02)}, "review", "folds 2 %"),
         ({"seams": Seams(0.1, 0.9, 4.0)}, "review", "jumps by 0.9 px (limit 0.5 px)"),
         ({"seams": None}, "pass", "all checks passed"),
         ({"residual": None}, "review", "too little tissue"),
