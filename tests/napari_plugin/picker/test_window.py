@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
+from registration.geometry import Box
 from registration.landmarks.landmarks import Landmarks, read_landmarks
 from registration.result import Registration
+from registration.slides.slide import open_slide
 from registration.synth import SynthCase, load_truth
 
 pytestmark = [pytest.mark.gui, pytest.mark.timeout(1800)]  # on a machine that may be busy
@@ -394,3 +397,26 @@ def test_a_slide_that_cannot_be_opened_is_told_in_the_form(
     assert "not found" in message
     assert "p1_ihc.ndpi" in message
     assert len(window.viewer.layers) == 0
+
+
+def test_slides_without_um_per_pixel_get_a_form_that_asks(
+    hand: Callable[..., Any], pair: SynthCase, tmp_path: Path
+) -> None:
+    from qtpy.QtTest import QTest
+
+    images = []
+    for side, path in (("he", pair.he), ("ihc", pair.ihc)):
+        with open_slide(path) as slide:
+            images.append(tmp_path / f"{side}.png")
+            Image.fromarray(slide.read(Box.of(slide.size))).save(images[-1])
+    window = hand(*images)
+    assert window.session is None
+    form = window.widget.open_panel
+    assert "µm" in form.message.text()
+    assert (form.he.text, form.ihc.text) == tuple(map(str, images))
+
+    for field in (form.mpp_he, form.mpp_ihc):
+        QTest.keyClicks(field, "0.46")
+    window.push("Open both slides")
+    assert window.session is not None
+    assert window.session.picker.frames["ihc"].mpp == 0.46
