@@ -167,6 +167,7 @@ class ReviewWidget(QWidget):
         except RegistrationError as error:
             self.message.setText(str(error))
             return
+        self._turns.finish()  # patches lie above the slides
         self.maps.offer(PATCHES, partial(patch_layer, self.review, patches), shown=True)
         kept = sum(patch.kept for patch in patches)
         self.message.setText(f"{len(patches)} patches, {kept} of them in the dataset.")

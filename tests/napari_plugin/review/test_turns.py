@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from registration.result import Registration
 from registration.slides.slide import Slide
+from tests.napari_plugin.review.test_model import PATCHES
 
 pytestmark = pytest.mark.gui
 
@@ -65,6 +67,24 @@ def test_what_is_seen_first_is_read_on_a_thread_and_the_view_stays(
     assert threading.main_thread() not in readers
     assert tuple(viewer.scene.camera.center) == (0.0, 120.0, 130.0)
     assert viewer.scene.camera.zoom == 3.0
+
+
+def test_patches_asked_for_at_once_lie_above_the_slides(
+    make_napari_viewer: Any, qtbot: Any, run: Path, tmp_path: Path
+) -> None:
+    from napari_plugin.review.widget import ReviewWidget
+
+    found = Registration.load(run)
+    (tmp_path / "patches.csv").write_text(PATCHES.format(he=found.he.hash, ihc=found.ihc.hash))
+    viewer = make_napari_viewer()
+    review = ReviewWidget(viewer)
+    viewer.window.add_dock_widget(review, name="Registration review")
+    review.open(run)
+    review.open_patches(tmp_path)
+    qtbot.waitUntil(lambda: review.is_settled, timeout=60_000)
+    assert [layer.name for layer in viewer.layers] == [
+        *("H&E over IHC", "blocks", "patches: residual shift (µm)")
+    ]
 
 
 def test_a_review_that_is_closed_while_it_is_read_leaves_nothing(
