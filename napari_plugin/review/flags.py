@@ -30,6 +30,8 @@ class Flags(QListWidget):
         self._review: Review | None = None
         self.arrow: Layer | None = None
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setWordWrap(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.itemClicked.connect(lambda _: self._go_there())
 
     def show_review(self, review: Review, patches: Sequence[Patch] = ()) -> None:
