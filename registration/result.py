@@ -279,6 +279,10 @@ def read_record(folder: Path) -> dict[str, Any]:
     """Read ``registration.json``. Raises :class:`RunError` with the remedy."""
     path = folder / RECORD_NAME
     if not path.is_file():
+        if (report := folder / REPORT_NAME).is_file():
+            raise RunError(
+                f"the pair in {folder} could not be registered: {report} says what to do"
+            )
         raise RunError(
             f"no finished registration in {folder}: {RECORD_NAME} is missing. "
             f"Run `bci-pipeline register HE IHC --out {folder}` (it goes on where it stopped)."

@@ -95,6 +95,7 @@ def _plan_text(plan: list[dict[str, object]]) -> str:
 def _summary(request: PatchRequest, record: dict[str, Any], failed: dict[str, str]) -> str:
     """Return the lines a person wants to see first."""
     from pipeline.dataset.plan import REPORT_NAME
+    from pipeline.patches.case import FAILED
     from pipeline.patches.reasons import REASON_WORDS
 
     words = {"bare glass": "bare glass", **REASON_WORDS}
@@ -109,6 +110,6 @@ def _summary(request: PatchRequest, record: dict[str, Any], failed: dict[str, st
         )
         split = case["split"] or "-"
         lines.append(f"case {case['name']}  HER2 {case['her2'] or 'unknown'}  {split}  {text}")
-    lines += [f"failed: {name}: {reason}" for name, reason in failed.items()]
+    lines += [f"failed: {name}: {reason.removeprefix(FAILED)}" for name, reason in failed.items()]
     lines.append(f"report   {request.out / REPORT_NAME}")
     return "\n".join(lines)

@@ -63,6 +63,6 @@ def warp_points(
         named = ", ".join(done.odd_shapes[:MOST_NAMED])
         more = len(done.odd_shapes) - MOST_NAMED
         typer.echo(
-            f"{len(done.odd_shapes)} polygons are open or have no area, carried over as they are: "
+            f"{counted(len(done.odd_shapes), 'polygon')} open or without area, carried over unchanged: "
             f"{named}{f' and {more} more' if more > 0 else ''}"
         )

@@ -19,7 +19,7 @@ from pipeline.patches.grades import Grade
 from registration.execution import usable_cores, workers
 from registration.files.storage import settings_hash, write_json
 from registration.files.text import read_json
-from registration.files.words import duration
+from registration.files.words import counted, duration
 from training.data.confidence import alignment_known
 from training.data.images import image_size
 from training.data.table import trust_of
@@ -61,8 +61,8 @@ def outlook(dataset: PairDataset) -> str:
     area = width * height * (dataset.mpp() or ASSUMED_MPP) ** 2
     seconds = len(pairs) * area * CPU_S_PER_UM2 / usable_cores()
     return (
-        f"no table of patches: the alignment of {len(pairs)} pairs will be measured first, about "
-        f"{duration(seconds)} (--no-measure leaves it out)"
+        f"no table of patches: the alignment of {counted(len(pairs), 'pair')} will be measured first, "
+        f"about {duration(seconds)} (--no-measure leaves it out)"
     )
 
 
@@ -90,8 +90,8 @@ def with_alignment(dataset: PairDataset, run: Path, listener: Listener) -> PairD
 def _measured(pairs: Sequence[PatchPair], mpp: float, listener: Listener) -> list[Row]:
     """Measure, and say how long it took."""
     listener.note(
-        f"no table of patches: the alignment of {len(pairs)} pairs is measured first, so that shifted "
-        "ones count less"
+        f"no table of patches: the alignment of {counted(len(pairs), 'pair')} is measured first, so that "
+        "shifted ones count less"
     )
     began = time.monotonic()
     count = None if len(pairs) > FEW else 1
@@ -99,7 +99,7 @@ def _measured(pairs: Sequence[PatchPair], mpp: float, listener: Listener) -> lis
         found = score(pairs, mpp, pool, listener.preparing)
     shifts = [one.shift_px for one in found]
     listener.note(
-        f"alignment of {len(pairs)} pairs measured in {duration(time.monotonic() - began)}: "
+        f"alignment of {counted(len(pairs), 'pair')} measured in {duration(time.monotonic() - began)}: "
         f"median shift {median(shifts):.1f} px"
     )
     return [(one.shift_px, one.null_percentile, one.grade) for one in found]

@@ -12,6 +12,7 @@ from pipeline.dataset.plan import RECORD_NAME
 from pipeline.dataset.table import read_table
 from pipeline.errors import DatasetError
 from pipeline.split import check_leakage
+from registration.files.words import counted
 
 NAMED_AT_MOST = 5
 
@@ -30,7 +31,7 @@ def inspect_dataset(folder: Path) -> dict[str, Any]:
     rows = read_table(folder)
     kept = [row for row in rows if row.kept]
     problems = [
-        f"{len(names)} files {what}: {', '.join(names[:NAMED_AT_MOST])}"
+        f"{counted(len(names), 'file')} {what}: {', '.join(names[:NAMED_AT_MOST])}"
         for what, names in (
             ("missing", verification.missing),
             ("changed", verification.changed),

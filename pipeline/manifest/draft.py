@@ -16,6 +16,7 @@ from pipeline.manifest.survey import Report, SlideSeen, find_slides, look_at, sa
 from pipeline.manifest.writing import Heading, manifest_text
 from registration.files.outputs import check_file
 from registration.files.storage import write_text
+from registration.files.words import counted
 
 SLIDE_KEYS = ("he", "ihc")
 
@@ -156,7 +157,7 @@ def _about(
     sentences = [f"{'H&E' if p.is_he else 'IHC'} slides are called {p.text}." for p in patterns]
     by_name = {path: name for path, name in names.items() if name and path not in of_table}
     if of_table:
-        sentences.append(f"{request.table} names {len(of_table)} slides.")
+        sentences.append(f"{request.table} names {counted(len(of_table), 'slide')}.")
     if by_name and len(patterns) < 2:
         counts = Counter(name.stain for name in by_name.values())
         stains = ", ".join(f"{stain} ({count})" for stain, count in counts.most_common())

@@ -8,6 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from registration.figures import TRE_STAGES, ErrorSummary
+from registration.files.words import counted
 from registration.landmarks.projective import leave_one_out
 from registration.pages.page import VERDICT_MARKS, Finding, Mark, Tile, number, significant
 from registration.pages.plots import range_plot
@@ -201,9 +202,10 @@ def blocks_finding(registration: Registration) -> Finding:
         for block in with_tissue
         if block.status == "fallback"
     ]
+    of_all = f"of {counted(len(with_tissue), 'block')} with tissue"
     if not fallen:
-        return Finding("ok", f"Yes: all {len(with_tissue)} blocks with tissue were registered.")
-    text = f"{len(fallen)} of {len(with_tissue)} blocks with tissue fell back: {'; '.join(fallen)}."
+        return Finding("ok", f"Yes: {len(with_tissue)} {of_all}.")
+    text = f"{len(fallen)} {of_all} fell back: {'; '.join(fallen)}."
     return Finding("bad" if len(fallen) > len(with_tissue) / 2 else "look", text)
 
 

@@ -22,6 +22,7 @@ from registration.files.outputs import check_folder
 from registration.files.pictures import jpeg_uri
 from registration.files.storage import content_hash, settings_hash
 from registration.files.versions import version_of
+from registration.files.words import counted
 from registration.geometry import Box, Image
 from registration.nuclei import can_show_nuclei, find_nuclei
 from registration.slides.slide import Slide, open_slide
@@ -227,7 +228,7 @@ def _about(request: SlideEvaluationRequest, frame: _Frame) -> About:
         split="whole slide",
         protocol=request.settings.protocol,
         notes=(
-            f"{len(frame.boxes)} tiles of {TILE_PX} px at {frame.mpp:g} µm/px with at least "
+            f"{counted(len(frame.boxes), 'tile')} of {TILE_PX} px at {frame.mpp:g} µm/px with at least "
             f"{100 * LEAST_TISSUE:.0f} % tissue",
             *frame.virtual.warnings,
             *frame.real.warnings,

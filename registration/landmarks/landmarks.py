@@ -29,7 +29,7 @@ from registration.files.tables import (
     table_text,
 )
 from registration.files.text import read_text
-from registration.files.words import excerpt, split_files
+from registration.files.words import counted, excerpt, split_files
 from registration.geometry import Box, Points, Size
 from registration.landmarks.geojson import Origin, read_named_points
 from registration.landmarks.problems import MINIMUM_PAIRS
@@ -254,8 +254,8 @@ def _paired(he_path: Path, ihc_path: Path, origins: tuple[Origin, Origin]) -> La
     if he_names is None or ihc_names is None:
         if len(he) != len(ihc):
             raise LandmarkError(
-                f"{he_path} has {len(he)} points and {ihc_path} has {len(ihc)}; without an id in "
-                "both files they cannot be paired. Add a column id."
+                f"{he_path} has {counted(len(he), 'point')} and {ihc_path} has {len(ihc)}; without an id "
+                "in both files they cannot be paired. Add a column id."
             )
         return Landmarks.of(he, ihc)
     partners = {name: index for index, name in enumerate(ihc_names)}

@@ -19,6 +19,7 @@ import scipy  # which imports its slow parts when they are used
 from numpy.typing import NDArray
 
 from registration.errors import LandmarkError
+from registration.files.words import counted
 from registration.geometry import Box, Points, Size, mesh
 from registration.landmarks.problems import (
     MINIMUM_PAIRS,
@@ -190,7 +191,9 @@ def _checked(fixed: Points, moving: Points) -> tuple[Points, Points]:
     if fixed.shape != moving.shape or fixed.ndim != 2 or fixed.shape[1] != 2:
         raise LandmarkError(f"{fixed.shape} fixed and {moving.shape} moving points are no pairs")
     if len(fixed) < MINIMUM_PAIRS:
-        raise LandmarkError(f"{len(fixed)} pairs of points, at least {MINIMUM_PAIRS} are needed")
+        raise LandmarkError(
+            f"{counted(len(fixed), 'pair')} of points, at least {MINIMUM_PAIRS} are needed"
+        )
     if not (np.isfinite(fixed).all() and np.isfinite(moving).all()):
         raise LandmarkError("a point has a coordinate that is not a finite number")
     return fixed, moving

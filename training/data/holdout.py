@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from registration.files.words import counted
 from training.data.pairs import PairDataset, PatchPair, spread_evenly
 from training.errors import DataError
 
@@ -59,7 +60,7 @@ def hold_out(dataset: PairDataset, fraction: float, seed: int, most: int = 64) -
         )
     given = dataset.select("val") if dataset.has_splits else ()
     if given:
-        note = f"validation: the dataset's own split, {len(given)} pairs{_scored(given, most)}"
+        note = f"validation: the dataset's own split, {counted(len(given), 'pair')}{_scored(given, most)}"
         return Holdout(train, given, note)
     if fraction <= 0 or most <= 0:
         return Holdout(train, (), "no validation was asked for")
@@ -98,7 +99,8 @@ def _by_patient(train: tuple[PatchPair, ...], fraction: float, most: int, seed: 
     return Holdout(
         kept,
         validation,
-        f"validation: {len(held)} of {len(patients)} patients held out, {len(validation)} pairs"
+        f"validation: {len(held)} of {len(patients)} patients held out, "
+        f"{counted(len(validation), 'pair')}"
         f"{_scored(validation, most)}",
     )
 

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from registration.files.words import did_you_mean, some
+from registration.files.words import counted, did_you_mean, some
 from training.data.images import SUFFIXES, ImageFile, Pixels, image_size
 from training.data.table import TableRow, read_pair_table
 from training.errors import DataError
@@ -280,7 +280,8 @@ def _described(source: str, layout: str, found: _Found, root: Path) -> PairDatas
     notes = []
     if found.unpaired:
         notes.append(
-            f"{len(found.unpaired)} images without a partner, left out: {some(found.unpaired)}"
+            f"{counted(len(found.unpaired), 'image')} without a partner, left out: "
+            f"{some(found.unpaired)}"
         )
     pairs = sorted(found.pairs, key=lambda p: (p.split or "", p.name, p.stain or ""))
     table = read_pair_table(root)
@@ -289,7 +290,8 @@ def _described(source: str, layout: str, found: _Found, root: Path) -> PairDatas
         dropped = [pair.he.path for pair, row in known if row is not None and not row.kept]
         pairs = [_with_row(pair, row) for pair, row in known if row is None or row.kept]
         if dropped:
-            notes.append(f"{len(dropped)} pairs that the table rejects, left out: {some(dropped)}")
+            rejected = f"{counted(len(dropped), 'pair')} that the table rejects"
+            notes.append(f"{rejected}, left out: {some(dropped)}")
     if not pairs:
         raise DataError(f"no image pairs in {source}. {' '.join(notes)}".rstrip())
     return PairDataset(root, source, layout, tuple(pairs), tuple(notes))

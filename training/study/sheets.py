@@ -9,7 +9,7 @@ from pathlib import Path
 from registration.files.her2 import HER2_LEVELS, parse_her2
 from registration.files.tables import read_table
 from registration.files.text import read_json
-from registration.files.words import excerpt, listed, some
+from registration.files.words import counted, excerpt, listed, some
 from training.errors import DataError
 from training.study.create import (
     FORMAT,
@@ -117,7 +117,7 @@ def read_sheet(study: Study, path: Path) -> Sheet:
         ("missing", [image for image in wanted if image not in lines]),
     ):
         if images:
-            faults.append(f"{len(images)} images {what}: {some(images, _NAMED_AT_MOST)}")
+            faults.append(f"{counted(len(images), 'image')} {what}: {some(images, _NAMED_AT_MOST)}")
     if len(readers) > 1:
         faults.append(f"more than one reader: {some(sorted(readers), _NAMED_AT_MOST)}")
     if faults:

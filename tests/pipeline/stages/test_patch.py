@@ -106,6 +106,7 @@ def test_a_pair_that_was_refused_or_failed_is_left_out_named_and_ends_with_1(
     refused = tmp_path / "refused"
     refused.mkdir()
     (refused / "landmarks.csv").write_text("id,he_x,he_y,ihc_x,ihc_y,enabled\n")
+    (refused / "report.html").write_text("not registered")
     record = json.loads((runs[1] / "registration.json").read_text())
     (runs[1] / "registration.json").write_text(json.dumps({**record, "verdict": "fail"}))
 
@@ -114,7 +115,7 @@ def test_a_pair_that_was_refused_or_failed_is_left_out_named_and_ends_with_1(
 
         assert result.exit_code == 1, result.output
         assert "failed: two: registration failed" in result.stdout
-        assert "failed: refused: failed: no finished registration" in result.stdout
+        assert f"failed: refused: the pair in {refused} could not be registered" in result.stdout
         assert {row.case for row in read_table(tmp_path / "d")} == {"one"}
 
 

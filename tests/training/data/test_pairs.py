@@ -54,7 +54,7 @@ def test_real_bci_download_names_and_skips_the_unpaired_image(real_data: Path) -
 
     assert len(dataset.select("test")) == 8
     assert len(dataset.notes) == 1
-    assert "1 images without a partner" in dataset.notes[0]
+    assert "1 image without a partner" in dataset.notes[0]
     assert "00004_test_0.png" in dataset.notes[0]
 
 
@@ -116,7 +116,7 @@ def test_says_what_was_looked_for_when_there_is_no_pair(tmp_path: Path) -> None:
         open_dataset(he=tmp_path)
     draw(tmp_path / "HE" / "train" / "a.png", 1)
     (tmp_path / "IHC").mkdir()
-    with pytest.raises(DataError, match=r"no image pairs in .*1 images without a partner.*a\.png"):
+    with pytest.raises(DataError, match=r"no image pairs in .*1 image without a partner.*a\.png"):
         open_dataset(tmp_path)
 
 
@@ -197,7 +197,7 @@ def test_table_adds_patient_alignment_and_drops_rejected_pairs(tmp_path: Path, k
     assert (train.patient, train.shift_px, train.trust, train.her2) == ("0123", 12.0, 0.5, "2+")
     assert (test.patient, test.shift_px, test.trust, test.mpp) == ("8", None, 1.0, 0.5)
     assert dataset.mpp() == 0.5
-    assert any("1 pairs that the table rejects" in note for note in dataset.notes)
+    assert any("1 pair that the table rejects" in note for note in dataset.notes)
 
 
 def test_trust_falls_to_a_trace_at_chance_level() -> None:

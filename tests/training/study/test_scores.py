@@ -78,7 +78,7 @@ def test_everything_wrong_with_a_sheet_is_listed_at_once(tmp_path: Path) -> None
         "  line 2: expected a HER2 level, 0, 1+, 2+ or 3+, found '4+'",
         "  line 5: image 003 was scored on line 4 already",
         "  line 7: there is no image '099' in this study",
-        "  1 images not scored: 002",
+        "  1 image not scored: 002",
         "  2 images missing: 004, 006",
     ]
 
