@@ -218,7 +218,11 @@ def _warnings(pair: SlidePair) -> tuple[str, ...]:
 def _described(pair: SlidePair, stain: Moving) -> str:
     slide = pair.he if stain == "he" else pair.ihc
     size = slide.size
-    return f"{slide.path} ({slide.vendor}, {size.width} x {size.height} px, {slide.mpp:.4g} µm/px)"
+    width, height = (side * slide.mpp / 1000 for side in (size.width, size.height))
+    return (
+        f"{slide.path} ({slide.vendor}, {size.width} x {size.height} px, {slide.mpp:.4g} µm/px: "
+        f"{width:.1f} x {height:.1f} mm)"
+    )
 
 
 def _remedy(request: RegisterRequest, pair: SlidePair, folder: Path) -> str:

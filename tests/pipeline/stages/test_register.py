@@ -280,7 +280,7 @@ def test_dry_run_writes_nothing(case: SynthCase, tmp_path: Path) -> None:
 
     planned = json.loads(result.stdout)
     assert planned["done already"] is False
-    assert "1024 x 1024 px" in planned["H&E"]
+    assert re.search(r"1024 x 1024 px, 0\.\d+ µm/px: 0\.\d x 0\.\d mm", planned["H&E"])
     assert not (tmp_path / "run").exists()
 
 
