@@ -18,11 +18,12 @@ from pipeline.errors import UsageError
 from pipeline.patches.settings import PatchSettings
 from pipeline.split import SplitSettings
 from pipeline.stages.patch import PatchRequest, read_dataset, run_patch
+from registration.files.words import counted
 
 RunLike = Run | str | Path
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PatchDataset:
     """A finished dataset of paired patches."""
 
@@ -31,6 +32,9 @@ class PatchDataset:
     """What ``dataset.json`` holds."""
     failed: dict[str, str] = field(default_factory=dict)
     """Why cases had to be left out, by their names."""
+
+    def __repr__(self) -> str:
+        return f"<PatchDataset {self.folder}: {counted(self.record['kept'], 'pair')}>"
 
     @property
     def report(self) -> Path:

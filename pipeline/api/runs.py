@@ -21,6 +21,9 @@ from registration.result import REPORT_NAME, Registration
 class Run(Registration):
     """A finished registration: its verdict, its figures, and the way between the two slides."""
 
+    def __repr__(self) -> str:
+        return f"<Run {self.folder}: {self.verdict}>"
+
     @classmethod
     def __get_pydantic_core_schema__(cls, *_: Any) -> CoreSchema:
         """As an argument it is what was loaded, never made from plain values."""

@@ -55,11 +55,15 @@ class TrainingReports(Forwarder):
         LOGGER.info("after epoch %s: %s", record.epoch, record.scores)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Stain:
     """A trained generator: call it with an H&E image to get the IHC image."""
 
     generator: TrainedGenerator
+
+    def __repr__(self) -> str:
+        scale = "µm/px unknown" if self.mpp is None else f"{self.mpp:.4g} µm/px"
+        return f"<Stain of {self.generator.source}: {scale}>"
 
     @property
     def mpp(self) -> float | None:
@@ -133,13 +137,16 @@ def train(
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scores:
     """A finished evaluation."""
 
     folder: Path
     values: dict[str, Any]
     """What ``evaluation.json`` holds."""
+
+    def __repr__(self) -> str:
+        return f"<Scores in {self.folder}>"
 
     @property
     def report(self) -> Path:

@@ -72,6 +72,7 @@ def test_points_go_both_ways(hand_made) -> None:
     np.testing.assert_allclose(to_ihc, hand_made.truth.ihc, atol=0.01)
     assert run.to_ihc(np.empty((0, 2))).shape == (0, 2)
     assert run.verdict == "review"
+    assert repr(run) == f"<Run {run.folder}: review>"
     assert run.quality.residual.median_um >= 0
     with pytest.raises(ValueError, match=r"shape \(3,\): expected \(N, 2\)"):
         run.to_ihc([1.0, 2.0, 3.0])
@@ -110,6 +111,7 @@ def test_a_dataset_and_its_table(hand_made, tmp_path: Path) -> None:
     assert sum(map(bool, table["kept"].to_numpy())) == made.record["funnel"][-1]["left"] > 0
     assert "shift_um" in " ".join(map(str, getattr(table, "columns", table)))
     assert said
+    assert repr(made) == f"<PatchDataset {made.folder}: {made.record['kept']} pairs>"
     again = bci.open_dataset(made.folder)
     assert again.record == made.record
     assert again.report.is_file()
