@@ -133,9 +133,7 @@ def test_signals_end_with_the_way_to_go_on(number: signal.Signals) -> None:
         "import runpy; runpy.run_module('pipeline.cli', run_name='__main__')",
     ],
 )
-@pytest.mark.parametrize(
-    ("words", "code"), [(["--version"], 0), (["status", "none.yaml"], BAD_INPUT)]
-)
+@pytest.mark.parametrize(("words", "code"), [(["--version"], 0), (["nothing"], BAD_INPUT)])
 def test_a_signal_after_the_result_does_not_change_how_a_command_ended(
     number: signal.Signals, words: list[str], code: int, entry: str
 ) -> None:
@@ -143,7 +141,7 @@ def test_a_signal_after_the_result_does_not_change_how_a_command_ended(
         "import atexit, signal, sys, time\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         # As long as torch takes to be unloaded.
-        "def leave(): print('leaving', flush=True); time.sleep(1)\n"
+        "def leave(): print('leaving', flush=True); time.sleep(0.3)\n"
         "atexit.register(leave)\n"
         f"sys.argv[1:] = {words!r}\n"
         f"{entry}"
@@ -156,7 +154,8 @@ def test_a_signal_after_the_result_does_not_change_how_a_command_ended(
         process.send_signal(number)
         said = process.communicate(timeout=300)[1]
     assert process.returncode == code
-    assert len(said.splitlines()) == (code != 0)
+    assert "Traceback" not in said
+    assert "interrupted" not in said
 
 
 def test_an_interrupt_while_the_program_is_loaded_ends_in_a_sentence(tmp_path: Path) -> None:
