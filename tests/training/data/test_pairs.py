@@ -150,7 +150,7 @@ def unusual(kind: str, path: Path) -> None:
     grey[:, :3] = 255
     rgb = np.repeat(grey[..., None], 3, axis=2)
     if kind == "16 bits":
-        cv2.imwrite(str(path), rgb.astype(np.uint16) * 257)
+        cv2.imwrite(str(path), grey.astype(np.uint16) * 257)
     elif kind == "transparent":
         opacity = np.where(grey == 255, 0, 255).astype(np.uint8)
         Image.fromarray(np.dstack([np.where(rgb == 255, 0, rgb), opacity])).save(path)
