@@ -15,6 +15,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from registration.files.versions import version_of
+from registration.files.words import counted
 
 Mark = Literal["ok", "look", "bad", "none"]
 VERDICT_MARKS: dict[str, Mark] = {"pass": "ok", "review": "look", "fail": "bad"}
@@ -131,6 +132,7 @@ def _environment(package: str) -> Environment:
     environment.globals["style"] = Markup(shared.get_source(environment, "page.css")[0])
     environment.globals["script"] = Markup(shared.get_source(environment, "page.js")[0])
     environment.globals["program_version"] = version_of("bci-pipeline", "unknown")
+    environment.filters["counted"] = counted
     environment.filters["number"] = number
     environment.filters["significant"] = significant
     return environment
