@@ -12,9 +12,10 @@ from napari_plugin.convert import affine_napari, rectangle, scaling, to_napari
 from napari_plugin.levels import pyramid
 from napari_plugin.overlay import Look, Overlay
 from napari_plugin.review.model import FieldMap, Flag, PlaceMap, Review
-from napari_plugin.review.patches import REASON_TEXTS, Patch
+from napari_plugin.review.patches import Patch
 from napari_plugin.views import STAIN
 from registration.geometry import Box
+from registration.patch_reasons import REASON_WORDS
 from registration.quality.seams import VISIBLE_JUMP_PX
 from registration.quality.verdict import LARGE_RESIDUAL_UM
 
@@ -92,7 +93,7 @@ def patch_layer(review: Review, patches: list[Patch]) -> LayerTuple:
         "shape_type": "rectangle",
         "features": {
             "shift_um": shift,
-            "reason": [REASON_TEXTS.get(patch.reason, patch.reason) or "kept" for patch in patches],
+            "reason": [REASON_WORDS.get(patch.reason, patch.reason) or "kept" for patch in patches],
         },
         "face_color": shift_colors(shift),
         "edge_color": [PATCH_COLORS[patch.kept] for patch in patches],

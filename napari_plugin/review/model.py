@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from napari_plugin.levels import Source, Tiles
 from napari_plugin.overlay import warped_tiles
-from napari_plugin.review.patches import REASON_TEXTS, Patch, read_patches, recorded_beside
+from napari_plugin.review.patches import Patch, read_patches, recorded_beside
 from napari_plugin.review.rescued import Said, keep, kept
 from napari_plugin.views import XY
 from registration.errors import RunError, SlideError
@@ -22,6 +22,7 @@ from registration.files.words import reason
 from registration.geometry import Box, Points, axis_positions, mesh
 from registration.nonrigid.grid import BlockGrid
 from registration.pair import SlidePair
+from registration.patch_reasons import REASON_WORDS
 from registration.quality.seams import border_jumps
 from registration.quality.verdict import LARGE_RESIDUAL_UM
 from registration.residual_map import ResidualMap
@@ -208,7 +209,7 @@ class Review:
         flagged = [one for one in patches if not one.kept and "blank" not in one.reason]
         flagged.sort(key=lambda one: -np.nan_to_num(one.shift_um, nan=-1.0))
         return [
-            Flag("patch", one.name, one.box, REASON_TEXTS.get(one.reason, one.reason))
+            Flag("patch", one.name, one.box, REASON_WORDS.get(one.reason, one.reason))
             for one in flagged[:MOST_FLAGS]
         ]
 
@@ -339,7 +340,7 @@ class Review:
                 path.unlink()
                 words.append("What could not be written of this run before is in it now.")
             except (RunError, OSError) as error:
-                words.append(str(error))
+                words.append(reason(error))
         return " ".join(words)
 
     @property

@@ -22,16 +22,6 @@ COLUMNS = (
     *("pair_id", "he_hash", "ihc_hash", "x", "y", "size", "mpp"),
     *("shift_um", "kept", "reason"),
 )
-REASON_TEXTS = {
-    "no piece": "not on one registered piece of tissue",
-    "no source": "part of it is missing on the other slide",
-    "folded": "the registration folds the tissue there",
-    "blank HE": "too little tissue on the H&E slide",
-    "blank IHC": "too little tissue on the IHC slide",
-    "no match": "the two slides are not alike there",
-    "shifted": "too large a shift is left",
-}
-"""What a person is told of the reasons of rejected patches, as on the pages of datasets."""
 
 
 @dataclass(frozen=True, slots=True)

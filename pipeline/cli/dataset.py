@@ -63,8 +63,8 @@ def dataset(
     from pipeline.dataset.external import described, is_scores, write_scores
     from pipeline.dataset.inspection import inspect_dataset, is_ours
     from pipeline.dataset.table import CSV_NAME, PARQUET_NAME
-    from pipeline.patches.reasons import REASON_WORDS
     from registration.files.outputs import check_file, check_folder, resolved
+    from registration.patch_reasons import REASON_WORDS
     from training.data.pairs import open_dataset
 
     ours = folder is not None and is_ours(folder)

@@ -96,7 +96,7 @@ def _summary(request: PatchRequest, record: dict[str, Any], failed: dict[str, st
     """Return the lines a person wants to see first."""
     from pipeline.dataset.plan import REPORT_NAME
     from pipeline.patches.case import FAILED
-    from pipeline.patches.reasons import REASON_WORDS
+    from registration.patch_reasons import REASON_WORDS
 
     words = {"bare glass": "bare glass", **REASON_WORDS}
     lines = [

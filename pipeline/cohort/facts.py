@@ -13,13 +13,13 @@ from pipeline.cohort.state import CASE_STAGES, Cohort, State
 from pipeline.errors import PipelineError
 from pipeline.manifest.manifest import Case
 from pipeline.naming import names_of, without_names
-from pipeline.patches.reasons import REASON_WORDS
 from pipeline.patches.record import CasePatches
 from pipeline.report.provenance import stage_seconds
 from pipeline.stages.register import PICKING
 from registration.errors import RegistrationError
 from registration.files.commands import mpp_options, typed
 from registration.pages.page import VERDICT_MARKS, Mark
+from registration.patch_reasons import REASON_WORDS
 from registration.result import REPORT_NAME, Registration
 
 MM2 = 1e-6

@@ -16,11 +16,11 @@ from pipeline.cohort.state import Cohort
 from pipeline.dataset.plan import REPORT_NAME
 from pipeline.dataset.summary import SMALLEST_ODD_DENSITY, odd_ones
 from pipeline.manifest.manifest import Case
-from pipeline.patches.reasons import REASON_WORDS
 from pipeline.scales import others_have, usual_scale
 from registration.files.storage import write_text
 from registration.files.words import counted, duration
 from registration.pages.page import Bar, Mark, Tile, Verdict, number, render
+from registration.patch_reasons import REASON_WORDS
 
 PAGE_NAME = "cohort.html"
 SAME_SCALE = 1.1

@@ -26,12 +26,21 @@ from pipeline.dataset.report import write_report
 from pipeline.dataset.summary import DatasetCase, summarise
 from pipeline.dataset.table import COLUMNS, PatchRow, write_tables
 from pipeline.errors import NoPairsError
-from pipeline.patches.reasons import LIMITS, REASON_WORDS
 from pipeline.patches.record import CasePatches, PatchCandidate
 from pipeline.patches.writer import SUFFIXES
 from pipeline.split import Label, Split, assign_splits, check_leakage
 from registration.files.storage import write_json
+from registration.patch_reasons import REASON_WORDS
 from registration.result import versions
+
+DECIDED_BY = {
+    "no source": "max_filled",
+    "blank HE": "min_tissue",
+    "blank IHC": "min_tissue",
+    "no match": "min_percentile",
+    "shifted": "max_shift_um",
+}
+"""The setting that decides whether a candidate is left out for a reason."""
 
 
 def assemble(plan: DatasetPlan, folder: Path) -> Dataset:
@@ -179,7 +188,11 @@ def _why_empty(plan: DatasetPlan, rows: Sequence[PatchRow]) -> str:
         settings = plan.settings.as_dict()
         lost = [
             f"{REASON_WORDS[reason]} ({count}"
-            + (f"; {LIMITS[reason]} {settings[LIMITS[reason]]:g})" if reason in LIMITS else ")")
+            + (
+                f"; {DECIDED_BY[reason]} {settings[DECIDED_BY[reason]]:g})"
+                if reason in DECIDED_BY
+                else ")"
+            )
             for reason, count in Counter(row.reason for row in rows).most_common()
         ]
         parts = [

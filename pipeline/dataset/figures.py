@@ -14,11 +14,11 @@ from PIL import ImageDraw, ImageFont
 
 from pipeline.dataset.table import PatchRow
 from pipeline.patches.examples import read_example
-from pipeline.patches.reasons import REASON_WORDS
 from pipeline.patches.record import THUMBNAIL, CasePatches, PatchCandidate
 from pipeline.report.drawing import backdrop, coloured, laid_over
 from registration.files.images import read_image
 from registration.geometry import Image
+from registration.patch_reasons import REASON_WORDS
 
 PAIR_PX = 260
 CAPTION_PX = 56

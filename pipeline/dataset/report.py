@@ -23,7 +23,6 @@ from pipeline.dataset.plan import FIGURES, REPORT_NAME, Dataset
 from pipeline.dataset.stain_sheet import shared_places, stain_sheet
 from pipeline.dataset.summary import SMALLEST_ODD_DENSITY, Summary, odd_mpp, odd_ones
 from pipeline.dataset.table import PatchRow
-from pipeline.patches.reasons import REASON_WORDS
 from pipeline.patches.writer import write_image
 from pipeline.report.drawing import legend
 from pipeline.split import Split
@@ -34,6 +33,7 @@ from registration.files.words import counted
 from registration.geometry import Image
 from registration.pages.page import Bar, Finding, Tile, Verdict, number, render
 from registration.pages.plots import Limit, histogram, shift_edges
+from registration.patch_reasons import REASON_WORDS
 from registration.result import versions
 from registration.stains import stain_doubt, stain_of
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from pipeline.dataset.table import UNNAMED_STAIN, PatchRow
 from pipeline.naming import without_files
-from pipeline.patches.reasons import REASONS
 from pipeline.patches.record import CasePatches
 from pipeline.scales import others_have, usual_scale
 from pipeline.split import SPLITS, Split
 from registration.files.her2 import HER2_LEVELS, Her2
+from registration.patch_reasons import REASONS
 
 REMAINING = (
     "candidates with tissue",

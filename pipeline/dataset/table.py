@@ -13,11 +13,11 @@ from pyarrow import parquet
 
 from pipeline.errors import DatasetError
 from pipeline.patches.grades import Grade
-from pipeline.patches.reasons import REASON_WORDS
 from pipeline.split import Split
 from registration.files.her2 import Her2
 from registration.files.storage import write_text, written_whole
 from registration.files.tables import table_text
+from registration.patch_reasons import REASON_WORDS
 
 UNNAMED_STAIN = "IHC"
 PARQUET_NAME = "patches.parquet"

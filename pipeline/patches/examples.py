@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.patches.grid import PatchGrid
-from pipeline.patches.reasons import REASONS
 from pipeline.patches.record import EXAMPLES, THUMBNAIL, CasePatches, PatchCandidate
 from pipeline.patches.settings import PatchSettings
 from pipeline.patches.writer import RunSource, cut_pair, write_image
 from registration.files.images import read_image
 from registration.geometry import Box, Image
+from registration.patch_reasons import REASONS
 
 THUMBNAIL_PX = 1000
 EXAMPLE_PX = 320

@@ -11,9 +11,7 @@ import pytest
 from napari_plugin.reader import get_reader
 from napari_plugin.review.layers import arrow, image_layer, map_layers, patch_layer, shift_colors
 from napari_plugin.review.model import Judgement, Review
-from napari_plugin.review.patches import REASON_TEXTS
 from pipeline.patches.case import exclusion, without_rejected
-from pipeline.patches.reasons import REASON_WORDS
 from pipeline.patches.record import CasePatches, CaseSlides, PatchCandidate
 from pipeline.patches.settings import PatchSettings
 from registration.errors import RunError
@@ -290,7 +288,3 @@ def test_a_flagged_shift_is_shown_with_both_ends(run: Path) -> None:
     vectors, options = arrow(review, flag)
     np.testing.assert_allclose(vectors[0, 1], [-80 / mpp, 60 / mpp])
     assert options["vector_style"] == "arrow"
-
-
-def test_each_reason_is_told_as_on_the_pages_of_datasets() -> None:
-    assert REASON_TEXTS == REASON_WORDS

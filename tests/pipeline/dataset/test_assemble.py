@@ -29,12 +29,12 @@ from pipeline.dataset.summary import DatasetCase, odd_ones
 from pipeline.dataset.table import read_table
 from pipeline.errors import DatasetError, UsageError
 from pipeline.patches.case import cut_case
-from pipeline.patches.reasons import REASON_WORDS, REASONS
 from pipeline.patches.record import CasePatches
 from pipeline.patches.settings import Layout, PatchSettings
 from pipeline.split import SplitSettings
 from pipeline.stages.patch import PatchRequest
 from registration.execution import InProcess, no_progress
+from registration.patch_reasons import REASON_WORDS, REASONS
 from training.data.pairs import open_dataset
 
 SETTINGS = PatchSettings(size=256, min_tissue=0.3)

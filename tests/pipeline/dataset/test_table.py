@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline.dataset.table import COLUMN_RECORDS, COLUMNS, SCHEMA
-from pipeline.patches.reasons import REASON_WORDS
+from registration.patch_reasons import REASON_WORDS
 
 GUIDE = Path(__file__).parents[3] / "docs" / "dataset.md"
 

@@ -14,11 +14,3 @@ REASON_WORDS = {
 """In the order of the tests; the keys stand in tables and JSON, the words on pages and the console."""
 
 REASONS = tuple(REASON_WORDS)
-LIMITS = {
-    "no source": "max_filled",
-    "blank HE": "min_tissue",
-    "blank IHC": "min_tissue",
-    "no match": "min_percentile",
-    "shifted": "max_shift_um",
-}
-"""The setting that decides a reason."""
