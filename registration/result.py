@@ -45,7 +45,7 @@ PACKAGES = (
     "itk-elastix",
 )
 
-Review = Literal["accepted", "rejected", "needs landmarks"]
+Judgement = Literal["accepted", "rejected", "needs landmarks"]
 Status = Literal["registered", "blank", "fallback"]
 STATUS_WORDS: dict[Status, str] = {
     "registered": "registered",
@@ -193,7 +193,7 @@ class _Facts:
     reasons: tuple[str, ...]
     image: FileName | None
     """The registered slide."""
-    review: Review | None = None
+    review: Judgement | None = None
     """A person's judgement."""
     notes: ReviewNotes = ReviewNotes()
     pieces: tuple[PieceRecord, ...] = ()
@@ -329,7 +329,9 @@ def write_registration(registration: Registration, landmarks: Landmarks) -> None
     write_json(folder / RECORD_NAME, record)
 
 
-def write_review(folder: Path, judgement: Review | None, notes: ReviewNotes | None = None) -> None:
+def write_review(
+    folder: Path, judgement: Judgement | None, notes: ReviewNotes | None = None
+) -> None:
     """Write a person's judgement into a finished run, which later stages respect.
 
     Notes that are there stay where none are given.

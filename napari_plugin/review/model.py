@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from registration.quality.verdict import LARGE_RESIDUAL_UM
 from registration.residual_map import ResidualMap
 from registration.result import (
     RECORD_NAME,
+    Judgement,
     Registration,
     RejectedArea,
     ReviewNotes,
@@ -37,8 +38,7 @@ from registration.result import (
 from registration.slides.slide import open_slide
 from registration.transforms import jacobian_determinant
 
-Judgement = Literal["accepted", "rejected", "needs landmarks"]
-JUDGEMENTS: tuple[Judgement, ...] = ("accepted", "rejected", "needs landmarks")
+JUDGEMENTS: tuple[Judgement, ...] = get_args(Judgement)
 CASE_RUN = "registration"
 """The run folder in the folder of each case of a cohort."""
 MAP_NODES = 256

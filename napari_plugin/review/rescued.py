@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from napari_plugin.kept import free, rescue, rescue_folders
 from registration.files.storage import write_json
-from registration.result import Review, ReviewNotes
+from registration.result import Judgement, ReviewNotes
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Said:
     """The run folder, absolute."""
     seen: tuple[Any, ...]
     """The run's key, judgement and notes as the person saw them."""
-    review: Review | None
+    review: Judgement | None
     notes: ReviewNotes
 
 

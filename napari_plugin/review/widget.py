@@ -29,7 +29,7 @@ from napari_plugin.review.layers import (
     patch_layer,
 )
 from napari_plugin.review.maps import Maps
-from napari_plugin.review.model import JUDGEMENTS, Judgement, Review
+from napari_plugin.review.model import JUDGEMENTS, Review
 from napari_plugin.review.slides import BothSlides
 from napari_plugin.review.whole import WholeView
 from napari_plugin.swipe import SwipeEdge
@@ -39,6 +39,7 @@ from napari_plugin.views import XY
 from napari_plugin.widgets import PathField, WarningLabel, button, row_of
 from registration.errors import RegistrationError
 from registration.geometry import Points
+from registration.result import Judgement
 
 STAIN_KEY = "N"
 STAIN_TIP = "The next IHC stain that was registered to the same H&E slide, in the same place"

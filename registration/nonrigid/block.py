@@ -194,7 +194,7 @@ def _accepted(
     if jacobian < REFUSED_BELOW:
         reason = f"it would fold the tissue (smallest Jacobian {jacobian:.2f})"
     elif after < before - WORSE_BY:
-        reason = f"its similarity fell from {before:.3f} to {after:.3f}"
+        reason = f"it would make the images less alike (correlation {before:.3f}, then {after:.3f})"
     largest = float(np.hypot(shift[..., 0], shift[..., 1])[mask].max())
     record = BlockRecord(
         task.block.name,

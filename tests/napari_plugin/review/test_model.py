@@ -10,7 +10,7 @@ import pytest
 
 from napari_plugin.reader import get_reader
 from napari_plugin.review.layers import arrow, image_layer, map_layers, patch_layer, shift_colors
-from napari_plugin.review.model import Judgement, Review
+from napari_plugin.review.model import Review
 from pipeline.patches.case import exclusion, without_rejected
 from pipeline.patches.record import CasePatches, CaseSlides, PatchCandidate
 from pipeline.patches.settings import PatchSettings
@@ -19,7 +19,7 @@ from registration.files.storage import write_npz
 from registration.geometry import Box
 from registration.quality.verdict import LARGE_RESIDUAL_UM
 from registration.residual_map import ResidualMap
-from registration.result import RECORD_NAME, RESIDUAL_NAME, Registration
+from registration.result import RECORD_NAME, RESIDUAL_NAME, Judgement, Registration
 from registration.slides.slide import open_slide
 from registration.synth import SynthCase, load_truth
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 RUNS = "<img src=x onerror=window.ran=1>"
 COMPUTES = "=cmd|' /C calc'!A0"
 COMPUTED = "777777777"
-"""What a template would make of the product among the names; longer than the hexadecimal name of a study."""
+"""What a template would make of the product among the names; longer than a study's name."""
 NAMES = (
     RUNS,
     f"\"'>{RUNS}",

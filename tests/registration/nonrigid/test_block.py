@@ -196,4 +196,4 @@ def test_a_block_that_gets_worse_falls_back_with_the_reason(
     found = register_block(task(moved[0], moved[1]))
 
     assert (found.record.status, found.spline) == ("fallback", None)
-    assert "its similarity fell from" in found.record.reason
+    assert "it would make the images less alike" in found.record.reason
