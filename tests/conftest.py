@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
@@ -18,7 +19,19 @@ if TYPE_CHECKING:
 
 # Two processes run tests on two cores; and a child that was forked from a process whose OpenMP has
 # started threads waits for them for ever.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = "1"
+
+# What is printed depends on neither the terminal of whoever runs the tests nor on their settings.
+os.environ["COLUMNS"] = "80"
+for _name in [*os.environ]:
+    if _name in ("FORCE_COLOR", "NO_COLOR", "CLICOLOR_FORCE") or _name.startswith("BCI_"):
+        del os.environ[_name]
+
+# The same examples in every run, however long one takes on a busy machine.
+settings.register_profile(
+    "alike", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("alike")
 
 WINDOWS = "tests/napari_plugin/"
 ENDED = pytest.StashKey[int]()

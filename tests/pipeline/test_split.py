@@ -68,7 +68,7 @@ def test_a_patient_given_two_splits_is_refused() -> None:
         assign_splits([Label("a", None, "train"), Label("a", None, "test")], SplitSettings())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(st.integers(0, 12), st.sampled_from([*HER2_LEVELS, None])),

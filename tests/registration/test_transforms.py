@@ -47,7 +47,7 @@ def some_points(seed: int, count: int = 40) -> Points:
     return np.random.default_rng(seed).uniform([0, 0], [WIDTH, HEIGHT], (count, 2))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seeds)
 def test_inverse_of_a_chain_undoes_it(seed: int) -> None:
     chain, points = chain_of(seed), some_points(seed)
@@ -55,7 +55,7 @@ def test_inverse_of_a_chain_undoes_it(seed: int) -> None:
     np.testing.assert_allclose(chain.inverse.inverse(points), chain(points), atol=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seeds, st.integers(1, 9), st.integers(1, 9))
 def test_a_grid_is_mapped_as_its_points_are(seed: int, columns: int, rows: int) -> None:
     random = np.random.default_rng(seed)
@@ -105,7 +105,7 @@ def test_a_field_of_one_node_is_a_shift() -> None:
     np.testing.assert_allclose(field([[0, 7], [40, 7]]), [[2, 4], [42, 4]])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seeds, st.sampled_from([1.0, 2.0, 4.0, 3.7]), st.sampled_from([1.0, 8.0, 2.3]))
 def test_scaled_projective_maps_level_pixels(seed: int, fixed: float, moving: float) -> None:
     transform, points = mild_projective(np.random.default_rng(seed)), some_points(seed)
@@ -114,7 +114,7 @@ def test_scaled_projective_maps_level_pixels(seed: int, fixed: float, moving: fl
     np.testing.assert_allclose(on_levels(from_level0(points, fixed)), expected, atol=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seeds)
 def test_after_applies_the_other_first(seed: int) -> None:
     random = np.random.default_rng(seed)

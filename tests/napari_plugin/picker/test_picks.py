@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_plugin.picker.journal import Journal
@@ -276,9 +276,7 @@ def act(picker: Picker, kind: str, xy: tuple[float, float], name: str) -> None:
         picker.propose_place(name, xy, "")
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25)
 @given(actions=ACTIONS)
 def test_whatever_is_done_pairs_stay_paired_and_the_file_holds_them(
     actions: list[tuple[str, int, int]], tmp_path_factory: pytest.TempPathFactory

@@ -49,7 +49,6 @@ def kinds(problems: tuple[Problem, ...]) -> set[str]:
     return {problem.kind for problem in problems}
 
 
-@settings(deadline=None)
 @given(seeds)
 def test_four_pairs_are_met_exactly_whatever_their_order(seed: int) -> None:
     random = np.random.default_rng(seed)
@@ -86,7 +85,7 @@ def test_the_first_step_maps_the_square_to_the_quadrilateral() -> None:
         assert abs(along[0] * across[1] - along[1] * across[0]) < 1e-3
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(seeds)
 def test_exact_pairs_with_perspective_are_recovered(seed: int) -> None:
     truth = sections(seed)
@@ -185,7 +184,7 @@ def two_step_turns_over(fixed: Points, moving: Points) -> bool:
     return bool(weights.min() < 0 < weights.max())
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(seeds, st.integers(0, 8))
 def test_good_pairs_have_no_problem(seed: int, extra: int) -> None:
     random = np.random.default_rng(seed)

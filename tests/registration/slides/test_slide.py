@@ -63,7 +63,7 @@ def test_boxes_reach_off_the_slide_into_white(slide: Slide) -> None:
     assert (slide.read(Box(500, 600, 40, 30)) == 255).all()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.sampled_from([1.0, 2.0, 3.0, 1.5, 2.5, 3.2, 0.5, 10.4]),
     st.integers(-20, 60),
