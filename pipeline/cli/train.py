@@ -106,7 +106,7 @@ def train(
         # What compares images is loaded where it is used: training alone does without it.
         from pipeline.dataset import alignment
 
-        first = alignment.outlook(pairs)
+        first = alignment.outlook(pairs, out)
         measure = alignment.with_alignment if first else None
     plan = plan_run(chosen, pairs, out, resume=resume, measures=measure is not None)
     notes = [*plan.notes, *filter(None, [first])]

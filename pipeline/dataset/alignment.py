@@ -24,6 +24,7 @@ from training.data.confidence import alignment_known
 from training.data.images import image_size
 from training.data.table import trust_of
 from training.errors import DataError
+from training.inference.checkpoints import CHECKPOINT
 
 if TYPE_CHECKING:
     from training.data.pairs import PairDataset, PatchPair
@@ -41,20 +42,23 @@ Row = tuple[float, float | None, Grade | None]
 """Shift in pixels, how many per cent of mismatched pairs are less alike, and the grade."""
 
 
-def unmeasured(dataset: PairDataset) -> tuple[PatchPair, ...]:
+def unmeasured(dataset: PairDataset, run: Path) -> tuple[PatchPair, ...]:
     """Return the training pairs whose alignment is to be measured.
 
-    None where that of any is known, or where the images are smaller than what is compared.
+    None where that of any is known, where the images are smaller than what is compared, or where the
+    run goes on that began without.
     """
+    if (run / CHECKPOINT).exists() and not (run / MEASURED).exists():
+        return ()
     pairs = dataset.select("train")
     mpp = dataset.mpp() or ASSUMED_MPP
     small = bool(pairs) and min(image_size(pairs[0].ihc.path)) * mpp < WINDOW_UM
     return () if alignment_known(pairs) or small else pairs
 
 
-def outlook(dataset: PairDataset) -> str:
+def outlook(dataset: PairDataset, run: Path) -> str:
     """Return what will be measured, and about how long it takes; empty where nothing will be."""
-    pairs = unmeasured(dataset)
+    pairs = unmeasured(dataset, run)
     if not pairs:
         return ""
     width, height = image_size(pairs[0].ihc.path)
@@ -72,7 +76,7 @@ def with_alignment(dataset: PairDataset, run: Path, listener: Listener) -> PairD
     As it is, where the alignment is known already, or cannot be measured on such small images. Raises
     :class:`training.errors.DataError` for an unreadable image.
     """
-    pairs, mpp = unmeasured(dataset), dataset.mpp() or ASSUMED_MPP
+    pairs, mpp = unmeasured(dataset, run), dataset.mpp() or ASSUMED_MPP
     if not pairs:
         return dataset
     path, key = run / MEASURED, _key(pairs, mpp)

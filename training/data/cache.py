@@ -1,9 +1,9 @@
 """All pixels of a dataset, decoded once into 8-bit files that are memory-mapped ever after.
 
 Decoding a pair of 1024 px PNGs costs a hundred times what copying its pixels does, and would be
-repeated in every epoch. A cache is found again by the names, sizes and times of the files it was
-made from; it is hidden in the dataset's folder, or under ``XDG_CACHE_HOME`` where that folder
-cannot be written.
+repeated in every epoch. A pair is found again by the names, sizes and times of its files, whichever
+pairs lie beside it; caches are hidden in the dataset's folder, or under ``XDG_CACHE_HOME`` where that
+folder cannot be written.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from registration.files.memory import free_memory
 from registration.files.outputs import lies_in
 from registration.files.storage import temporary, write_json, write_text
 from registration.files.text import json_record
@@ -33,6 +35,8 @@ INDEX = "index.json"
 PIXELS = "pixels.u8"
 DISK_MARGIN = 1.05
 MOST_WORKERS = 16
+BYTES_PER_PIXEL = 24
+"""What one worker holds for a pixel of its pair: an image that is decoded, and two pairs that wait."""
 
 Tick = Callable[[int, int], None]
 """Called with how many pairs are done, and how many there are."""
@@ -48,6 +52,8 @@ class PixelCache:
     offsets: NDArray[np.int64]
     """``(N,)`` where each pair starts, in bytes."""
     pixels: NDArray[np.uint8]
+    checksums: tuple[int, ...]
+    """Of the pixels of each pair."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -89,47 +95,69 @@ def check_parent(parent: Path, dataset: PairDataset) -> None:
 def open_cache(pairs: Sequence[PatchPair], parent: Path, tick: Tick | None = None) -> PixelCache:
     """Return the cache of ``pairs`` under ``parent``, decoding them first where it is not there.
 
-    It is found again for the same pairs in the same order, whatever they are used for.
-    Raises :class:`DataError` for unreadable images and for a disk that is too small.
+    Pairs are found in whichever cache has them all, whatever they are used for: some of a dataset in
+    that of the whole. Raises :class:`DataError` for unreadable images and for a disk that is too small.
     """
-    folder = parent / _key(pairs)
-    if (found := _opened(folder, len(pairs))) is not None:
-        return found
-    _build(pairs, folder, tick)
-    if (built := _opened(folder, len(pairs))) is None:
+    rows = [_row(pair) for pair in pairs]
+    folder = parent / _key(rows)
+    for place in (folder, *sorted(path.parent for path in parent.glob(f"*/{INDEX}"))):
+        if (found := _opened(place, rows)) is not None:
+            return found
+    _build(pairs, folder, rows, tick)
+    if (built := _opened(folder, rows)) is None:
         raise DataError(f"{folder} does not keep what is written to it; give another --cache")
     return built
 
 
-def _opened(folder: Path, count: int) -> PixelCache | None:
-    """Return the cache in a folder; ``None`` where there is none, or what is there is not whole."""
+def _opened(folder: Path, rows: Sequence[str]) -> PixelCache | None:
+    """Return some pairs of the cache in a folder; ``None`` where it lacks any, or is not whole."""
     index = json_record(folder / INDEX)
-    names, shapes = index.get("names", []), index.get("shapes", [])
     try:
-        cache = _with_layout(names, shapes, np.memmap(folder / PIXELS, np.uint8, mode="c"))
-        whole = cache.nbytes == cache.where(count - 1)[0].stop and len(cache) == count
-    except (OSError, ValueError, TypeError, IndexError, OverflowError):
+        places = {row: place for place, row in enumerate(index["rows"])}
+        wanted = [places[row] for row in rows]
+        pixels = np.memmap(folder / PIXELS, np.uint8, mode="c")
+        cache = _with_layout(index["names"], index["shapes"], pixels, index["checksums"])
+        whole = cache.nbytes == cache.where(len(places) - 1)[0].stop
+        return _some(cache, wanted) if whole else None
+    except (OSError, ValueError, TypeError, LookupError, OverflowError):
         return None
-    return cache if whole else None
+
+
+def _some(cache: PixelCache, places: Sequence[int]) -> PixelCache:
+    """Return some pairs of a cache, in this order."""
+    return replace(
+        cache,
+        names=tuple(cache.names[place] for place in places),
+        shapes=cache.shapes[places],
+        offsets=cache.offsets[places],
+        checksums=tuple(cache.checksums[place] for place in places),
+    )
 
 
 def in_memory(names: Sequence[str], images: Iterable[tuple[Pixels, Pixels]]) -> PixelCache:
     """Return a cache of images at hand; for small and made-up datasets."""
     pairs = [np.stack(pair) for pair in images]
     shapes = [list(pair.shape[1:3]) for pair in pairs]
-    return _with_layout(names, shapes, np.concatenate([pair.ravel() for pair in pairs]))
+    checksums = [zlib.crc32(pair.data) for pair in pairs]
+    return _with_layout(names, shapes, np.concatenate([p.ravel() for p in pairs]), checksums)
 
 
 def _with_layout(
-    names: Sequence[str], shapes: Sequence[Sequence[int]], pixels: NDArray[np.uint8]
+    names: Sequence[str],
+    shapes: Sequence[Sequence[int]],
+    pixels: NDArray[np.uint8],
+    checksums: Sequence[int],
 ) -> PixelCache:
     """Return the cache of pixels stored pair after pair."""
     sizes = np.asarray(shapes, np.int64).reshape(-1, 2)
     ends = np.cumsum(6 * sizes.prod(axis=1))
-    return PixelCache(tuple(names), sizes, np.concatenate([[0], ends[:-1]]), pixels)
+    offsets = np.concatenate([[0], ends[:-1]])
+    return PixelCache(tuple(names), sizes, offsets, pixels, tuple(checksums))
 
 
-def _build(pairs: Sequence[PatchPair], folder: Path, tick: Tick | None) -> None:
+def _build(
+    pairs: Sequence[PatchPair], folder: Path, rows: Sequence[str], tick: Tick | None
+) -> None:
     """Decode all pairs into a temporary folder beside ``folder``, then rename it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     write_text(folder.parent / ".gitignore", "*\n")
@@ -138,12 +166,14 @@ def _build(pairs: Sequence[PatchPair], folder: Path, tick: Tick | None) -> None:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     try:
-        shapes = _decode(pairs, part / PIXELS, tick)
-        write_json(part / INDEX, {"names": [pair.name for pair in pairs], "shapes": shapes})
+        shapes, checksums = _decode(pairs, part / PIXELS, tick)
+        names = [pair.name for pair in pairs]
+        index = {"names": names, "rows": rows, "shapes": shapes, "checksums": checksums}
+        write_json(part / INDEX, index)
         try:
             part.rename(folder)
         except OSError:  # another process, on any machine, was faster
-            if _opened(folder, len(pairs)) is None:
+            if _opened(folder, rows) is None:
                 shutil.rmtree(folder, ignore_errors=True)
                 part.rename(folder)
     finally:
@@ -157,20 +187,33 @@ def _remove_older(folder: Path) -> None:
             shutil.rmtree(older, ignore_errors=True)
 
 
-def _decode(pairs: Sequence[PatchPair], path: Path, tick: Tick | None) -> list[list[int]]:
-    """Append all pairs to one file, several decoded at a time; return their shapes."""
-    workers = min(os.cpu_count() or 1, MOST_WORKERS)
+def _decode(
+    pairs: Sequence[PatchPair], path: Path, tick: Tick | None
+) -> tuple[list[list[int]], list[int]]:
+    """Append all pairs to one file, several decoded at a time; return their shapes and checksums."""
+    workers = _workers(pairs[0].he.size)
     shapes: list[list[int]] = []
+    checksums: list[int] = []
     with path.open("wb") as file, ThreadPoolExecutor(workers) as pool:
         for he, ihc in in_order(pool, lambda pair: pair.read(), pairs, 2 * workers):
             if not shapes:
                 _check_disk(path, DISK_MARGIN * 2 * he.nbytes * len(pairs))
+            checksum = 0
             for image in (he, ihc):
-                file.write(np.ascontiguousarray(image).data)
+                pixels = np.ascontiguousarray(image).data
+                file.write(pixels)
+                checksum = zlib.crc32(pixels, checksum)
+            checksums.append(checksum)
             shapes.append(list(he.shape[:2]))
             if tick is not None:
                 tick(len(shapes), len(pairs))
-    return shapes
+    return shapes, checksums
+
+
+def _workers(size: tuple[int, int]) -> int:
+    """Return how many images of a size are decoded at a time: fewer where they are large."""
+    fitting = free_memory() // (BYTES_PER_PIXEL * size[0] * size[1])
+    return max(1, min(os.cpu_count() or 1, MOST_WORKERS, fitting))
 
 
 def _check_disk(path: Path, needed: float) -> None:
@@ -183,12 +226,17 @@ def _check_disk(path: Path, needed: float) -> None:
         )
 
 
-def _key(pairs: Sequence[PatchPair]) -> str:
-    """Return a name whose second half changes when any file does, its first with other files."""
+def _row(pair: PatchPair) -> str:
+    """Return a name of a pair whose second half changes when either file does."""
     files, states = hashlib.sha256(), hashlib.sha256()
-    for pair in pairs:
-        for image in (pair.he, pair.ihc):
-            state = image.path.stat()
-            files.update(f"{image.path.absolute()}|{image.half}\n".encode())
-            states.update(f"{state.st_size}|{state.st_mtime_ns}\n".encode())
+    for image in (pair.he, pair.ihc):
+        state = image.path.stat()
+        files.update(f"{image.path.absolute()}|{image.half}\n".encode())
+        states.update(f"{state.st_size}|{state.st_mtime_ns}\n".encode())
     return f"{files.hexdigest()[:16]}-{states.hexdigest()[:16]}"
+
+
+def _key(rows: Sequence[str]) -> str:
+    """Return a name whose second half changes when any file does, its first with other files."""
+    halves = zip(*(row.split("-") for row in rows), strict=True)
+    return "-".join(hashlib.sha256("".join(half).encode()).hexdigest()[:16] for half in halves)

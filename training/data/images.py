@@ -21,6 +21,13 @@ Pixels = NDArray[np.uint8]
 """``(height, width, 3)`` RGB."""
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
+NOT_READ = frozenset(
+    {
+        *(".gif", ".jp2", ".j2k", ".jpx", ".jxl", ".jxr", ".avif", ".heic", ".heif"),
+        *(".apng", ".jfif", ".ppm", ".pgm", ".pnm", ".tga", ".psd", ".exr"),
+    }
+)
+"""Suffixes of images that are not taken from a folder: what is left out is named."""
 
 
 @dataclass(frozen=True, slots=True)

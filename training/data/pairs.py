@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from registration.files.words import counted, did_you_mean, some
-from training.data.images import SUFFIXES, ImageFile, Pixels, image_size
+from training.data.images import NOT_READ, SUFFIXES, ImageFile, Pixels, image_size
 from training.data.table import TableRow, read_pair_table
 from training.errors import DataError
 
@@ -152,7 +152,7 @@ def open_dataset(
         ("side by side", _side_by_side),
     ):
         found = find(root)
-        if found.pairs or found.unpaired:
+        if found.pairs or found.unpaired or found.not_read:
             return _described(str(root), layout, found, root)
     raise DataError(
         f"no image pairs in {root}: expected HE/ and IHC/ (with train/ and test/ inside or not), "
@@ -165,6 +165,8 @@ def open_dataset(
 class _Found:
     pairs: list[PatchPair]
     unpaired: list[Path]
+    not_read: tuple[Path, ...] = ()
+    """Images in formats that are not read."""
 
 
 def _domain_first(root: Path) -> _Found:
@@ -210,7 +212,8 @@ def _dataset_per_stain(root: Path) -> _Found:
 def _stained(found: _Found, folder: Path) -> _Found:
     """Return the pairs of a stain's folder; an H&E image elsewhere may do without this stain."""
     pairs = [replace(pair, stain=folder.name) for pair in found.pairs]
-    return _Found(pairs, [path for path in found.unpaired if path.is_relative_to(folder)])
+    unpaired = [path for path in found.unpaired if path.is_relative_to(folder)]
+    return _Found(pairs, unpaired, found.not_read)
 
 
 def _folders(root: Path) -> list[Path]:
@@ -222,14 +225,16 @@ def _side_by_side(root: Path) -> _Found:
     """Images twice as wide as high, H&E on the left, in ``train/`` and so on or in the folder."""
     splits: list[tuple[Path, str | None]] = [(root / s, s) for s in SPLITS if (root / s).is_dir()]
     pairs, odd = [], []
+    not_read: tuple[Path, ...] = ()
     for folder, split in splits or [(root, None)]:
+        not_read += _not_read(folder)
         for path in _images(folder).values():
             width, height = image_size(path)
             if width != 2 * height:
                 odd.append(path)
                 continue
             pairs.append(_pair(ImageFile(path, "left"), ImageFile(path, "right"), split))
-    return _Found(pairs, odd if pairs else [])
+    return _Found(pairs, odd, not_read) if pairs else _Found([], [])
 
 
 def _match(he: Path, ihc: Path, split: str | None) -> _Found:
@@ -238,7 +243,11 @@ def _match(he: Path, ihc: Path, split: str | None) -> _Found:
     names = sorted(left.keys() & right.keys())
     pairs = [_pair(ImageFile(left[name]), ImageFile(right[name]), split) for name in names]
     unpaired = sorted(left.keys() ^ right.keys())
-    return _Found(pairs, [left.get(name) or right[name] for name in unpaired])
+    return _Found(
+        pairs,
+        [left.get(name) or right[name] for name in unpaired],
+        (*_not_read(he), *_not_read(ihc)),
+    )
 
 
 def _images(folder: Path) -> dict[str, Path]:
@@ -258,6 +267,12 @@ def _images(folder: Path) -> dict[str, Path]:
     return found
 
 
+def _not_read(folder: Path) -> tuple[Path, ...]:
+    """Return the images of a folder in formats that are not read."""
+    paths = sorted(folder.iterdir()) if folder.is_dir() else ()
+    return tuple(path for path in paths if path.suffix.lower() in NOT_READ)
+
+
 def _pair(he: ImageFile, ihc: ImageFile, split: str | None) -> PatchPair:
     """Return a pair, with what its name says of split and HER2 level."""
     named = BCI_NAME.search(he.path.stem)
@@ -269,10 +284,12 @@ def _joined(parts: Iterable[_Found]) -> _Found:
     """Return the pairs of several folders as one list."""
     pairs: list[PatchPair] = []
     unpaired: list[Path] = []
+    not_read: dict[Path, None] = {}  # one H&E folder may lie beside several stains
     for part in parts:
         pairs += part.pairs
         unpaired += part.unpaired
-    return _Found(pairs, unpaired)
+        not_read |= dict.fromkeys(part.not_read)
+    return _Found(pairs, unpaired, tuple(not_read))
 
 
 def _described(source: str, layout: str, found: _Found, root: Path) -> PairDataset:
@@ -282,6 +299,11 @@ def _described(source: str, layout: str, found: _Found, root: Path) -> PairDatas
         notes.append(
             f"{counted(len(found.unpaired), 'image')} without a partner, left out: "
             f"{some(found.unpaired)}"
+        )
+    if found.not_read:
+        notes.append(
+            f"warning: {counted(len(found.not_read), 'image')} in formats that are not read, left out: "
+            f"{some(found.not_read)}"
         )
     pairs = sorted(found.pairs, key=lambda p: (p.split or "", p.name, p.stain or ""))
     table = read_pair_table(root)

@@ -27,7 +27,7 @@ from training.settings.config import InferencePrecision
 
 GENERATOR = "bci-pipeline generator 1"
 STATE_KIND = "bci-pipeline training state"
-STATE = f"{STATE_KIND} 3"
+STATE = f"{STATE_KIND} 4"
 MOST_LEVELS = 1
 """Half precision may change 8-bit values by so much."""
 BEST, LAST, CHECKPOINT = "best.pt", "last.pt", "checkpoint.pt"

@@ -16,7 +16,7 @@ from registration.files.outputs import check_folder
 from registration.files.storage import content_hash, write_json
 from registration.files.text import read_json
 from training.data.ahead import in_order
-from training.data.images import SUFFIXES, from_batch, read_image, to_batch, write_png
+from training.data.images import NOT_READ, SUFFIXES, from_batch, read_image, to_batch, write_png
 from training.errors import DataError
 from training.inference.checkpoints import TrainedGenerator
 from training.memory import OTHER_PROGRAMS, explained
@@ -76,7 +76,13 @@ def _targets(folder: Path, out: Path) -> dict[Path, Path]:
     targets: dict[Path, Path] = {}
     for source in sorted(folder.rglob("*")):
         within = source.relative_to(folder)
-        if source.suffix.lower() in SUFFIXES and not any(p.startswith(".") for p in within.parts):
+        if any(part.startswith(".") for part in within.parts):
+            continue
+        if source.suffix.lower() in NOT_READ:
+            raise DataError(
+                f"{source} is in a format that is not read: export it as PNG, or move it"
+            )
+        if source.suffix.lower() in SUFFIXES:
             other = targets.setdefault((out / within).with_suffix(".png"), source)
             if other is not source:
                 raise DataError(f"{other} and {source} would both be written as {within.stem}.png")

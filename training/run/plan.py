@@ -28,7 +28,7 @@ from training.models.pix2pix import generator_spec, shown_channels
 from training.probes import HALVES
 from training.run.history import HISTORY, VALIDATION
 from training.run.machine import fitted, with_stain
-from training.run.preparation import sampling_of
+from training.run.preparation import sampling_of, trainable_pairs
 from training.run.report import ABOUT, CONFIG, REPORT
 from training.settings.config import TrainConfig
 
@@ -53,6 +53,8 @@ class RunPlan:
     train: int
     """Pairs to train on."""
     held_out: int
+    cached: int
+    """Pairs to decode, whatever their grade."""
     notes: tuple[str, ...]
     width: int
     height: int
@@ -69,8 +71,8 @@ class RunPlan:
 
     @property
     def cache_bytes(self) -> int:
-        """Decoded pixels of all pairs."""
-        return (self.train + self.held_out) * 6 * self.width * self.height
+        """Decoded pixels of these."""
+        return self.cached * 6 * self.width * self.height
 
 
 def plan_run(
@@ -88,6 +90,7 @@ def plan_run(
     device = torch.device(device_named(config.device))
     precision = usable_precision(config.precision, device.type, notes.append)
     config, side_px = fitted(config, dataset, notes.append)
+    cached = len(trainable_pairs(dataset))
     dataset = dataset if measures else graded(dataset, config.grade)
     parts = hold_out(dataset, config.val_fraction, config.seed, config.val_pairs)
     shapes = np.array([pair.he.size[::-1] for pair in parts.train])
@@ -103,6 +106,7 @@ def plan_run(
         config=config,
         train=len(parts.train),
         held_out=len(parts.validation),
+        cached=cached,
         notes=tuple(
             note for note in (*dataset.notes, parts.note, scale_note(parts.train), *notes) if note
         ),

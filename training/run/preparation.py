@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -43,7 +43,7 @@ class Prepared:
     train: tuple[int, ...]
     """Places in the cache of the pairs to train on."""
     pairs: dict[str, list[Any]]
-    """What a resumed run must find again: of each pair its use and the sizes of its files."""
+    """What a resumed run must find again, see :func:`fingerprints`."""
     mpp: float | None
     title: str
     notes: tuple[str, ...]
@@ -72,6 +72,7 @@ def prepare(
 
     Raises :class:`training.errors.DataError` when the dataset cannot be trained on like this.
     """
+    pairs = trainable_pairs(dataset)
     dataset = graded(dataset, config.grade)
     parts = hold_out(dataset, config.val_fraction, config.seed, config.val_pairs)
     weights, on_weights = _weights(config, parts.train)
@@ -85,7 +86,6 @@ def prepare(
     )
     for note in notes:
         listener.note(note)
-    pairs = trainable_pairs(dataset)
     places = {id(pair): place for place, pair in enumerate(pairs)}
     train, held_out = (
         tuple(places[id(pair)] for pair in some)
@@ -112,7 +112,9 @@ def prepare(
         batches,
         held_out,
         train,
-        fingerprints(parts, stains is not None),
+        fingerprints(
+            parts, {name: cache.checksums[place] for name, place in places.items()}, config
+        ),
         usual_mpp(parts.train),
         dataset.title,
         notes,
@@ -142,14 +144,21 @@ def stain_places(pairs: Sequence[PatchPair], stains: Sequence[str]) -> NDArray[n
     return np.array([stains.index(str(pair.stain)) for pair in pairs]) if stains else None
 
 
-def fingerprints(parts: Holdout, several_stains: bool = False) -> dict[str, list[Any]]:
-    """Return of each pair, by split, stain and name, what it is used for and the sizes of its files."""
+def fingerprints(
+    parts: Holdout, checksums: Mapping[int, int], config: TrainConfig
+) -> dict[str, list[Any]]:
+    """Return of each pair, by split, stain and name, its use, its pixels and what it weighs by.
+
+    ``checksums`` are those of the pixels, by the pair's identity.
+    """
     found: dict[str, list[Any]] = {}
     for use, pairs in (("train", parts.train), ("held out", parts.validation)):
         for pair in pairs:
-            sizes = [image.path.stat().st_size for image in (pair.he, pair.ihc)]
-            name = f"{pair.stain}/{pair.name}" if several_stains else pair.name
-            found[f"{pair.split or '.'}/{name}"] = [use, *sizes]
+            figures: list[Any] = []
+            if use == "train" and weighs_pairs(config):
+                figures = [pair.shift_px, pair.trust, pair.grade if config.grade_weights else None]
+            name = f"{pair.stain}/{pair.name}" if config.stains else pair.name
+            found[f"{pair.split or '.'}/{name}"] = [use, checksums[id(pair)], figures]
     return found
 
 

@@ -72,7 +72,7 @@ class Parts:
     averaged: Averaged | None
     peers: Peers
     pairs: Mapping[str, Sequence[Any]]
-    """Of each pair what it is used for, and the sizes of its files."""
+    """Of each pair what it is used for, a checksum of its pixels, and what it weighs by."""
 
 
 def save_state(folder: Path, position: Position, parts: Parts) -> None:
@@ -213,8 +213,9 @@ def _check_pairs(
         "were trained on and would be held out": [
             name for name in both if (before[name][0], now[name][0]) == ("train", "held out")
         ],
-        "have other files": [
-            name for name in both if list(before[name])[1:] != list(now[name])[1:]
+        "have other pixels": [name for name in both if before[name][1] != now[name][1]],
+        "have other figures of their alignment": [
+            name for name in both if before[name][2] != now[name][2]
         ],
     }
     found = [

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli.app import app
 from pipeline.dataset.alignment import MEASURED, outlook, with_alignment
+from training.data.confidence import scale_confidence
 from training.data.pairs import open_dataset
 from training.run.history import Listener
 
@@ -88,7 +89,7 @@ def test_known_alignment_and_small_images_are_left_alone(download: Path, tmp_pat
     small = open_dataset(tmp_path / "small")
 
     for dataset in (known, small):
-        assert outlook(dataset) == ""
+        assert outlook(dataset, tmp_path / "run") == ""
         assert with_alignment(dataset, tmp_path / "run", Listener()) is dataset
     assert not (tmp_path / "run").exists()
 
@@ -110,6 +111,39 @@ def test_train_measures_first_and_says_so(download: Path, tmp_path: Path) -> Non
     assert skipped.exit_code == 0, skipped.output
     assert "all pairs weigh alike" in skipped.stderr
     assert not (tmp_path / "two" / MEASURED).exists()
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_as_it_began_measured_or_not(download: Path, tmp_path: Path) -> None:
+    words = ["train", str(download), *QUICK, "--set", "tensorboard=no", "--out"]
+    measured, not_measured = [*words, str(tmp_path / "one")], [*words, str(tmp_path / "two")]
+    longer = ["--epochs", "2+0", "--resume"]
+    CliRunner().invoke(app, measured)
+    CliRunner().invoke(app, [*not_measured, "--no-measure"])
+
+    planned = CliRunner().invoke(app, [*not_measured, *longer, "--dry-run"])
+    on = [CliRunner().invoke(app, [*run, *longer]) for run in (measured, not_measured)]
+    otherwise = CliRunner().invoke(app, [*measured, *longer, "--no-measure"])
+
+    assert "will be measured" not in planned.stdout
+    assert [done.exit_code for done in on] == [0, 0], on[1].output
+    assert not (tmp_path / "two" / MEASURED).exists()
+    assert "4 have other figures of their alignment" in str(otherwise.exception)
+
+
+def test_images_without_any_structure_do_not_spoil_the_weights_of_the_others(
+    download: Path, tmp_path: Path
+) -> None:
+    for domain in ("HE", "IHC"):
+        blank = download / domain / "train" / "00009_train_0.png"
+        Image.new("RGB", (SIDE, SIDE), "white").save(blank)
+
+    dataset = with_alignment(open_dataset(download), tmp_path / "run", Listener())
+
+    weights = scale_confidence(dataset.pairs, 2, 4.0)
+    assert weights is not None
+    assert np.isfinite(weights).all()
+    assert with_alignment(open_dataset(download), tmp_path / "run", Listener()) == dataset
 
 
 def test_a_download_is_graded_and_the_shifted_pair_left_out(download: Path, tmp_path: Path) -> None:

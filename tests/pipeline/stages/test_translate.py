@@ -280,6 +280,11 @@ def test_a_folder_knows_what_made_its_images(tmp_path: Path, model: Path) -> Non
     Image.new("RGB", (64, 64)).save(patches / "0.jpg")
     with pytest.raises(DataError, match=r"0\.jpg and .*0\.png would both be written as 0\.png"):
         translate_folder(trained, patches, tmp_path / "new")
+    (patches / "0.jpg").rename(patches / "2.JXL")
+    with pytest.raises(
+        DataError, match=r"2\.JXL is in a format that is not read: export it as PNG"
+    ):
+        translate_folder(trained, patches, tmp_path / "new")
 
 
 def test_a_dry_run_says_what_would_be_done_and_refuses_what_the_run_refuses(

@@ -13,10 +13,12 @@ import torch
 from PIL import Image
 
 from registration.files.storage import MACHINE
+from training.data import cache as cache_module
 from training.data.batches import Batch, Batches, Sampling
 from training.data.cache import (
     PIXELS,
     PixelCache,
+    _workers,
     check_parent,
     default_parent,
     in_memory,
@@ -64,6 +66,31 @@ def test_cache_holds_exactly_the_files_and_is_built_once(tmp_path: Path) -> None
     assert len(open_dataset(tmp_path / "data").pairs) == 3
 
 
+@pytest.mark.parametrize("places", [(2,), (2, 0), (1, 2, 0)])
+def test_some_pairs_are_found_in_the_cache_of_all(tmp_path: Path, places: tuple[int, ...]) -> None:
+    pairs = dataset_on_disk(tmp_path / "data")
+    whole = open_cache(pairs, tmp_path / "caches")
+
+    some = open_cache([pairs[place] for place in places], tmp_path / "caches")
+
+    assert len(list((tmp_path / "caches").glob("*/pixels.u8"))) == 1
+    assert len(some) == len(places)
+    for at, place in enumerate(places):
+        assert np.array_equal(some.pair(at), whole.pair(place))
+        assert (some.names[at], some.checksums[at]) == (whole.names[place], whole.checksums[place])
+
+
+def test_a_changed_pair_is_not_taken_from_the_cache_of_all(tmp_path: Path) -> None:
+    pairs = dataset_on_disk(tmp_path / "data")
+    open_cache(pairs, tmp_path / "caches")
+    Image.fromarray(textured(99)).save(pairs[1].he.path)
+    os.utime(pairs[1].he.path, ns=(1, 1))
+
+    some = open_cache(pairs[1:], tmp_path / "caches")
+
+    assert np.array_equal(some.pair(0)[0], textured(99))
+
+
 def test_a_changed_file_makes_another_cache(tmp_path: Path) -> None:
     pairs = dataset_on_disk(tmp_path)
     open_cache(pairs, tmp_path / "caches")
@@ -94,6 +121,15 @@ def test_a_broken_image_leaves_no_cache_behind(tmp_path: Path) -> None:
         open_cache(pairs, tmp_path / "caches")
 
     assert [p.name for p in (tmp_path / "caches").iterdir()] == [".gitignore"]
+
+
+def test_fewer_large_images_are_decoded_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    monkeypatch.setattr(cache_module, "free_memory", lambda: 8 * 2**30)
+
+    found = [_workers((side, side)) for side in (1024, 8000, 15_000, 20_000)]
+
+    assert found == [16, 5, 1, 1]
 
 
 def test_what_killed_runs_decoded_is_removed(tmp_path: Path) -> None:

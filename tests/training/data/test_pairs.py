@@ -14,7 +14,7 @@ from PIL import Image
 
 from training.data.cache import open_cache
 from training.data.holdout import graded, hold_out, scored_pairs
-from training.data.images import ImageFile
+from training.data.images import NOT_READ, ImageFile
 from training.data.pairs import PairDataset, PatchPair, open_dataset
 from training.data.table import trust_of
 from training.errors import DataError
@@ -91,6 +91,31 @@ def test_two_images_of_one_name_are_named_and_neither_is_taken(tmp_path: Path) -
     draw(tmp_path / "IHC" / "train" / "00001_train_0.jpg", 7)
 
     with pytest.raises(DataError, match=r"00001_train_0\.jpg and 00001_train_0\.png beside it"):
+        open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("layout", ["HE/train|IHC/train", "train/HE|train/IHC", "HE|KI67"])
+@pytest.mark.parametrize("suffix", sorted(NOT_READ))
+def test_images_in_other_formats_are_named(tmp_path: Path, layout: str, suffix: str) -> None:
+    for folder in layout.split("|"):
+        draw(tmp_path / folder / "a.png", 7)
+        (tmp_path / folder / f"b{suffix.upper()}").write_bytes(b"whatever")
+        (tmp_path / folder / "notes.txt").write_text("no image")
+
+    dataset = open_dataset(tmp_path)
+
+    assert [pair.name for pair in dataset.pairs] == ["a"]
+    (note,) = dataset.notes
+    assert note.startswith("warning: 2 images in formats that are not read, left out: ")
+    assert f"b{suffix.upper()}" in note
+
+
+def test_a_dataset_of_other_formats_says_which(tmp_path: Path) -> None:
+    for folder in ("HE", "IHC"):
+        (tmp_path / folder / "train").mkdir(parents=True)
+        (tmp_path / folder / "train" / "b.gif").write_bytes(b"GIF89a")
+
+    with pytest.raises(DataError, match=r"no image pairs in .* formats that are not read.*b\.gif"):
         open_dataset(tmp_path)
 
 

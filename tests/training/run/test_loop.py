@@ -326,68 +326,6 @@ def test_recomputed_activations_are_the_same_compiled_or_not(
             assert torch.allclose(value.float(), other[name].float(), atol=2e-5), name
 
 
-def other_pairs(root: Path, *, what: str) -> None:
-    """Change a dataset of BCI's layout: a pair gone, a pair added, another image of the same name."""
-    for domain in ("HE", "IHC"):
-        paths = sorted((root / domain / "train").iterdir())
-        if what == "gone":
-            paths[1].unlink()
-        elif what == "new":
-            paths[0].rename(paths[0].with_name("99999_train_0.png"))
-        else:
-            Image.fromarray(np.zeros((32, 48, 3), np.uint8)).save(paths[2])
-
-
-@pytest.mark.parametrize(
-    ("what", "said"),
-    [
-        ("gone", r"1 are missing \(train/00001_train_1\+\)"),
-        ("new", r"1 are missing \(train/00000_train_0\); 1 are new \(train/99999_train_0\)"),
-        ("changed", r"1 have other files \(train/00002_train_2\+\)"),
-    ],
-)
-def test_resuming_with_other_pairs_is_refused(
-    tmp_path: Path, write_pairs: WritePairs, small_config: SmallConfig, what: str, said: str
-) -> None:
-    root = write_pairs(tmp_path / "data", 6)
-    config = small_config(epochs=(1, 0), val_fraction=0.0)
-    train(config, open_dataset(root), tmp_path / "run")
-    other_pairs(root, what=what)
-
-    with pytest.raises(CheckpointError, match=f"was trained on other pairs: {said}"):
-        train(config, open_dataset(root), tmp_path / "run", resume=True)
-
-
-def test_resuming_with_pairs_that_were_held_out_is_refused(
-    tmp_path: Path, write_pairs: WritePairs, small_config: SmallConfig
-) -> None:
-    root = write_pairs(tmp_path / "data", 6)
-    config = small_config(epochs=(1, 0), val_fraction=0.34)
-    train(config, open_dataset(root), tmp_path / "run")
-    rows = [f"{p.stem},{'ab'[n % 2]}" for n, p in enumerate((root / "HE" / "train").iterdir())]
-    (root / "patches.csv").write_text("\n".join(["name,patient", *rows]))
-
-    with pytest.raises(CheckpointError, match="were held out and would be trained on"):
-        train(config, open_dataset(root), tmp_path / "run", resume=True)
-
-
-def test_pixels_are_decoded_once_whatever_the_seed(
-    tmp_path: Path, write_pairs: WritePairs, small_config: SmallConfig
-) -> None:
-    dataset = open_dataset(write_pairs(tmp_path / "data", 6))
-    found = []
-    for seed, share in ((0, 0.3), (1, 0.3), (1, 0.5), (1, 0.0)):
-        config = small_config(seed=seed, val_fraction=share)
-        data = prepare(config, dataset, make_fabric(config), Listener(), tmp_path / "cache")
-        found.append((data.train, data.held_out))
-        assert sorted(data.train + data.held_out) == list(range(6))
-        names = [dataset.pairs[place].name for place in data.train]
-        assert [data.cache.names[place] for place in data.train] == names
-
-    assert len(set(found)) == 4
-    assert len(list((tmp_path / "cache").glob("*/index.json"))) == 1
-
-
 def test_pairs_of_every_held_out_patient_are_validated_on(
     tmp_path: Path, write_pairs: WritePairs, small_config: SmallConfig
 ) -> None:
