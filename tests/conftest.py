@@ -34,6 +34,7 @@ settings.register_profile(
 settings.load_profile("alike")
 
 WINDOWS = "tests/napari_plugin/"
+ON_GPU = "tests/training/test_gpu.py"
 ENDED = pytest.StashKey[int]()
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -118,18 +119,21 @@ def write_scn() -> Callable[..., Path]:
     return _write_scn
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Where tests run side by side (``-n 2``), a file's tests share a process and so their slides.
 
     All files that open windows share one: napari's windows would take the mouse of the one display
-    from each other. (xdist's own groups do nothing under pytest 9.2, which keeps a test's name where
-    xdist 3.8 does not look.)
+    from each other. Tests on a GPU share nothing: each compiles for itself. (xdist's own groups do
+    nothing under pytest 9.2, which keeps a test's name where xdist 3.8 does not look.)
     """
     from xdist.scheduler import LoadFileScheduling
 
     class OneWindow(LoadFileScheduling):  # type: ignore[misc]  # xdist is not typed
         def _split_scope(self, nodeid: str) -> str:
             file = str(super()._split_scope(nodeid))
+            if file == ON_GPU:
+                return nodeid
             return WINDOWS if file.startswith(WINDOWS) else file
 
     return OneWindow(config, log)

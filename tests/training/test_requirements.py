@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
 
 SCRIPT = """
 import importlib.machinery, sys
@@ -22,7 +27,10 @@ finders = [f for f in sys.meta_path if f is not importlib.machinery.PathFinder]
 sys.meta_path = [*finders, WithoutBlocked]
 __import__(sys.argv[1])
 """
-HEAVY = "torchmetrics matplotlib scipy skimage cv2 pyarrow tensorboard yaml typer rich"
+HEAVY = (
+    "torchmetrics matplotlib scipy skimage cv2 pyarrow tensorboard yaml typer rich imagecodecs dask "
+    "distributed zarr numcodecs itk openslide orjson cachetools"
+)
 
 
 @pytest.mark.parametrize(
@@ -37,3 +45,31 @@ def test_what_training_can_do_without(module: str, code: int) -> None:
 
     assert done.returncode == code, done.stderr
     assert ("No module named" in done.stderr) == bool(code)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU it takes minutes")
+@pytest.mark.parametrize("lacking", ["xdist timeout", "timeout"])
+def test_the_gpu_check_runs_with_little_more_than_pytest(tmp_path: Path, lacking: str) -> None:
+    plugins = {"xdist": "-p no:xdist -p no:xdist.looponfail", "timeout": "-p no:timeout"}
+    (tmp_path / "xdist").mkdir()
+    if "xdist" in lacking:
+        (tmp_path / "xdist" / "__init__.py").write_text("raise ImportError")
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(tmp_path) if "xdist" in lacking else "",
+        "PYTEST_ADDOPTS": " ".join(plugins[name] for name in lacking.split()),
+        "JOBS": "2",
+        "BENCH": "0",
+    }
+
+    done = subprocess.run(
+        ["bash", ROOT / "benchmarks" / "gpu_check.sh", tmp_path / "out"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+
+    assert done.returncode == 0, done.stdout
+    assert " skipped" in (tmp_path / "out" / "test.log").read_text().splitlines()[-1]
