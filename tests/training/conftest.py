@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from training.models.generators import GENERATORS
@@ -21,6 +22,12 @@ SHALLOW = {
     "cyclegan": {"blocks": 1},
     "pix2pixhd": {"blocks": 1, "downs": 2},
 }
+
+
+@pytest.fixture(autouse=True)
+def same_random_numbers() -> None:
+    """Let every test draw the same images and weights in each run, whichever tests ran before."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -63,7 +63,8 @@ def test_readers_get_every_image_of_the_key_and_no_hint(
     names = {path.name for path in handed_out}
     assert names == {"study.html", "sheet.csv", *(f"{k:03d}.png" for k in range(1, 13))}
     texts = [path.read_text("utf-8") for path in handed_out if path.suffix in (".html", ".csv")]
-    assert not any(re.search(r'case\d|patient-\d|"kind"', text) for text in texts)
+    written = re.sub(r"base64,[\w+/=]*", "", "".join(texts))  # images are letters of all kinds
+    assert not re.search(r'case\d|patient-\d|"kind"', written)
     embedded = re.search(r"const IMAGES = (\[.*?\]);", texts[0] + texts[1])
     assert embedded is not None
     assert {tuple(entry) for entry in json.loads(embedded[1])} == {("id", "src")}
@@ -83,7 +84,8 @@ def test_neither_sizes_nor_times_tell_real_from_generated(
     images = sorted((tmp_path / "readers" / "images").iterdir())
     assert len({path.stat().st_size for path in images}) == 1
     assert len({path.stat().st_mtime_ns for path in images}) == 1
-    assert len({len(zlib.compress(path.read_bytes())) // 40 for path in images}) == 1
+    packed = [len(zlib.compress(path.read_bytes())) for path in images]
+    assert max(packed) - min(packed) < 40
     page = (tmp_path / "readers" / "study.html").read_text(encoding="utf-8")
     assert len({len(uri) for uri in re.findall(r"data:image/jpeg[^\"]*", page)}) == 1
     with Image.open(images[0]) as image:
