@@ -12,7 +12,8 @@ import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Awaitable
+import time
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,8 @@ PAPER = (718, 1047)
 """What Chromium's own margins leave of A4."""
 
 MOST_BYTES = 2**28
+PATIENCE_S = 300.0
+"""A limit for what hangs, not a measure: a busy machine may take long."""
 
 
 def check_page(browser: Browser, page: Path) -> None:
@@ -65,6 +68,8 @@ class Browser(AbstractContextManager["Browser"]):
 
     complaints: list[str] = field(default_factory=list)
     """Errors and warnings on the console, and exceptions, since the page was opened."""
+    _loaded: set[str] = field(default_factory=set, init=False)
+    """Which pages have come; until then the one before answers, also under the same address."""
 
     def __enter__(self) -> Self:
         chromium = find_chromium()
@@ -81,6 +86,7 @@ class Browser(AbstractContextManager["Browser"]):
         self._socket: WebSocketClientConnection = self._run(self._connect())
         for name in ("Page", "Runtime", "Log"):
             self.call(f"{name}.enable")
+        self.call("Page.setLifecycleEventsEnabled", enabled=True)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -105,9 +111,8 @@ class Browser(AbstractContextManager["Browser"]):
         media = "print" if paper else ""
         self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
         url = page.resolve().as_uri()
-        self.call("Page.navigate", url=url)
-        while self.evaluate("document.readyState + location.href") != f"complete{url}":
-            self._run(asyncio.sleep(0.02))
+        loader = self.call("Page.navigate", url=url)["loaderId"]
+        self._run(self._come(loader))
 
     def evaluate(self, expression: str) -> Any:
         """Return what a JavaScript expression comes to, promises awaited."""
@@ -117,6 +122,20 @@ class Browser(AbstractContextManager["Browser"]):
         if "exceptionDetails" in found:
             raise AssertionError(f"{expression}: {found['exceptionDetails']}")
         return found["result"].get("value")
+
+    def wait_for(self, condition: Callable[[], object], what: str) -> None:
+        """Wait until something is so."""
+        until = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < until, f"never so: {what}"
+            self._run(asyncio.sleep(0.02))
+
+    def press(self, *keys: str) -> None:
+        """Press keys, as a person does."""
+        for key in keys:
+            text = {"text": key} if len(key) == 1 else {}
+            self.call("Input.dispatchKeyEvent", type="keyDown", key=key, **text)
+            self.call("Input.dispatchKeyEvent", type="keyUp", key=key)
 
     def screenshot(self, whole: bool = True) -> bytes:
         """Return a PNG of the page, down to its end unless only the window is wanted."""
@@ -137,7 +156,7 @@ class Browser(AbstractContextManager["Browser"]):
         return {"clip": {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}}
 
     def _run(self, work: Awaitable[Any]) -> Any:
-        return self._loop.run_until_complete(asyncio.wait_for(work, 60))
+        return self._loop.run_until_complete(asyncio.wait_for(work, PATIENCE_S))
 
     async def _connect(self) -> WebSocketClientConnection:
         port = Path(self._profile.name, "DevToolsActivePort")
@@ -145,29 +164,40 @@ class Browser(AbstractContextManager["Browser"]):
             await asyncio.sleep(0.05)
         address = f"127.0.0.1:{port.read_text().splitlines()[0]}"
         client = AsyncHTTPClient(force_instance=True)
-        tabs = json.loads((await client.fetch(f"http://{address}/json")).body)
+        pages: list[str] = []
+        while not pages:  # it answers before it has a tab
+            tabs = json.loads((await client.fetch(f"http://{address}/json")).body)
+            pages = [tab["webSocketDebuggerUrl"] for tab in tabs if tab["type"] == "page"]
         client.close()
-        url = next(tab["webSocketDebuggerUrl"] for tab in tabs if tab["type"] == "page")
-        return await websocket_connect(url, max_message_size=MOST_BYTES)
+        return await websocket_connect(pages[0], max_message_size=MOST_BYTES)
 
     async def _ask(self, method: str, parameters: dict[str, Any]) -> Any:
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters}
         await self._socket.write_message(json.dumps(message))
         while True:
-            text = await self._socket.read_message()
-            assert text is not None, "the browser has gone"
-            answer = json.loads(text)
+            answer = await self._heard()
             if answer.get("id") == self._number:
                 if "error" in answer:
                     raise AssertionError(f"{method}: {answer['error']}")
                 return answer["result"]
             self._listen(answer)
 
+    async def _come(self, loader: str) -> None:
+        while loader not in self._loaded:
+            self._listen(await self._heard())
+
+    async def _heard(self) -> dict[str, Any]:
+        text = await self._socket.read_message()
+        assert text is not None, "the browser has gone"
+        return dict(json.loads(text))
+
     def _listen(self, event: dict[str, Any]) -> None:
         """Keep what a page complains about."""
         what, said = event.get("method"), event.get("params", {})
-        if what == "Runtime.exceptionThrown":
+        if what == "Page.lifecycleEvent" and said["name"] == "load":
+            self._loaded.add(said["loaderId"])
+        elif what == "Runtime.exceptionThrown":
             self.complaints.append(str(said["exceptionDetails"]))
         elif what == "Log.entryAdded" and said["entry"]["level"] in ("error", "warning"):
             self.complaints.append(str(said["entry"]))
