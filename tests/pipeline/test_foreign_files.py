@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,12 +12,12 @@ from napari_plugin.jobs import Job, RunRequest
 from registration.children import environment
 from registration.synth.case import write_case
 from registration.synth.settings import SynthSettings
+from tests.patience import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 NAMES = ("pipeline", "training", "registration", "napari_plugin", "distributed", "random", "queue")
 SCRIPT = Path(sys.executable).with_name("bci-pipeline")
-PATIENCE_S = 300.0
 MANIFEST = """\
 name: small
 out: out
@@ -57,11 +56,8 @@ def test_the_register_button_with_two_workers(
     )
     job = Job([*request.command, "--workers", "2"])
 
-    end = time.monotonic() + PATIENCE_S
-    while job.is_running:
-        assert time.monotonic() < end
-        time.sleep(0.1)
-        job.news()
+    wait_for(lambda: not job.is_running, "the end of the registration")
+    job.news()
 
     assert job.exit_code == 0, job.said
     assert (folder / "run" / "registration.json").is_file()

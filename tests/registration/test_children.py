@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 
 from registration.children import environment, python, start
+from tests.patience import PATIENCE_S, wait_for
 
 TRAPS = (
     "pipeline",
@@ -24,7 +24,6 @@ TRAPS = (
     "queue",
     "struct",
 )
-PATIENCE_S = 120.0
 
 HOLDS_THE_LOCK = """
 import ctypes, os, sys, time
@@ -95,18 +94,18 @@ def test_no_worker_outlives_a_parent_that_alone_is_killed(tmp_path: Path) -> Non
     parent = subprocess.Popen(
         python("-c", HOLDS_THE_LOCK, *map(str, marks)), env=environment(), start_new_session=True
     )
-    end = time.monotonic() + PATIENCE_S
-    while not all(mark.exists() and mark.read_text() for mark in marks):
-        assert parent.poll() is None
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    wait_for(
+        lambda: parent.poll() is not None or all(m.exists() and m.read_text() for m in marks),
+        "both workers are at work",
+    )
+    assert parent.poll() is None
     family = psutil.Process(parent.pid).children(recursive=True)
     assert {process.pid for process in family} >= {int(mark.read_text()) for mark in marks}
 
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
 
-    _, alive = psutil.wait_procs(family, 10)
+    _, alive = psutil.wait_procs(family, PATIENCE_S)
     assert alive == []
 
 

@@ -17,6 +17,7 @@ from registration import cluster
 from registration.children import environment, python
 from registration.errors import RegistrationError
 from registration.execution import workers
+from tests.patience import wait_for
 
 
 def die_once(path: Path) -> int:
@@ -44,10 +45,7 @@ def test_a_worker_that_dies_is_replaced_and_its_unit_done(tmp_path: Path) -> Non
     with workers(2) as pool:
         assert pool.count == 2
         found = list(pool.map(die_once, [tmp_path / "mark"] * 3))
-        end = time.monotonic() + 60
-        while pool.count < 2:
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        wait_for(lambda: pool.count == 2, "there are two workers again")
 
     assert len(found) == 3
 
@@ -114,10 +112,7 @@ def test_a_scheduler_that_is_killed_ends_the_work_clearly(tmp_path: Path) -> Non
         env=environment(),
         stderr=subprocess.DEVNULL,
     )
-    end = time.monotonic() + 60
-    while not (file.exists() and file.stat().st_size):
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    wait_for(lambda: file.exists() and file.stat().st_size, "the scheduler")
 
     with workers(None, str(file)) as pool:
         units = pool.map(slow, range(50))  # nobody works there: all of them wait
@@ -141,10 +136,7 @@ def test_a_minute_without_the_scheduler_or_a_worker_costs_a_minute(
     words = python("-m", "dask", "worker", *named, "--nthreads", "1", *local, "--no-nanny")
     processes["worker"] = subprocess.Popen(words, **ours)  # type: ignore[call-overload]
     try:
-        end = time.monotonic() + 60
-        while not (file.exists() and file.stat().st_size):
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        wait_for(lambda: file.exists() and file.stat().st_size, "the scheduler")
         with workers(None, str(file)) as pool:
             units = pool.map(slow, range(5))
             assert next(units) == 0

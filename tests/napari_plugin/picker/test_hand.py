@@ -607,7 +607,7 @@ def test_a_slide_that_vanishes_is_said_loses_nothing_and_comes_back(
         desk.session.zoom(side, 3.0)
         desk.wait(0.3)
     desk.redraw()
-    desk.wait_for(lambda: str(gone) in said.text(), 5)
+    desk.wait_for(lambda: str(gone) in said.text())
     assert "What you did is kept" in said.text()
     for key in ("V", "V", "S", "M", "V", "V", "S", "S"):
         desk.key(key)
@@ -621,6 +621,6 @@ def test_a_slide_that_vanishes_is_said_loses_nothing_and_comes_back(
     assert desk.session.picker.is_saved
 
     gone.write_bytes(whole)
-    desk.wait_for(lambda: str(gone) not in said.text(), 20)
+    desk.wait_for(lambda: str(gone) not in said.text())
     desk.push("Close slides")
     assert desk.widget.open_panel.message.text() == ""

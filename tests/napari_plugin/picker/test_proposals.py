@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 
@@ -14,13 +12,7 @@ from registration.landmarks.projective import fit_affine
 from registration.slides.slide import open_slide
 from registration.synth import SynthCase, load_truth
 from registration.transforms import Projective
-
-
-def wait_for_end(job: Job) -> None:
-    deadline = time.monotonic() + 300
-    while job.is_running:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+from tests.patience import wait_for
 
 
 @pytest.fixture
@@ -60,7 +52,7 @@ def test_where_nothing_matches_the_prediction_stands(
 
 def test_suggestions_come_from_a_process_of_their_own(pair: SynthCase) -> None:
     job = Job(suggestion_command(pair.he, pair.ihc, None, None))
-    wait_for_end(job)
+    wait_for(lambda: not job.is_running, "the end of the job")
     job.news()
 
     assert job.exit_code == 0, job.said
@@ -74,7 +66,7 @@ def test_suggestions_come_from_a_process_of_their_own(pair: SynthCase) -> None:
 
 def test_a_slide_that_is_gone_is_told(pair: SynthCase) -> None:
     job = Job(suggestion_command(pair.folder / "none.ndpi", pair.ihc, None, None))
-    wait_for_end(job)
+    wait_for(lambda: not job.is_running, "the end of the job")
     job.news()
 
     assert job.exit_code == 2

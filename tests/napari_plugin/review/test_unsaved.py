@@ -13,6 +13,7 @@ import pytest
 from napari_plugin.review.model import Review
 from registration.errors import RunError
 from registration.result import Registration, ReviewNotes, write_review
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.gui
 
@@ -217,9 +218,9 @@ def test_a_slide_that_vanishes_is_said_and_shown_again(
     try:
         slide.close()  # by which OpenSlide forgets what it decoded
         shown._viewer.scene.camera.zoom *= 8  # what is seen whole, napari keeps
-        qtbot.waitUntil(lambda: slide.path.name in shown.message.text(), timeout=10_000)
+        qtbot.waitUntil(lambda: slide.path.name in shown.message.text(), timeout=1000 * PATIENCE_S)
         judged(shown)
         assert Registration.load(run).review == "accepted"
     finally:
         away.rename(slide.path)
-    qtbot.waitUntil(lambda: slide.path.name not in shown.message.text(), timeout=20_000)
+    qtbot.waitUntil(lambda: slide.path.name not in shown.message.text(), timeout=1000 * PATIENCE_S)

@@ -11,6 +11,7 @@ import pytest
 from pipeline.cli.ending import BAD_INPUT, FAILED_CHECK, INTERRUPTED, OWN_FAULT, ended
 from pipeline.errors import UsageError
 from registration.errors import SlideError, StartError
+from tests.patience import PATIENCE_S
 from training.run.report import CONFIG
 
 
@@ -120,7 +121,7 @@ def test_signals_end_with_the_way_to_go_on(number: signal.Signals) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
-        said = process.communicate(timeout=300)[1]
+        said = process.communicate(timeout=PATIENCE_S)[1]
     assert process.returncode == INTERRUPTED
     assert said == "interrupted: the same command goes on where it stopped\n"
 
@@ -152,7 +153,7 @@ def test_a_signal_after_the_result_does_not_change_how_a_command_ended(
         assert process.stdout is not None
         assert "leaving\n" in iter(process.stdout.readline, "")
         process.send_signal(number)
-        said = process.communicate(timeout=300)[1]
+        said = process.communicate(timeout=PATIENCE_S)[1]
     assert process.returncode == code
     assert "Traceback" not in said
     assert "interrupted" not in said

@@ -155,8 +155,6 @@ def test_the_overview_imports_no_library_that_takes_time(tmp_path: Path) -> None
         "heavy = {'numpy', 'pydantic', 'cv2', 'itk', 'torch', 'dask', 'openslide'} & set(sys.modules)\n"
         "print('heavy:', sorted(heavy))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.endswith("heavy: []\n")

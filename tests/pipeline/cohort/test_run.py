@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 from pipeline.dataset.inspection import inspect_dataset
 from pipeline.dataset.table import read_table
 from registration.synth import CohortPlan, SynthSettings, write_cohort
+from tests.patience import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -66,13 +66,9 @@ def test_killed_started_again_with_a_broken_slide_and_changed_settings(base: Pat
     )
 
     killed = subprocess.Popen(command(base, 0.3), stderr=subprocess.DEVNULL)
-    end = time.monotonic() + 300
-    while not one.exists():
-        assert killed.poll() is None
-        assert time.monotonic() < end
-        time.sleep(0.1)
+    wait_for(lambda: one.exists() or killed.poll() is not None, "the first registration")
     killed.send_signal(signal.SIGKILL)
-    killed.wait(30)
+    assert killed.wait() == -signal.SIGKILL
     stamp = one.stat().st_mtime_ns
 
     first = subprocess.run(command(base, 0.3), capture_output=True, text=True)

@@ -77,7 +77,7 @@ def run(spool: Path, way: SlurmWay, *cases: str) -> list[dict[str, object]]:
     }
     script = spool / "submit.sh"
     script.write_text(slurm_script(plan, way))
-    subprocess.run(["bash", str(script)], check=True, env=environment, timeout=60)
+    subprocess.run(["bash", str(script)], check=True, env=environment)
     return [json.loads(line) for line in (spool / "called").read_text().splitlines()]
 
 

@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,11 +16,11 @@ from pipeline.dataset.table import read_table
 from pipeline.patches.settings import PatchSettings
 from pipeline.stages.patch import PatchRequest, run_patch
 from registration.execution import no_progress
+from tests.patience import PATIENCE_S, wait_for
 
 OPTIONS = ("--size", "256", "--stride", "64", "--min-tissue", "0.3", "--name", "small")
 SETTINGS = PatchSettings(size=256, stride=64, min_tissue=0.3)
 PROGRAM = "from pipeline.cli.app import main; main()"
-PATIENCE_S = 240.0
 
 pytestmark = pytest.mark.slow
 
@@ -53,13 +52,6 @@ def started(words: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, *words], stdout=said, stderr=said)
 
 
-def wait_for(condition: Callable[[], object], what: str) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end, f"{what} did not happen in {PATIENCE_S:g} s"
-        time.sleep(0.02)
-
-
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[tuple[Path, list[subprocess.Popen[bytes]]]]:
     """A scheduler and two workers, each a process of its own that nobody restarts."""
@@ -69,7 +61,7 @@ def cluster(tmp_path: Path) -> Iterator[tuple[Path, list[subprocess.Popen[bytes]
         ("-m", "dask", "scheduler", *local, "--port", "0", "--scheduler-file", str(file)),
         tmp_path / "scheduler.log",
     )
-    wait_for(file.exists, "the scheduler")
+    wait_for(lambda: file.exists() and file.stat().st_size, "the scheduler")
     worker = ("-m", "dask", "worker", *local, "--nthreads", "1", "--no-nanny")
     where = ("--scheduler-file", str(file), "--local-directory", str(tmp_path))
     pool = [started((*worker, *where), tmp_path / f"worker{k}.log") for k in range(2)]
@@ -79,7 +71,7 @@ def cluster(tmp_path: Path) -> Iterator[tuple[Path, list[subprocess.Popen[bytes]
     yield file, pool
     for process in (*pool, scheduler):
         process.terminate()
-        process.wait(60)
+        process.wait(PATIENCE_S)
 
 
 def test_a_worker_killed_in_the_middle_costs_nothing(
@@ -113,7 +105,7 @@ def test_an_interrupted_command_goes_on(run: Path, undisturbed: Path, tmp_path: 
 
     os.kill(patching.pid, signal.SIGINT)
 
-    assert patching.wait(60) == 130, log.read_text()
+    assert patching.wait(PATIENCE_S) == 130, log.read_text()
     assert not (out / "SHA256SUMS").exists()
     first = min(images.glob("*_ihc.png"))
     stamp = first.stat().st_mtime_ns
@@ -122,4 +114,4 @@ def test_an_interrupted_command_goes_on(run: Path, undisturbed: Path, tmp_path: 
     assert again.wait(PATIENCE_S) == 0
     assert (out / "SHA256SUMS").read_text() == (undisturbed / "SHA256SUMS").read_text()
     taken_up = [path for path in out.glob("IHC/*/*.png") if path.stat().st_mtime_ns == stamp]
-    assert len(taken_up) == 1
+    assert taken_up, "an image that was there is another one by now"

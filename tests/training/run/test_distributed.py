@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.patience import PATIENCE_S
 from training.data.pairs import open_dataset
 from training.errors import CheckpointError
 from training.inference.checkpoints import read_checkpoint
@@ -72,7 +73,7 @@ def launched(
         check=False,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done
@@ -159,7 +160,7 @@ def test_gradients_are_exchanged_once_per_step_and_network() -> None:
         check=False,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE_S,
     )
 
     assert done.returncode == 0, done.stderr[-3000:]
