@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from benchmarks.bad_inputs.families import Attack
 from pipeline.cli.app import app
 from pipeline.cli.ending import MOST_LINES, ended
@@ -41,6 +43,7 @@ class Ending:
     printed: str
     seconds: float
     peak_bytes: int
+    """Of memory, beyond what the parent held when it began: a child starts with all of that."""
 
 
 MODULES = (
@@ -78,7 +81,7 @@ def tried(
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    began = time.monotonic()
+    began, held = time.monotonic(), psutil.Process().memory_info().rss
     child = os.fork()
     if child == 0:
         _run([str(word) for word in words], folder, before)
@@ -89,7 +92,7 @@ def tried(
     seconds = time.monotonic() - began
     printed = (folder / "stdout").read_text(encoding="utf-8", errors="replace")
     code = os.waitstatus_to_exitcode(status)
-    return Ending(code, said, printed, seconds, usage.ru_maxrss * 1024)
+    return Ending(code, said, printed, seconds, usage.ru_maxrss * 1024 - held)
 
 
 def _run(words: list[str], folder: Path, before: Callable[[], None]) -> None:

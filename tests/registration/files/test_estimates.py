@@ -7,6 +7,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,6 +20,13 @@ from registration.files.text import read_text
 from registration.slides.slide import open_slide
 
 FIGURE = r"takes [\d.]+ GiB of memory, and there are [\d.]+ GiB in all"
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine of 16 GiB, whatever the tests run on: a large one would read all this."""
+    memory = psutil.virtual_memory()._replace(total=2**34, available=2**33)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
 
 
 def sparse(path: Path, size: int = 2**42) -> Path:

@@ -26,6 +26,14 @@ def test_without_limits_everything_is_usable(tmp_path: Path) -> None:
     assert usable_memory(unlimited) == psutil.virtual_memory().total
 
 
+@pytest.fixture
+def large_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine of 64 GiB of which half are free, whatever the tests run on."""
+    memory = psutil.virtual_memory()._replace(total=64 * GIB, available=32 * GIB)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+
+
+@pytest.mark.usefixtures("large_machine")
 def test_a_container_is_given_a_share_of_the_memory(tmp_path: Path) -> None:
     limited = group(tmp_path, memory_max=str(GIB))
     (limited / "memory.current").write_text(str(GIB // 4))
@@ -33,6 +41,7 @@ def test_a_container_is_given_a_share_of_the_memory(tmp_path: Path) -> None:
     assert free_memory(limited) == GIB * 3 // 4
 
 
+@pytest.mark.usefixtures("large_machine")
 def test_the_first_kind_of_control_groups_is_read_too(tmp_path: Path) -> None:
     (tmp_path / "memory").mkdir()
     (tmp_path / "memory" / "memory.limit_in_bytes").write_text(str(GIB))
