@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +100,15 @@ def test_the_summary_names_errors_report_and_next_command(
     assert "bci-pipeline register" in printed
 
 
+TAKE_LONG = {".ndpi", ".npz", ".tif", ".pt"}
+
+
+def times_of(folder: Path) -> dict[Path, int]:
+    """When slides, fields, registered slides and networks below a folder were written."""
+    paths = [path for path in folder.rglob("*") if path.suffix in TAKE_LONG]
+    return {path: path.stat().st_mtime_ns for path in paths}
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)  # on a machine that may be busy
 def test_the_whole_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,11 +116,12 @@ def test_the_whole_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     arguments = ["demo", "--out", str(tmp_path / "demo"), "--size", "2048"]
 
     first = CliRunner().invoke(app, arguments)
-    begun = time.perf_counter()
+    made = times_of(tmp_path / "demo")
     second = CliRunner().invoke(app, [*arguments, "--json"])
-    again_s = time.perf_counter() - begun
 
     assert first.exit_code == 0, first.output
+    assert {path.suffix for path in made} == TAKE_LONG
+    assert times_of(tmp_path / "demo") == made, "what is done is not done again"
     assert "a demonstration and not a model" in first.stdout
     assert "its brown is wrong by" in first.stdout
     reached = json.loads(second.stdout)
@@ -125,9 +133,6 @@ def test_the_whole_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     panels = np.asarray(Image.open(Path(reached["trained"]) / "virtual_ihc.png")).astype(int)
     he, virtual, real = np.split(panels, 3, axis=1)
     assert np.abs(virtual - real).mean() < np.abs(he - real).mean()
-    taken = re.search(r"done in (\d+) s", first.stdout)
-    assert taken is not None
-    assert again_s < float(taken[1]) / 5, "what is done is not done again"
     commands = [line.strip() for line in first.stdout.splitlines() if line.startswith("  ")]
     commands = [line for line in commands if " --out " in line]
     assert [shlex.split(line.split("bci-pipeline ")[-1])[0] for line in commands] == [
