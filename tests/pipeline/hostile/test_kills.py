@@ -35,6 +35,7 @@ TIMES = {
         rb'<svg class="plot"[^>]*aria-label="images per second over step".*?</svg>',
     ),
     "history.csv": (rb",[^,\n]*,[^,\n]*$",),
+    "index.json": (rb"(?<=[0-9a-f]{16})-[0-9a-f]{16}",),  # of pixels: when images were written
 }
 """What tells of times and durations in a file, by its name."""
 CACHE_STATE = re.compile(r"(\.bci-pipeline-cache/[0-9a-f]{16})-[0-9a-f]{16}")
