@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from registration.files.memory import usable_memory
 from training.errors import MemoryFullError
 from training.models.discriminators import MultiscaleDiscriminator, PatchGAN
 from training.models.generators import build_generator, recompute_activations
@@ -31,7 +32,10 @@ COMPILED_SHARE = 0.75
 FULL = 1.15
 """An estimate above this share of the free memory is refused: it is some 15 per cent uncertain."""
 SMALLER_CROP = 512
+OF_THE_MACHINE = "DefaultCPUAllocator"
+"""What PyTorch says where not a GPU but the machine has no memory left."""
 ALLOCATION_FAILURES = (
+    OF_THE_MACHINE,
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
@@ -84,17 +88,20 @@ def kept_bytes(network: nn.Module, shape: tuple[int, ...], half: bool) -> int:
     return sum(kept.values())
 
 
-def demand(config: TrainConfig, side_px: int, half: bool, free: int) -> str:
-    """Return in words what a step needs beside what is free, and what would need less.
+def demand(
+    config: TrainConfig, side_px: int, half: bool, free: int, of: str = "of this GPU are free"
+) -> str:
+    """Return in words what a step needs beside what is ``free``, and what would need less.
 
-    Empty where it fits by a margin. Raises :class:`MemoryFullError` where it is certain not to.
+    Empty where it fits by a margin; ``of`` says what that many bytes are. Raises
+    :class:`MemoryFullError` where it is certain not to.
     """
     needed = training_bytes(config, side_px, half)
     if needed <= free / FULL:
         return ""
     text = (
         f"a step of {config.model} at {side_px} px, batch {config.batch}, needs about "
-        f"{needed / GIB:.1f} GiB and {free / GIB:.1f} GiB of this GPU are free. "
+        f"{needed / GIB:.1f} GiB and {free / GIB:.1f} GiB {of}. "
         f"{remedies(config, side_px, half)}"
     )
     if needed > FULL * free:
@@ -123,7 +130,7 @@ def remedies(config: TrainConfig, side_px: int, half: bool) -> str:
         for option, changed, side in options
     ]
     if not ways:
-        return "Train on a GPU with more memory"
+        return "Train where there is more memory"
     return (
         f"Give {', '.join(ways[:-1])} or {ways[-1]}, or several" if ways[1:] else f"Give {ways[0]}"
     )
@@ -135,24 +142,30 @@ OTHER_PROGRAMS = "End other programs that use it (nvidia-smi lists them), or giv
 
 @contextmanager
 def explained(remedy: Callable[[], str]) -> Iterator[None]:
-    """Turn running out of a GPU's memory into :class:`MemoryFullError`, with what to do about it."""
+    """Turn running out of memory into :class:`MemoryFullError`, with what to do about it."""
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
             raise
-        raise MemoryFullError(f"the GPU has too little memory{used()}. {remedy()}.") from error
+        of_machine = isinstance(error, MemoryError) or OF_THE_MACHINE in str(error)
+        which = "this machine" if of_machine else "the GPU"
+        raise MemoryFullError(
+            f"{which} has too little memory{used(of_machine)}. {remedy()}."
+        ) from error
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that a GPU's memory is full, in whatever words."""
-    return isinstance(error, torch.OutOfMemoryError) or any(
+    """Return whether an error says that memory is full, in whatever words."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
         words in str(error) for words in ALLOCATION_FAILURES
     )
 
 
-def used() -> str:
-    """Return in words how much of the GPU's memory this process had taken at most."""
+def used(of_machine: bool) -> str:
+    """Return in words how much memory there is, of the GPU what this process had taken at most."""
+    if of_machine:
+        return f": {usable_memory() / GIB:.1f} GiB in all"
     if not torch.cuda.is_available():
         return ""
     free, total = torch.cuda.mem_get_info()

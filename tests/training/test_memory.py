@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -43,6 +45,35 @@ def test_accounting_gives_what_is_really_kept(kind: str) -> None:
     counted = kept_bytes(imagined, shape, half=False)
 
     assert counted == pytest.approx(really_kept(build_generator(spec), shape), rel=0.1)
+
+
+STEP = """
+import resource, sys, torch
+from training.data.batches import Batch
+from training.devices import make_fabric
+from training.models.pix2pix import build_model
+from training.settings.sources import resolve
+model, side = sys.argv[1], int(sys.argv[2])
+config = resolve({"model": model, "ngf": 32, "ndf": 32, "device": "cpu"}, environment={})
+stepping = build_model(config, make_fabric(config))
+stepping.step([Batch(*(torch.rand(2, 3, side, side) for _ in range(2)))])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of a peak differs elsewhere")
+@pytest.mark.parametrize(
+    ("model", "side"), [("pyramid-pix2pix", 512), ("cyclegan", 256), ("pix2pixhd", 256)]
+)
+def test_a_step_takes_about_the_memory_that_is_expected(model: str, side: int) -> None:
+    config = TrainConfig(model=model, ngf=32, ndf=32, compile=False)  # type: ignore[arg-type]
+    expected = training_bytes(config, side, half=False)
+
+    words = [sys.executable, "-c", STEP, model, str(side)]
+    peak = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+
+    assert 1024 * int(peak.split()[-1]) == pytest.approx(expected, rel=0.15)
 
 
 def test_half_precision_keeps_half() -> None:
@@ -94,16 +125,26 @@ def test_what_fits_is_not_mentioned(free_gib: float, said: str) -> None:
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         RuntimeError("GET was unable to find an engine to execute this computation"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"
+        ),
+        MemoryError("Unable to allocate 1.00 TiB for an array"),
     ],
 )
-def test_running_out_of_memory_is_explained(error: RuntimeError) -> None:
+def test_running_out_of_memory_is_explained(error: RuntimeError | MemoryError) -> None:
     config = TrainConfig()
 
     with (
-        pytest.raises(MemoryFullError, match=r"too little memory.*recompute=true.*crop.*batch 1"),
+        pytest.raises(MemoryFullError, match=r"recompute=true.*crop.*batch 1") as caught,
         explained(lambda: remedies(config, 1024, half=True)),
     ):
         raise error
+
+    of_machine = isinstance(error, MemoryError) or "CPU" in str(error)
+    begins = r"this machine has too little memory: \d.* GiB in all\. Give"
+    assert re.match(
+        begins if of_machine else "the GPU has too little memory.*Give", str(caught.value)
+    )
 
 
 def test_other_errors_stay_what_they_are() -> None:
@@ -114,4 +155,4 @@ def test_other_errors_stay_what_they_are() -> None:
 def test_nothing_is_left_to_offer() -> None:
     config = TrainConfig(recompute=True, batch=1)
 
-    assert remedies(config, 128, half=True) == "Train on a GPU with more memory"
+    assert remedies(config, 128, half=True) == "Train where there is more memory"

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from registration.files.memory import free_memory
+from registration.files.memory import usable_memory
 from registration.files.outputs import lies_in
 from registration.files.storage import temporary, write_json, write_text
 from registration.files.text import json_record
@@ -211,8 +211,8 @@ def _decode(
 
 
 def _workers(size: tuple[int, int]) -> int:
-    """Return how many images of a size are decoded at a time: fewer where they are large."""
-    fitting = free_memory() // (BYTES_PER_PIXEL * size[0] * size[1])
+    """Return how many images of a size are decoded at a time: what half of the memory holds."""
+    fitting = usable_memory() // (2 * BYTES_PER_PIXEL * size[0] * size[1])
     return max(1, min(os.cpu_count() or 1, MOST_WORKERS, fitting))
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from registration.errors import SettingsError
+from registration.errors import BciError
 from registration.files.alone import one_at_a_time
 from registration.files.outputs import check_folder
 from registration.files.storage import write_json, write_text
@@ -18,6 +18,7 @@ from training.devices import device_named
 from training.errors import DataError, DivergedError, TrainingError
 from training.evaluation.paper import PAPER_ROWS, PaperRow
 from training.inference.checkpoints import LAST, load_generator
+from training.memory import OTHER_PROGRAMS, explained
 from training.metrics.intervals import Interval, mean_interval
 from training.metrics.published import psnr, ssim
 from training.run.history import Listener
@@ -27,6 +28,9 @@ from training.settings.config import TrainConfig
 from training.settings.sources import resolve
 
 Table = Literal["1", "3"]
+
+ROW_FAILURES = (BciError, OSError, RuntimeError)
+"""What ends a row and not the table: settings, memory, a full disk, what a driver or compiler raises."""
 
 _PAPER = {row.method: row for row in PAPER_ROWS}
 
@@ -98,7 +102,7 @@ def run_ablation(
     Each is trained in a folder of its own, ``out/<name>``, and is resumed there; models that the
     two tables share are trained once. The generator after the last epoch is scored, as in the
     paper. ``settings`` go before those of the recipe, which is ``paper`` unless they say otherwise.
-    A model that cannot be trained, for want of memory for instance, is noted and left out. Raises
+    A model that cannot be trained, for want of memory or disk for instance, is noted and left out. Raises
     :class:`DataError` where the dataset has no test split, and :class:`TrainingError` where no model
     is left.
     """
@@ -111,8 +115,9 @@ def run_ablation(
         try:
             config = _config(entry, settings)
             train(config, dataset, run, resume=True, cache_parent=cache_parent, listener=listener)
-            results.append(_score(entry, run, tested, config.device))
-        except (TrainingError, SettingsError) as error:
+            with explained(lambda: OTHER_PROGRAMS):
+                results.append(_score(entry, run, tested, config.device))
+        except ROW_FAILURES as error:
             failed[entry.folder] = error
             listener.note(f"warning: {entry.paper.method} is missing from the table: {error}")
     if not results:

@@ -18,6 +18,7 @@ from training.errors import DataError
 from training.evaluation.scoring import Candidate
 from training.evaluation.summary import MODEL
 from training.inference.checkpoints import TrainedGenerator, load_generator
+from training.memory import OTHER_PROGRAMS, explained
 
 _OFFICIAL_SUFFIX = "_fake_B"
 _RELEASED_WIDTH_PX = 320
@@ -110,10 +111,11 @@ def model_candidate(trained: TrainedGenerator, *, as_released: bool = False) -> 
         settled: list[TrainedGenerator] = []
 
         def make(_: PatchPair, he: Pixels, __: Pixels) -> Pixels:
-            image = to_batch(he).to(device)
-            if not settled:
-                settled.append(trained.checked(image))
-            return from_batch(settled[0](image))
+            with explained(lambda: OTHER_PROGRAMS):
+                image = to_batch(he).to(device)
+                if not settled:
+                    settled.append(trained.checked(image))
+                return from_batch(settled[0](image))
 
         return Candidate(MODEL, "model", trained.describe(), make)
     trained.network.train()

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from registration.files.words import did_you_mean, excerpt, reason
 from training.errors import CheckpointError
 from training.inference.generate import generate
+from training.memory import OTHER_PROGRAMS, explained
 from training.models.generators import GeneratorSpec, of_one_stain
 from training.models.official import load_official
 from training.models.stored import restored, write_torch
@@ -124,7 +125,8 @@ def load_generator(
         trained = TrainedGenerator(*load_official(stored, found), found)
     else:
         raise CheckpointError(f"{found} was written by another program: it is no set of weights")
-    trained.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with explained(lambda: OTHER_PROGRAMS):
+        trained.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     trained.network.eval().requires_grad_(False)
     return replace(trained, half=precision == "auto" and trained.device.type == "cuda")
 

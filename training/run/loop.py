@@ -36,6 +36,7 @@ from training.run.history import (
     broken_losses,
 )
 from training.run.machine import (
+    as_run,
     check_memory,
     compiling_pays,
     fitted,
@@ -100,8 +101,9 @@ def train(
     fabric = make_fabric(config, notes.append)
     listener = listener if listener is not None and fabric.is_global_zero else Listener()
     config, side_px = fitted(config, dataset, notes.append)
-    with explained(lambda: remedies(config, side_px, half_precision(fabric))):
-        check_memory(config, side_px, fabric, notes.append)
+    half = half_precision(fabric)
+    with explained(lambda: remedies(as_run(config, fabric.device), side_px, half)):
+        check_memory(config, side_px, fabric.device, half, notes.append)
         for text in notes:
             listener.note(text)
         if measure is not None and needs_alignment(config):

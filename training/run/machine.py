@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from lightning_fabric import Fabric
 
+from registration.files.memory import usable_memory
 from training.data.pairs import PairDataset, of_stain
 from training.devices import PRECISIONS, Note
 from training.memory import demand
@@ -51,14 +52,27 @@ def with_stain(dataset: PairDataset, config: TrainConfig) -> tuple[PairDataset, 
     return dataset, TrainConfig.of({**config.as_dict(), "stain": stain})
 
 
-def check_memory(config: TrainConfig, side_px: int, fabric: Fabric, note: Note) -> None:
-    """Say where memory is tight; raises :class:`training.errors.MemoryFullError` where it is short."""
-    if fabric.device.type != "cuda" or not side_px:
+def check_memory(
+    config: TrainConfig, side_px: int, device: torch.device, half: bool, note: Note
+) -> None:
+    """Say where memory is tight; raises :class:`training.errors.MemoryFullError` where it is short.
+
+    Of a machine without a GPU all memory counts, also what other programs hold at the moment.
+    """
+    if not side_px:
         return
-    free, _ = torch.cuda.mem_get_info(fabric.device)
-    found = demand(config, side_px, half_precision(fabric), free)
+    config = as_run(config, device)
+    if device.type == "cuda":
+        found = demand(config, side_px, half, torch.cuda.mem_get_info(device)[0])
+    else:
+        found = demand(config, side_px, half, usable_memory(), "are in this machine")
     if found:
         note(found)
+
+
+def as_run(config: TrainConfig, device: torch.device) -> TrainConfig:
+    """Return the settings as they take effect: where no compiler is used, nothing is compiled."""
+    return config if device.type in COMPILERS else config.model_copy(update={"compile": False})
 
 
 def half_precision(fabric: Fabric) -> bool:

@@ -23,11 +23,11 @@ from training.data.pairs import PairDataset, scale_note
 from training.devices import device_named, usable_precision
 from training.errors import ConfigError
 from training.inference.checkpoints import BEST, CHECKPOINT, LAST
-from training.memory import demand, meta_networks
+from training.memory import meta_networks
 from training.models.pix2pix import generator_spec, shown_channels
 from training.probes import HALVES
 from training.run.history import HISTORY, VALIDATION
-from training.run.machine import fitted, with_stain
+from training.run.machine import check_memory, fitted, with_stain
 from training.run.preparation import sampling_of, trainable_pairs
 from training.run.report import ABOUT, CONFIG, REPORT
 from training.settings.config import TrainConfig
@@ -95,9 +95,7 @@ def plan_run(
     parts = hold_out(dataset, config.val_fraction, config.seed, config.val_pairs)
     shapes = np.array([pair.he.size[::-1] for pair in parts.train])
     check_sizes(shapes, [pair.name for pair in parts.train], sampling_of(config))
-    if device.type == "cuda" and side_px:
-        free, _ = torch.cuda.mem_get_info(device)
-        notes.append(demand(config, side_px, precision != "32", free))
+    check_memory(config, side_px, device, precision != "32", notes.append)
     height, width = (int(side) for side in shapes[0])
     batches = -(-len(parts.train) // config.batch)
     images = len(parts.train) * config.total_epochs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from pipeline.dataset.table import COLUMNS, PatchRow, write_tables
 from registration.files.words import duration
 from training.data.confidence import scale_confidence
 from training.data.pairs import open_dataset
+from training.models.pix2pix import Pix2Pix
 
 TINY = ["--ngf", "2", "--crop", "32", "--epochs", "1+1", "--device", "cpu"]
 TINY += ["--set", "ndf=2", "--set", "recalibrate=1", "--set", "tensorboard=no"]
@@ -158,6 +160,36 @@ def patch_row(number: int, shift_um: float, rank: float) -> PatchRow:
     values |= {"mpp": 0.5, "split": "train", "shift_um": shift_um, "null_percentile": rank}
     values |= {"fold": False, "seam": False, "kept": True, "reason": "", "stain": "IHC"}
     return PatchRow(**values | {"he_file": f"HE/train/{name}", "ihc_file": f"IHC/train/{name}"})
+
+
+@pytest.mark.parametrize("of", ["GPU", "machine"])
+def test_running_out_of_memory_ends_with_the_figure_and_three_remedies(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], of: str
+) -> None:
+    def full(*_: object) -> None:
+        if of == "GPU":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        raise RuntimeError(
+            "DefaultCPUAllocator: can't allocate memory: you tried to allocate 2 GiB"
+        )
+
+    for path in data.glob("*/train/*.png"):
+        Image.open(path).resize((256, 256)).save(path)
+    monkeypatch.setattr(Pix2Pix, "step", full)
+    monkeypatch.setattr(
+        "training.memory.used", lambda of_machine: ": 7.9 GiB in all" if of_machine else ": 7.9 GiB"
+    )
+    words = ["train", str(data), "--out", str(data.parent / "run"), *TINY, "--crop", "256"]
+    monkeypatch.setattr("sys.argv", ["bci-pipeline", *words])
+
+    with pytest.raises(SystemExit) as stopped:
+        main()
+
+    assert stopped.value.code == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert f"{of} has too little memory: 7.9 GiB" in told
+    for remedy in ("--set recompute=true", "--crop 128", "--batch 1 --accumulate 2"):
+        assert re.search(rf"{remedy} \(about \d+\.\d GiB\)", told)
 
 
 @pytest.mark.parametrize("command", ["train", "ablate"])

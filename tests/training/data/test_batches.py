@@ -125,7 +125,7 @@ def test_a_broken_image_leaves_no_cache_behind(tmp_path: Path) -> None:
 
 def test_fewer_large_images_are_decoded_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 16)
-    monkeypatch.setattr(cache_module, "free_memory", lambda: 8 * 2**30)
+    monkeypatch.setattr(cache_module, "usable_memory", lambda: 16 * 2**30)
 
     found = [_workers((side, side)) for side in (1024, 8000, 15_000, 20_000)]
 

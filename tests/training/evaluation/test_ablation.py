@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from typer.testing import CliRunner
 
@@ -16,6 +20,7 @@ from pipeline.cli.app import app
 from training.data.images import from_batch, to_batch
 from training.data.pairs import open_dataset
 from training.errors import DataError
+from training.evaluation import ablation
 from training.evaluation.ablation import TABLES, run_ablation
 from training.inference.checkpoints import load_generator
 from training.run.history import Listener
@@ -89,6 +94,69 @@ def test_a_row_that_fails_does_not_end_the_table(tmp_path: Path, data: Path) -> 
     stored = json.loads((tmp_path / "out" / "table_3.json").read_text())
     assert [row["name"] for row in stored] == ["pyramid-s2", "pyramid-s1", "pyramid-s3"]
     assert "checkpoint" in stored[1]["error"]
+
+
+def full_disk(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "checkpoint.pt")
+
+
+def full_gpu(*_: object) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory.")
+
+
+def broken_compiler(*_: object, **__: object) -> None:
+    raise RuntimeError("backend='inductor' raised: CalledProcessError")
+
+
+@pytest.mark.parametrize(
+    ("of", "failure", "said"),
+    [
+        ("train", full_disk, "No space left on device"),
+        ("train", broken_compiler, "backend='inductor' raised"),
+        ("_score", full_gpu, "too little memory.*End other programs"),
+        ("_score", full_disk, "No space left on device"),
+    ],
+)
+def test_whatever_ends_a_row_does_not_end_the_table(
+    tmp_path: Path,
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    of: str,
+    failure: Callable[..., None],
+    said: str,
+) -> None:
+    genuine, calls = getattr(ablation, of), []
+
+    def at_first(*arguments: object, **named: object) -> object:
+        calls.append(arguments)
+        return (failure if len(calls) == 1 else genuine)(*arguments, **named)
+
+    monkeypatch.setattr(ablation, of, at_first)
+    results = run_ablation(open_dataset(data), tmp_path / "out", "3", TINY, lambda _: Listener())
+
+    assert [r.entry.folder for r in results] == ["pyramid-s2", "pyramid-s3"]
+    stored = json.loads((tmp_path / "out" / "table_3.json").read_text())
+    assert stored[2]["name"] == "pyramid-s1"
+    assert re.search(said, stored[2]["error"])
+
+
+def test_an_interrupted_row_ends_the_table_which_goes_on(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genuine, calls = ablation.train, []
+
+    def interrupted(config: object, *arguments: object, **named: object) -> object:
+        calls.append(config)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return genuine(config, *arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ablation, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_ablation(open_dataset(data), tmp_path / "out", "3", TINY, lambda _: Listener())
+
+    results = run_ablation(open_dataset(data), tmp_path / "out", "3", TINY, lambda _: Listener())
+    assert [r.entry.folder for r in results] == ["pyramid-s1", "pyramid-s2", "pyramid-s3"]
 
 
 def test_models_are_compared_on_a_test_split_only(tmp_path: Path, data: Path) -> None:

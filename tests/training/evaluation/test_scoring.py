@@ -14,7 +14,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from benchmarks.textures import smooth_noise
 from training.data.images import Pixels, from_batch, to_batch, write_png
 from training.data.pairs import PairDataset, PatchPair, open_dataset
-from training.errors import DataError
+from training.errors import DataError, MemoryFullError
 from training.evaluation.controls import control_candidates
 from training.evaluation.groups import group_rows
 from training.evaluation.run import EvaluationRequest, run_evaluation
@@ -27,7 +27,7 @@ from training.evaluation.sources import (
     released_view,
 )
 from training.evaluation.summary import MODEL, REAL
-from training.inference.checkpoints import TrainedGenerator, save_generator
+from training.inference.checkpoints import TrainedGenerator, load_generator, save_generator
 from training.metrics.pathology import FoundNuclei
 from training.models.generators import GeneratorSpec, build_generator
 from training.settings.evaluate import EvaluateSettings
@@ -238,6 +238,21 @@ def test_a_model_is_applied_as_it_is(dataset: PairDataset, model: Path) -> None:
     assert pairs == dataset.pairs
     assert np.array_equal(image, expected)
     assert image.shape == real.shape
+
+
+def test_a_full_gpu_is_explained_wherever_a_model_makes_an_image(
+    dataset: PairDataset, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    pairs, make = generated_source(dataset.pairs, model, "cpu")
+    monkeypatch.setattr(TrainedGenerator, "__call__", full)
+    with pytest.raises(MemoryFullError, match="End other programs that use it"):
+        make(pairs[0], pairs[0].read()[0])
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    with pytest.raises(MemoryFullError, match="End other programs that use it"):
+        load_generator(model)
 
 
 def test_released_values_are_those_of_the_released_conversion() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -14,7 +12,7 @@ from training.data.pairs import open_dataset
 from training.devices import make_fabric
 from training.errors import MemoryFullError
 from training.models.trainable import COMPILERS
-from training.run import loop
+from training.run import loop, machine
 from training.run.machine import MOST_GRAPHS, check_memory, compiling_pays, fitted
 from training.settings.config import TrainConfig
 from training.settings.sources import resolve
@@ -53,15 +51,31 @@ def test_memory_of_the_card_is_compared_with_what_a_step_needs(
     monkeypatch: pytest.MonkeyPatch, free_gib: float, said: int
 ) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (int(free_gib * 2**30), 0))
-    precision = SimpleNamespace(precision=SimpleNamespace(precision="bf16-mixed"))
-    fabric: Any = SimpleNamespace(device=torch.device("cuda"), strategy=precision)
     notes: list[str] = []
 
-    check_memory(TrainConfig(), 1024, fabric, notes.append)
+    check_memory(TrainConfig(), 1024, torch.device("cuda"), True, notes.append)
 
     assert len(notes) == said
     with pytest.raises(MemoryFullError, match=r"needs about"):
-        check_memory(TrainConfig(), 4096, fabric, notes.append)
+        check_memory(TrainConfig(), 4096, torch.device("cuda"), True, notes.append)
+
+
+@pytest.mark.parametrize(("gib", "said"), [(80, 0), (16, 1)])
+def test_memory_of_a_machine_without_a_gpu_is_compared_too(
+    monkeypatch: pytest.MonkeyPatch, gib: int, said: int
+) -> None:
+    monkeypatch.setattr(machine, "usable_memory", lambda: gib * 2**30)
+    cpu, notes = torch.device("cpu"), list[str]()
+
+    check_memory(TrainConfig(), 1024, cpu, False, notes.append)
+
+    assert len(notes) == said
+    assert all("needs about 16.4 GiB and 16.0 GiB are in this machine" in note for note in notes)
+    monkeypatch.setattr(machine, "usable_memory", lambda: 8 * 2**30)
+    with pytest.raises(
+        MemoryFullError, match=r"8\.0 GiB are in this machine\. Give --set recompute"
+    ):
+        check_memory(TrainConfig(), 1024, cpu, False, notes.append)
 
 
 def test_nothing_is_decoded_for_a_run_that_does_not_fit(
