@@ -48,7 +48,8 @@ class PlainProgress(Listener):
     def __init__(self, console: Console) -> None:
         self._console = console
         self._lines = plain_lines(console, {})
-        self._first: tuple[int, float] | None = None
+        self._first, self._last = (0, 0.0), -1
+        """Of the run at hand the first step and when it was done, and the last step."""
         self._said_at = 0.0
 
     def note(self, text: str) -> None:
@@ -66,8 +67,10 @@ class PlainProgress(Listener):
     def advanced(self, step: int, total: int) -> None:
         """Print the time left soon after the start, and then about every minute."""
         now = time.monotonic()
-        if self._first is None:
+        begins, self._last = step != self._last + 1, step
+        if begins:  # also another run, such as the next row of a table
             self._first = step, now
+            self._said_at = now
             self._line(f"step {step}/{total}")
             return
         first, begun = self._first

@@ -10,10 +10,10 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from pipeline.cli import progress
+from pipeline.cli import progress, train_progress
 from pipeline.cli.app import app
 from pipeline.cli.progress import plain_lines, progress_on_stderr
-from pipeline.cli.train_progress import training_progress
+from pipeline.cli.train_progress import PlainProgress, training_progress
 
 DATED = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ")
 
@@ -50,6 +50,23 @@ def test_a_stage_that_is_over_in_a_second_is_two_lines(monkeypatch: pytest.Monke
 
     lines = [DATED.sub("", line) for line in written.getvalue().splitlines()]
     assert lines == ["quality: 1/16", "quality: 16/16"]
+
+
+def test_each_run_of_several_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(train_progress.time, "monotonic", lambda: now[0])
+    written = io.StringIO()
+    listener = PlainProgress(Console(file=written, width=200))
+
+    for steps in (range(1, 4), range(1, 4), range(7, 10)):
+        for step in steps:
+            now[0] += 10.0
+            listener.advanced(step, 11)
+        now[0] += 600.0  # scoring
+
+    lines = [DATED.sub("", line) for line in written.getvalue().splitlines()]
+    of_a_whole_run = ["step 1/11", "step 2/11: 1 min 30 s left"]
+    assert lines == [*of_a_whole_run, *of_a_whole_run, "step 7/11", "step 8/11: 30 s left"]
 
 
 @pytest.mark.parametrize("quiet", [False, True])
