@@ -69,7 +69,8 @@ def test_official_form_is_recognised_from_its_keys(tmp_path: Path, name: str) ->
     assert loaded.spec == expected
     image = picture(spec).float() / 127.5 - 1
     with torch.no_grad():
-        assert torch.allclose(loaded.network(image), network(image), atol=1e-6)
+        # Other layouts in memory are convolved by other code, on some processors 1e-6 apart.
+        assert torch.allclose(loaded.network(image), network(image), atol=1e-4)
 
 
 def test_export_is_a_plain_state_dict_of_the_official_layout(tmp_path: Path) -> None:
