@@ -177,6 +177,28 @@ def test_files_of_the_code_that_pages_name_are_there() -> None:
     assert {entry for entry in named | modules if not (ROOT / entry[1]).exists()} == set()
 
 
+def test_batch_systems_leave_training_the_time_to_save() -> None:
+    """SLURM's signal reaches the shell only with ``B:``, which then must be the program itself.
+
+    torchrun kills what does not end within its own time, which must be longer than its default and
+    shorter than SLURM's.
+    """
+    one, several = (
+        block for block in code_blocks(ROOT / "docs" / "training.md") if "#SBATCH" in block
+    )
+
+    assert "--signal=B:TERM@120" in one
+    assert re.search(r"^exec bci-pipeline train .*--resume$", one, re.MULTILINE)
+    (notice,) = re.findall(r"--signal=TERM@(\d+)", several)
+    (time,) = re.findall(r"^export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=(\d+)", several, re.MULTILINE)
+    assert 30 < int(time) < int(notice)
+    assert re.search(
+        r"^srun torchrun --no-python .*--resume$", several.replace("\\\n", ""), re.MULTILINE
+    )
+    for block in (one, several):
+        assert subprocess.run(["bash", "-n"], input=block, text=True, check=False).returncode == 0
+
+
 def test_install_is_the_same_in_the_readme_and_on_its_page() -> None:
     readme, page = PAGES[0].read_text("utf-8"), (ROOT / "docs" / "install.md").read_text("utf-8")
     blocks = [block for block in code_blocks(PAGES[0]) if "pip install" in block]

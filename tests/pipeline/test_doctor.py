@@ -108,6 +108,19 @@ def test_no_gpu_is_a_limit_for_training() -> None:
     assert "2.13.0+cpu sees no GPU" in check.detail
 
 
+def test_what_training_tried_on_a_gpu_and_cannot_use_is_a_limit() -> None:
+    without = [
+        "without bf16 (this GPU only emulates it; training takes fp16)",
+        "without compiled networks (RuntimeError: Cannot find a working triton installation)",
+    ]
+
+    check = checks(torch=Probed(True, "\n".join(["2.11.0", "Tesla T4, 15 GiB", *without])))["train"]
+
+    assert check.status == "limited"
+    assert all(line in check.detail for line in ["Tesla T4, 15 GiB", *without])
+    assert "Python's headers" in check.remedy
+
+
 def test_a_probe_reports_what_the_library_says_or_why_it_does_not_load(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 
-from training.devices import make_fabric, usable_precision
+from training.devices import channels_last_pays, make_fabric, usable_precision
 from training.errors import ConfigError
 from training.settings.config import TrainConfig
 
@@ -68,6 +71,30 @@ def test_a_cpu_computes_in_float32_unless_told_otherwise() -> None:
     assert usable_precision("bf16", "cpu") == "bf16"
     with pytest.raises(ConfigError, match="fp16 needs a GPU"):
         usable_precision("fp16", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision", "capability", "pays"),
+    [
+        ("cpu", "32-true", None, True),
+        ("cuda", "32-true", (7, 5), False),  # T4: float32 without tensor cores
+        ("cuda", "16-mixed", (7, 5), True),
+        ("cuda", "32-true", (8, 0), True),
+        ("cuda", "bf16-mixed", (9, 0), True),
+    ],
+)
+def test_channels_last_where_convolutions_are_faster_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    precision: str,
+    capability: tuple[int, int] | None,
+    pays: bool,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    strategy = SimpleNamespace(precision=SimpleNamespace(precision=precision))
+    fabric: Any = SimpleNamespace(device=torch.device(kind), strategy=strategy)
+
+    assert channels_last_pays(fabric) is pays
 
 
 def test_several_tasks_of_slurm_are_not_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:

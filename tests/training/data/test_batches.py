@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from PIL import Image
 
 from registration.files.storage import MACHINE
 from training.data import cache as cache_module
-from training.data.batches import Batch, Batches, Sampling
+from training.data.batches import Batch, Batches, Sampling, _resident
 from training.data.cache import (
     PIXELS,
     PixelCache,
@@ -292,6 +294,20 @@ def test_pixels_on_the_device_give_the_same_batches() -> None:
     pairs = zip(mapped.epoch(2), resident.epoch(2), strict=True)
 
     assert all(equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize(("free_gib", "lives_there"), [(80, True), (30, False)])
+def test_pixels_live_on_a_gpu_where_they_take_a_tenth_of_what_is_free(
+    monkeypatch: pytest.MonkeyPatch, free_gib: int, lives_there: bool
+) -> None:
+    cache = replace(cache_of(1), pixels=SimpleNamespace(nbytes=7 * 2**30))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free_gib * 2**30, 0))
+    monkeypatch.setattr(
+        torch, "from_numpy", lambda pixels: SimpleNamespace(to=lambda device: device)
+    )
+
+    assert (_resident(cache, torch.device("cuda")) is not None) is lives_there
+    assert _resident(cache, torch.device("cpu")) is None
 
 
 def test_whole_images_are_cut_to_the_multiple_evenly() -> None:

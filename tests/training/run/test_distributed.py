@@ -9,7 +9,8 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from training.data.pairs import open_dataset
 from training.errors import CheckpointError
 from training.inference.checkpoints import read_checkpoint
 from training.run.loop import train
+from training.run.preparation import _on_world
 from training.run.processes import AGREE_EVERY
 from training.settings.config import TrainConfig
 
@@ -145,6 +147,17 @@ def test_two_processes_stop_together_and_go_on_as_if_they_had_not(
         assert torch.equal(a[0], b[0])
     for key, value in whole["networks"]["generator"].items():
         assert torch.equal(value, halves["networks"]["generator"][key]), key
+
+
+def test_what_several_processes_change_is_said(small_config: SmallConfig) -> None:
+    config = small_config(batch=2, accumulate=3)
+
+    (note,) = _on_world(config, cast(Any, SimpleNamespace(world_size=4)))
+
+    assert note.startswith(
+        "4 processes: each step takes 24 pairs, so that an epoch has 4 times fewer"
+    )
+    assert _on_world(config, cast(Any, SimpleNamespace(world_size=1))) == ()
 
 
 def first_moments(optimizer: dict[str, Any]) -> torch.Tensor:
