@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -20,6 +21,8 @@ class Holdout:
     note: str
 
 
+MOST_BEYOND = 2.0
+"""So many times the wanted pairs are held out at most, but where every patient alone has more."""
 GRADES = ("bronze", "silver", "gold")
 """From the least trusted alignment to the most trusted."""
 
@@ -47,10 +50,11 @@ def hold_out(dataset: PairDataset, fraction: float, seed: int, most: int = 64) -
     """Divide the training pairs of ``dataset``.
 
     A split named ``val`` is used as it is. Otherwise whole patients are drawn, the same ones for
-    the same seed, until at least ``fraction`` of the pairs are held out; at most ``most`` of them
-    are scored, from all these patients. Where patients are unknown, or there is one only, images are
-    drawn instead, none but those that are scored, and the note warns about it. Raises
-    :class:`DataError` when nothing is left to train on.
+    the same seed, until ``fraction`` of the pairs are held out, and never twice as many where
+    patients with fewer pairs are at hand; at most ``most`` of them are scored, from all these
+    patients. Where patients are unknown, or there is one only, images are drawn instead, none but
+    those that are scored, and the note warns about it. Raises :class:`DataError` when nothing is
+    left to train on.
     """
     train = dataset.select("train")
     if not train:
@@ -87,13 +91,20 @@ def scored_pairs(pairs: Sequence[PatchPair], most: int) -> tuple[PatchPair, ...]
 
 
 def _by_patient(train: tuple[PatchPair, ...], fraction: float, most: int, seed: int) -> Holdout:
-    """Hold out whole patients."""
-    patients = sorted({str(pair.patient) for pair in train}, key=lambda name: _draw(name, seed))
-    held: set[str] = set()
-    for patient in patients[:-1]:
-        held.add(patient)
-        if sum(str(pair.patient) in held for pair in train) >= fraction * len(train):
+    """Hold out whole patients; one with most of the pairs is rather trained on."""
+    counts = Counter(str(pair.patient) for pair in train)
+    patients = sorted(counts, key=lambda name: _draw(name, seed))
+    wanted = fraction * len(train)
+    held: dict[str, int] = {}
+    for patient in patients:
+        taken = sum(held.values())
+        if taken >= wanted or len(held) == len(patients) - 1:
             break
+        if taken + counts[patient] <= MOST_BEYOND * wanted:
+            held[patient] = counts[patient]
+    if not held:
+        fewest = min(patients, key=counts.__getitem__)
+        held[fewest] = counts[fewest]
     kept = tuple(pair for pair in train if str(pair.patient) not in held)
     validation = tuple(pair for pair in train if str(pair.patient) in held)
     return Holdout(

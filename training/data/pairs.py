@@ -53,17 +53,28 @@ class PatchPair:
     stain: str | None = None
     """Of the IHC image, where the dataset says it."""
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, from the headers of both files; raises :class:`DataError` as reading does."""
+        he, ihc = self.he.size, self.ihc.size
+        self._check(he, ihc)
+        return he
+
+    def _check(self, he: tuple[int, int], ihc: tuple[int, int]) -> None:
+        """Refuse images of two sizes, (width, height)."""
+        if he != ihc:
+            raise DataError(
+                f"pair {self.name}: {self.he.path} is {he[0]} x {he[1]} px, but "
+                f"{self.ihc.path} is {ihc[0]} x {ihc[1]} px; both must be the same"
+            )
+
     def read(self) -> tuple[Pixels, Pixels]:
         """Return H&E and IHC, ``(height, width, 3)`` uint8 each, of one size.
 
         Raises :class:`DataError` when a file is unreadable or the sizes differ.
         """
         he, ihc = self.he.read(), self.ihc.read()
-        if he.shape != ihc.shape:
-            raise DataError(
-                f"pair {self.name}: {self.he.path} is {he.shape[1]} x {he.shape[0]} px, but "
-                f"{self.ihc.path} is {ihc.shape[1]} x {ihc.shape[0]} px; both must be the same"
-            )
+        self._check((he.shape[1], he.shape[0]), (ihc.shape[1], ihc.shape[0]))
         return he, ihc
 
 

@@ -93,7 +93,8 @@ def plan_run(
     cached = len(trainable_pairs(dataset))
     dataset = dataset if measures else graded(dataset, config.grade)
     parts = hold_out(dataset, config.val_fraction, config.seed, config.val_pairs)
-    shapes = np.array([pair.he.size[::-1] for pair in parts.train])
+    sizes = [pair.size for pair in (*parts.train, *parts.validation)]
+    shapes = np.array([size[::-1] for size in sizes[: len(parts.train)]])
     check_sizes(shapes, [pair.name for pair in parts.train], sampling_of(config))
     check_memory(config, side_px, device, precision != "32", notes.append)
     height, width = (int(side) for side in shapes[0])

@@ -120,6 +120,18 @@ def test_a_dry_run_refuses_what_the_run_refuses(
         assert not (data.parent / "run").exists()
 
 
+@pytest.mark.parametrize("number", range(4))
+def test_a_pair_of_two_sizes_is_refused_before_anything_is_decoded(data: Path, number: int) -> None:
+    path = data / "IHC" / "train" / f"{number:05d}_train_0.png"
+    Image.new("RGB", (40, 33)).save(path)
+
+    for words in (("--dry-run",), ()):
+        refused = run("train", data, "--out", data.parent / "run", *TINY, *words)
+        assert f"{path} is 40 x 33 px; both must be the same" in str(refused.exception)
+
+    assert not (data / ".bci-pipeline-cache").exists()
+
+
 def test_a_dry_run_refuses_a_folder_that_is_taken(data: Path) -> None:
     (data.parent / "run").mkdir()
     (data.parent / "run" / "config.json").write_text("{}")

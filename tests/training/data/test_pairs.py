@@ -308,6 +308,27 @@ def test_without_patients_images_are_held_out_with_a_warning(
     assert why in parts.note
 
 
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(
+    ("patients", "fraction", "least", "most"),
+    [
+        (["a"] * 300 + ["b"] * 20 + ["c"] * 20, 0.1, 20, 40),  # one has nearly all
+        (["a"] * 50 + ["b"] * 50, 0.1, 50, 50),  # each has more than is wanted
+        (["a"] * 60 + ["b"] * 30, 0.1, 30, 30),
+        ([f"p{n // 10}" for n in range(400)], 0.1, 40, 40),
+        (["a", "b", "c"], 0.99, 2, 2),
+    ],
+)
+def test_no_patient_with_most_pairs_is_held_out_where_others_are_at_hand(
+    patients: list[str], fraction: float, least: int, most: int, seed: int
+) -> None:
+    parts = hold_out(made_up(list(patients)), fraction, seed=seed)
+
+    assert least <= len(parts.validation) <= most
+    assert {p.patient for p in parts.train}.isdisjoint({p.patient for p in parts.validation})
+    assert parts.train
+
+
 def test_never_validates_on_the_test_set() -> None:
     train, test = made_up(["a", "b", "c"]), made_up(["d"] * 5, "test")
     both = PairDataset(Path(), "here", "none", train.pairs + test.pairs)
