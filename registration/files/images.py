@@ -126,7 +126,9 @@ def _rgb(path: Path, image: PillowImage.Image) -> Image:
     has_alpha = image.has_transparency_data
     pixels = np.asarray(image.convert("RGBA" if has_alpha else "RGB"))
     if _is_16_bit_png(path):
-        # Pillow keeps the upper byte of each sample.
+        # Pillow keeps the upper byte of each sample, and so does not find a colour that means nothing.
+        if "transparency" in image.info:
+            raise SlideError(f"{path} has a transparent colour of 16 bits; export it as 8-bit RGB.")
         _check_range(path, 256 * int(pixels[..., :3].max(initial=0)))
     samples = Samples(3, 255, alpha=3 if has_alpha else None)
     if is_opacity_void([pixels], samples):

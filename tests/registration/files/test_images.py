@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -302,6 +303,18 @@ def test_a_grey_value_that_stands_for_nothing_is_white(tmp_path: Path) -> None:
         both_ways(tmp_path / "a.png"),
         np.where(as_rgb(grey() == grey()[40, 60]), 255, as_rgb(grey())),
     )
+
+
+def test_a_colour_of_16_bits_that_stands_for_nothing_is_refused(tmp_path: Path) -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    path = tmp_path / "a.png"
+    path.write_bytes(imagecodecs.png_encode(deep(picture(), 65535)))
+    whole = path.read_bytes()
+    chunk = b"tRNS" + struct.pack(">3H", *deep(picture(), 65535)[40, 60])
+    chunk = struct.pack(">I", 6) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    at = whole.index(b"IDAT") - 4
+    path.write_bytes(whole[:at] + chunk + whole[at:])
+    assert "has a transparent colour of 16 bits; export it as 8-bit RGB" in refused(path)
 
 
 @pytest.mark.parametrize("compression", ["group3", "group4", "tiff_ccitt", "packbits"])
