@@ -75,7 +75,8 @@ def test_a_step_takes_about_the_memory_that_is_expected(model: str, side: int) -
     words = [sys.executable, "-c", STEP, model, str(side)]
     peak = subprocess.run(words, check=True, capture_output=True, text=True).stdout
 
-    assert 1024 * int(peak.split()[-1]) == pytest.approx(expected, rel=0.15)
+    # What convolutions take beside differs between processors: 0.84 of it without AVX-512.
+    assert 1024 * int(peak.split()[-1]) == pytest.approx(expected, rel=0.25)
 
 
 def test_half_precision_keeps_half() -> None:
