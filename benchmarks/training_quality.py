@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.functional import conv2d
 
 from benchmarks.misaligned import Plan, write_dataset
 from training.data.images import to_batch
@@ -51,8 +52,16 @@ from training.run.preparation import calibration_images, prepare
 from training.settings.config import TrainConfig
 from training.settings.sources import resolve
 
-SCORES = ("PSNR", "SSIM", "DAB error", "level right")
-BETTER = {"PSNR": 1, "SSIM": 1, "DAB error": -1, "level right": 1}
+BETTER = {
+    "PSNR": 1,
+    "SSIM": 1,
+    "DAB error": -1,
+    "H-score off": -1,
+    "level right": 1,
+    "fine detail": 1,
+}
+"""Which way a score is better; generated images have less fine detail than real ones."""
+SCORES = tuple(BETTER)
 RESAMPLES = 4000
 SMALL: dict[str, Any] = {
     "ngf": 8,
@@ -79,6 +88,7 @@ CHOICE_VARIANTS: dict[str, dict[str, Any]] = {
     "without recalibration": {"recalibrate": 0},
     "with a conditional discriminator": {"conditional": True},
     "with a weak discriminator": {"lambda_gan": 0.2},
+    "with dropout": {"dropout": 0.5},
     "with flips": {"augment": "flip"},
     "with turns and mirrors": {"augment": "dihedral"},
     "with grade weights": {"grade_weights": True},
@@ -227,21 +237,31 @@ def made_anew(folder: Path, config: TrainConfig, dataset: PairDataset) -> Traine
 
 
 def scores_of(real: torch.Tensor, fake: torch.Tensor) -> list[float]:
-    """Return PSNR, SSIM, the mean absolute error of the DAB density, whether the HER2 level is right."""
+    """Return a value of each of ``SCORES``; H-score and level are those of the stained area."""
     x, y = dab_density(real), dab_density(fake)
-    right = level_of(x) == level_of(y)
+    wanted, found = counted(x), counted(y)
     return [
         psnr(real, fake).item(),
         ssim(real, fake).item(),
         density_scores(x, y).error.item(),
-        float(right),
+        abs(found.h_score - wanted.h_score),
+        float(found.level == wanted.level),
+        fine_detail(fake) / fine_detail(real),
     ]
 
 
-def level_of(density: torch.Tensor) -> int:
-    """Return the HER2 level, 0 to 3, that the stained area of an image gives."""
+def counted(density: torch.Tensor) -> PathologyCounts:
+    """Return how much of an image is stained at least weakly, moderately, strongly."""
     areas = (int((density >= limit).sum()) for limit in STRENGTHS)
-    return PathologyCounts(density.numel(), *areas).level
+    return PathologyCounts(density.numel(), *areas)
+
+
+def fine_detail(image: torch.Tensor) -> float:
+    """Return by how much a pixel's grey value differs from the mean of its four neighbours, on average."""
+    grey = image.float().mean(dim=1, keepdim=True)
+    around = torch.tensor([[0.0, 1, 0], [1, 0, 1], [0, 1, 0]]).expand(1, 1, 3, 3) / 4
+    difference = grey[..., 1:-1, 1:-1] - conv2d(grey, around)
+    return difference.abs().mean().item()
 
 
 def controls(pairs: Sequence[PatchPair], name: str) -> Scored:

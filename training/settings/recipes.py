@@ -27,6 +27,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "robust": {
         "confidence": True,
         "conditional": False,
+        "dropout": 0.0,
         "ema": 0.999,
         "recalibrate": 64,
     },
