@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +22,7 @@ from pipeline.cli.options import (
 )
 from pipeline.cli.setting_options import with_settings
 from registration.files.plain_json import json_text
+from training.errors import MemoryFullError
 from training.settings.config import TrainConfig
 from training.settings.sources import resolve
 
@@ -108,7 +111,8 @@ def train(
 
         first = alignment.outlook(pairs, out)
         measure = alignment.with_alignment if first else None
-    plan = plan_run(chosen, pairs, out, resume=resume, measures=measure is not None)
+    with naming(config):
+        plan = plan_run(chosen, pairs, out, resume=resume, measures=measure is not None)
     notes = [*plan.notes, *filter(None, [first])]
     if dry_run:
         show_facts(_plan(plan, pairs, notes), as_json)
@@ -125,6 +129,17 @@ def train(
             measure=measure,
         )
     typer.echo(_json(done) if as_json else _summary(done))
+
+
+@contextmanager
+def naming(settings: Path | None) -> Iterator[None]:
+    """Name the file of the settings where they ask for more memory than there is."""
+    try:
+        yield
+    except MemoryFullError as error:
+        if settings is None:
+            raise
+        raise MemoryFullError(f"{settings}: {error}") from error
 
 
 def outlook(plan: RunPlan) -> str:

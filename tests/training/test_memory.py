@@ -55,7 +55,8 @@ from training.devices import make_fabric
 from training.models.pix2pix import build_model
 from training.settings.sources import resolve
 model, side = sys.argv[1], int(sys.argv[2])
-config = resolve({"model": model, "ngf": 32, "ndf": 32, "device": "cpu"}, environment={})
+sizes = {"ngf": 32, "ndf": 32, "device": "cpu"}
+config = resolve({"recipe": "paper", "model": model, **sizes}, environment={})
 stepping = build_model(config, make_fabric(config))
 stepping.step([Batch(*(torch.rand(2, 3, side, side) for _ in range(2)))])
 # Not ru_maxrss: that is inherited from the process of the tests.
@@ -75,7 +76,7 @@ def test_a_step_takes_about_the_memory_that_is_expected(model: str, side: int) -
     words = [sys.executable, "-c", STEP, model, str(side)]
     peak = subprocess.run(words, check=True, capture_output=True, text=True).stdout
 
-    # What convolutions take beside differs between processors: 0.84 of it without AVX-512.
+    # What convolutions take beside differs between processors: 0.83 to 0.96 of it on an AMD EPYC.
     assert 1024 * int(peak.split()[-1]) == pytest.approx(expected, rel=0.25)
 
 

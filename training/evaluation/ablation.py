@@ -12,6 +12,7 @@ from registration.files.alone import one_at_a_time
 from registration.files.outputs import check_folder
 from registration.files.storage import write_json, write_text
 from registration.files.tables import table_text
+from registration.files.words import reason
 from training.data.images import to_batch
 from training.data.pairs import PairDataset, PatchPair
 from training.devices import device_named
@@ -103,8 +104,8 @@ def run_ablation(
     two tables share are trained once. The generator after the last epoch is scored, as in the
     paper. ``settings`` go before those of the recipe, which is ``paper`` unless they say otherwise.
     A model that cannot be trained, for want of memory or disk for instance, is noted and left out. Raises
-    :class:`DataError` where the dataset has no test split, and :class:`TrainingError` where no model
-    is left.
+    :class:`DataError` where the dataset has no test split, and where no model is left :class:`OSError` of
+    what the system refused, or else :class:`TrainingError`.
     """
     check_folder(out, dataset.folders)
     tested = _tested(dataset)
@@ -119,16 +120,24 @@ def run_ablation(
                 results.append(_score(entry, run, tested, config.device))
         except ROW_FAILURES as error:
             failed[entry.folder] = error
-            listener.note(f"warning: {entry.paper.method} is missing from the table: {error}")
+            listener.note(f"warning: {entry.paper.method} is missing from the table: {_why(error)}")
     if not results:
+        if refused := [error for error in failed.values() if isinstance(error, OSError)]:
+            raise refused[0]
         diverged = all(isinstance(error, DivergedError) for error in failed.values())
         raise (DivergedError if diverged else TrainingError)(
-            f"no model of table {table} could be trained: {'; '.join(map(str, failed.values()))}"
+            f"no model of table {table} could be trained: {'; '.join(map(_why, failed.values()))}"
         )
-    missing = [{"name": name, "error": str(error)} for name, error in failed.items()]
+    missing = [{"name": name, "error": _why(error)} for name, error in failed.items()]
     write_json(out / f"table_{table}.json", [*map(_plain, results), *missing])
     write_text(out / f"table_{table}.csv", _csv(results))
     return results
+
+
+def _why(error: Exception) -> str:
+    """Return what ended a row, with the file where the system refused one."""
+    file = getattr(error, "filename", None)
+    return f"{file}: {reason(error)}" if file else reason(error)
 
 
 def _tested(dataset: PairDataset) -> tuple[PatchPair, ...]:

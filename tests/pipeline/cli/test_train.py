@@ -64,6 +64,18 @@ def test_train_resume_and_export(data: Path) -> None:
     assert "latest_net_G.pth is there already" in str(onto.exception)
 
 
+@pytest.mark.parametrize("dry", [("--dry-run",), ()])
+def test_a_file_of_settings_for_which_no_memory_is_enough_is_named(
+    data: Path, dry: tuple[str, ...]
+) -> None:
+    (data / "s.json").write_text(json.dumps({"batch": 2**40}))
+
+    refused = run("train", data, "--out", data.parent / "run", "--config", data / "s.json", *dry)
+
+    assert str(refused.exception).startswith(f"{data / 's.json'}: a step of pyramid-pix2pix")
+    assert "needs about" in str(refused.exception)
+
+
 def test_two_folders_and_settings_file(data: Path) -> None:
     (data / "s.yaml").write_text("batch: 1\nmodel: pix2pix\n")
     folders = ["--he", data / "HE" / "train", "--ihc", data / "IHC" / "train"]

@@ -108,10 +108,21 @@ def broken_compiler(*_: object, **__: object) -> None:
     raise RuntimeError("backend='inductor' raised: CalledProcessError")
 
 
+def test_a_disk_that_is_full_for_every_row_is_the_disk_s_error(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ablation, "train", full_disk)
+
+    with pytest.raises(OSError, match="No space left") as told:
+        run_ablation(open_dataset(data), tmp_path / "out", "3", TINY, lambda _: Listener())
+
+    assert told.value.filename == "checkpoint.pt"
+
+
 @pytest.mark.parametrize(
     ("of", "failure", "said"),
     [
-        ("train", full_disk, "No space left on device"),
+        ("train", full_disk, "checkpoint.pt: No space left on device"),
         ("train", broken_compiler, "backend='inductor' raised"),
         ("_score", full_gpu, "too little memory.*End other programs"),
         ("_score", full_disk, "No space left on device"),
