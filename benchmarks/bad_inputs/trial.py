@@ -43,7 +43,7 @@ class Ending:
     printed: str
     seconds: float
     peak_bytes: int
-    """Of memory, beyond what the parent held when it began: a child starts with all of that."""
+    """Of memory, beyond what the parent held of its own when it began: a child starts with that."""
 
 
 MODULES = (
@@ -81,7 +81,8 @@ def tried(
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    began, held = time.monotonic(), psutil.Process().memory_info().rss
+    began, memory = time.monotonic(), psutil.Process().memory_info()
+    held = memory.rss - memory.shared  # a child maps files anew
     child = os.fork()
     if child == 0:
         _run([str(word) for word in words], folder, before)

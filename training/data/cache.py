@@ -117,7 +117,7 @@ def _opened(folder: Path, rows: Sequence[str]) -> PixelCache | None:
         wanted = [places[row] for row in rows]
         pixels = np.memmap(folder / PIXELS, np.uint8, mode="c")
         cache = _with_layout(index["names"], index["shapes"], pixels, index["checksums"])
-        whole = cache.nbytes == cache.where(len(places) - 1)[0].stop
+        whole = cache.nbytes == cache.where(len(cache) - 1)[0].stop
         return _some(cache, wanted) if whole else None
     except (OSError, ValueError, TypeError, LookupError, OverflowError):
         return None
