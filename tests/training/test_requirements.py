@@ -57,6 +57,7 @@ def test_the_gpu_check_runs_with_little_more_than_pytest(tmp_path: Path, lacking
         (tmp_path / "xdist" / "__init__.py").write_text("raise ImportError")
     environment = {
         **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(tmp_path) if "xdist" in lacking else "",
         "PYTEST_ADDOPTS": " ".join(plugins[name] for name in lacking.split()),
         "JOBS": "2",
