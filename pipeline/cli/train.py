@@ -24,7 +24,7 @@ from pipeline.cli.setting_options import with_settings
 from registration.files.plain_json import json_text
 from training.errors import MemoryFullError
 from training.settings.config import TrainConfig
-from training.settings.sources import resolve
+from training.settings.sources import origins, resolve
 
 if TYPE_CHECKING:
     from training.data.pairs import PairDataset
@@ -39,6 +39,9 @@ NAMED = (
     *("stain", "grade", "precision", "device"),
 )
 """Settings with an option of their own; all others are given with --set."""
+
+OF_MEMORY = ("recipe", "model", "batch", "crop", "ngf", "ndf")
+"""Settings that decide how much memory a step needs."""
 
 EXAMPLES = (
     "bci-pipeline train dataset --out runs/robust --dry-run",
@@ -90,11 +93,9 @@ def train(
 ) -> None:
     """Train a generator of virtual IHC from H&E."""
     saved = out / TRAIN_CONFIG
-    chosen = resolve(
-        given | assignments(assigned or []),
-        config,
-        base=saved if resume and saved.exists() else None,
-    )
+    typed = given | assignments(assigned or [])
+    base = saved if resume and saved.exists() else None
+    chosen = resolve(typed, config, base=base)
     from pipeline.cli.train_progress import training_progress
     from training.data.confidence import alignment_known
     from training.data.pairs import open_dataset
@@ -111,7 +112,7 @@ def train(
 
         first = alignment.outlook(pairs, out)
         measure = alignment.with_alignment if first else None
-    with naming(config):
+    with naming(origins(OF_MEMORY, typed, config, base=base)):
         plan = plan_run(chosen, pairs, out, resume=resume, measures=measure is not None)
     notes = [*plan.notes, *filter(None, [first])]
     if dry_run:
@@ -132,12 +133,12 @@ def train(
 
 
 @contextmanager
-def naming(settings: Path | None) -> Iterator[None]:
-    """Name the file of the settings where they ask for more memory than there is."""
+def naming(settings: str) -> Iterator[None]:
+    """Say where the settings come from that ask for more memory than there is."""
     try:
         yield
     except MemoryFullError as error:
-        if settings is None:
+        if not settings:
             raise
         raise MemoryFullError(f"{settings}: {error}") from error
 

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from training.settings.recipes import MODEL_SETTINGS, RECIPES
 
 PREFIX = "BCI_TRAIN_"
 DEFAULT_RECIPE = "robust"
+COMMAND_LINE = "command line"
 
 
 def resolve(
@@ -34,23 +35,59 @@ def resolve(
     a run that is resumed; everything else goes before it. Raises :class:`SettingsError` for
     an unknown setting or a value that does not fit, naming where it came from.
     """
+    given: dict[str, Any] = {}
+    names: dict[str, str] = {}
+    for source, values in _sources(command_line, file, environment, base):
+        given |= values
+        names |= {name: f"{source}: {name}" for name in values}
+    return TrainConfig.of(with_recipe(given), names=names)
+
+
+def origins(
+    names: Iterable[str],
+    command_line: Mapping[str, Any],
+    file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    base: Path | None = None,
+) -> str:
+    """Say where those of some settings that were given come from, as :func:`resolve` takes them.
+
+    Empty where all of them stand on the command line, before a person's eyes.
+
+    >>> origins(["batch", "crop"], {"batch": 4}, environment={"BCI_TRAIN_CROP": "512"})
+    'command line (batch), environment (crop)'
+    """
+    found: dict[str, str] = {}
+    for source, values in _sources(command_line, file, environment, base):
+        found |= dict.fromkeys(values, source)
+    by_source: dict[str, list[str]] = {}
+    for name in names:
+        if name in found:
+            by_source.setdefault(found[name], []).append(name)
+    if by_source.keys() <= {COMMAND_LINE}:
+        return ""
+    return ", ".join(f"{source} ({', '.join(given)})" for source, given in by_source.items())
+
+
+def _sources(
+    command_line: Mapping[str, Any],
+    file: Path | None,
+    environment: Mapping[str, str] | None,
+    base: Path | None,
+) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the places where settings are given; a later one goes before those ahead of it."""
     variables = os.environ if environment is None else environment
     from_environment = {
         name[len(PREFIX) :].lower(): value
         for name, value in variables.items()
         if name.startswith(PREFIX)
     }
-    given: dict[str, Any] = {}
-    names: dict[str, str] = {}
-    for source, values in (
+    return [
         (str(base), {} if base is None else read_settings(base)),
         (str(file), {} if file is None else read_settings(file)),
         ("environment", from_environment),
-        ("command line", command_line),
-    ):
-        given |= values
-        names |= {name: f"{source}: {name}" for name in values}
-    return TrainConfig.of(with_recipe(given), names=names)
+        (COMMAND_LINE, command_line),
+    ]
 
 
 def with_recipe(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -72,8 +72,46 @@ def test_a_file_of_settings_for_which_no_memory_is_enough_is_named(
 
     refused = run("train", data, "--out", data.parent / "run", "--config", data / "s.json", *dry)
 
-    assert str(refused.exception).startswith(f"{data / 's.json'}: a step of pyramid-pix2pix")
+    assert str(refused.exception).startswith(
+        f"{data / 's.json'} (batch): a step of pyramid-pix2pix"
+    )
     assert "needs about" in str(refused.exception)
+
+
+@pytest.mark.parametrize(
+    ("in_file", "typed", "where"),
+    [
+        ({"lr": 1e-4}, ("--batch", "1099511627776"), "a step of"),
+        ({"batch": 2}, ("--batch", "1099511627776"), "a step of"),
+        ({"batch": 2}, ("--set", "batch=1099511627776"), "a step of"),
+        (
+            {"ngf": 32},
+            ("--batch", "1099511627776"),
+            "command line (batch), {file} (ngf): a step of",
+        ),
+        ({"batch": 2**40, "ngf": 32}, ("--lr", "0.1"), "{file} (batch, ngf): a step of"),
+    ],
+)
+def test_what_asks_for_too_much_memory_is_named_where_it_was_given(
+    data: Path, in_file: dict[str, float], typed: tuple[str, ...], where: str
+) -> None:
+    file = data / "s.json"
+    file.write_text(json.dumps(in_file))
+
+    refused = run("train", data, "--out", data.parent / "run", "--config", file, *typed)
+
+    assert str(refused.exception).startswith(where.format(file=file))
+    assert "needs about" in str(refused.exception)
+
+
+def test_the_environment_is_named_where_it_asks_for_too_much_memory(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BCI_TRAIN_BATCH", "1099511627776")
+
+    refused = run("train", data, "--out", data.parent / "run")
+
+    assert str(refused.exception).startswith("environment (batch): a step of")
 
 
 def test_two_folders_and_settings_file(data: Path) -> None:
