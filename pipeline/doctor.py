@@ -55,6 +55,7 @@ PACKAGES = [
     "itk-core",
     "tifffile",
     "imagecodecs",
+    "simplejpeg",
     "zarr",
     "opencv-python-headless",
     "opencv-python",

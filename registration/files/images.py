@@ -18,6 +18,7 @@ from PIL import Image as PillowImage
 
 from registration.errors import SlideError
 from registration.files.colour import to_srgb
+from registration.files.jpeg import damage_in
 from registration.files.memory import check_memory
 from registration.files.refusal import check_file, explain, refusing
 from registration.files.samples import (
@@ -92,6 +93,7 @@ def image_size(path: Path) -> tuple[int, int]:
 def read_plain(path: Path) -> PlainImage:
     """Decode a PNG, JPEG, BMP or WebP; :class:`SlideError` where it cannot be read."""
     with _opened(path) as image:
+        _refuse_damage(path, image.format)
         pixels = oriented(_rgb(path, image), _orientation(image))
         return PlainImage(str(image.format).lower(), pixels, image.info.get("icc_profile"))
 
@@ -109,6 +111,18 @@ def _opened(path: Path) -> Iterator[PillowImage.Image]:
         if (count := getattr(image, "n_frames", 1)) > 1:
             raise SlideError(f"{path} holds {count} pictures; export the one that is meant.")
         yield image
+
+
+def _refuse_damage(path: Path, kind: str | None) -> None:
+    """Refuse damage that decoding fills with plausible pixels, where the format lets it be seen.
+
+    Pillow stops at the last row, before the checksums at the end of a PNG.
+    """
+    if kind == "JPEG" and (damage := damage_in(path.read_bytes())):
+        raise SlideError(explain(path, damage))
+    if kind == "PNG":
+        with PngImagePlugin.PngImageFile(path) as image:
+            image.verify()
 
 
 def _rgb(path: Path, image: PillowImage.Image) -> Image:

@@ -522,3 +522,77 @@ def test_a_name_that_is_no_text_is_refused_at_once(tmp_path: Path) -> None:
     for read in (read_image, image_size, open_slide):
         with pytest.raises(SlideError, match=r"M\\xfcller\.png: its name is not UTF-8 text"):
             read(path)
+
+
+def textured() -> PillowImage.Image:
+    rng = np.random.default_rng(5)
+    return PillowImage.fromarray(
+        np.asarray(
+            PillowImage.fromarray(rng.integers(0, 255, (40, 60, 3), np.uint8)).resize((480, 320))
+        )
+    )
+
+
+JPEGS: dict[str, dict[str, Any]] = {
+    "4:2:0": {},
+    "4:4:4": {"subsampling": "4:4:4"},
+    "progressive": {"progressive": True},
+    "restart intervals": {"restart_marker_blocks": 7},
+    "RGB": {"keep_rgb": True},
+    "poor": {"quality": 5},
+}
+
+
+def zeroed(data: bytearray, middle: int) -> None:
+    data[middle : middle + 1024] = bytes(1024)
+
+
+def dropped(data: bytearray, middle: int) -> None:
+    del data[middle : middle + 512]
+
+
+def overwritten(data: bytearray, middle: int) -> None:
+    data[middle : middle + 1024] = bytes([0xA5, 0x3C, 0x71, 0x0E] * 256)
+
+
+@pytest.mark.parametrize("harm", [zeroed, dropped, overwritten])
+@pytest.mark.parametrize("kind", [kind for kind in JPEGS if kind != "poor"])
+def test_a_jpeg_that_is_damaged_in_the_middle_is_refused(
+    tmp_path: Path, kind: str, harm: Callable[[bytearray, int], None]
+) -> None:
+    path = tmp_path / "damaged.jpg"
+    textured().save(path, **JPEGS[kind])
+    data = bytearray(path.read_bytes())
+    harm(data, len(data) // 2)
+    path.write_bytes(data)
+    with PillowImage.open(path) as image:
+        image.load()  # it gives pixels, and no word
+
+    assert "is a JPEG file, damaged or cut short: " in refused(path)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
+@pytest.mark.parametrize("chunk", [2**13, 2**20])
+def test_a_png_whose_end_never_reached_the_disk_is_refused(
+    tmp_path: Path, share: float, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("PIL.ImageFile.MAXBLOCK", chunk)
+    path = tmp_path / "zeros.png"
+    textured().save(path)
+    data = path.read_bytes()
+    missing = round(share * len(data))
+    path.write_bytes(data[:-missing] + bytes(missing))
+
+    assert "is a PNG file, damaged or cut short: " in refused(path)
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_sound_jpeg_of_any_kind_opens(tmp_path: Path, kind: str, mode: str) -> None:
+    path = tmp_path / "sound.jpg"
+    textured().convert(mode).save(path, **JPEGS[kind])
+    data = path.read_bytes()
+    expected = np.asarray(PillowImage.open(path).convert("RGB"))
+    for written in (data, data + bytes(40), data[:-2] + bytes(5) + data[-2:]):
+        path.write_bytes(written)
+        assert (read_image(path) == expected).all()
