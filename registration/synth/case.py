@@ -364,5 +364,6 @@ def _write_landmarks(
 
 
 def _write_mask(path: Path, mask: NDArray[np.uint8]) -> None:
+    _, content = cv2.imencode(".png", mask)
     with written_whole(path) as part:
-        cv2.imwrite(str(part), mask)
+        part.write_bytes(content.tobytes())

@@ -141,7 +141,10 @@ def prepare_folder(folder: Path, plan: CohortPlan, overwrite: bool = False) -> N
 
     Raises :class:`SynthError` where it holds anything else, and changes nothing then.
     """
-    for name in replaced_cases(folder, plan, overwrite):
+    replaced = replaced_cases(folder, plan, overwrite)
+    if replaced:  # it would give new cases the HER2 levels of old ones, until the last one is drawn
+        (folder / MANIFEST).unlink(missing_ok=True)
+    for name in replaced:
         shutil.rmtree(folder / name, ignore_errors=True)
     names = sorted({case.name for _, case in plan.planned(folder)})
     write_json(folder / RECORD, {"plan": _described(plan), "cases": names})

@@ -165,6 +165,23 @@ def test_what_a_person_put_into_a_case_is_not_replaced(cohort: Path, place: str)
     assert (cohort / "case03" / "case03_he.ndpi").exists()
 
 
+def test_what_is_left_of_an_interrupted_replacement_lists_no_old_cases(tmp_path: Path) -> None:
+    small = replace(SETTINGS, size=Size(512, 512), mpp_ihc=0.46, damage=())
+    write_cohort(tmp_path, CohortPlan(small, cases=1, her2=("0",)))
+
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    other = CohortPlan(small, cases=1, her2=("3+",))
+    with pytest.raises(KeyboardInterrupt):
+        write_cohort(tmp_path, other, overwrite=True, progress=interrupt)
+
+    assert not (tmp_path / "manifest.yaml").exists()
+    assert list(tmp_path.rglob("*.ndpi")) == []
+    write_cohort(tmp_path, other)
+    assert "3+" in (tmp_path / "manifest.yaml").read_text()
+
+
 def test_another_plan_needs_overwrite(cohort: Path) -> None:
     other = replace(PLAN, cases=1)
     with pytest.raises(SynthError, match=r"other settings; .*--overwrite"):
