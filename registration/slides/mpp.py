@@ -16,6 +16,9 @@ POWER_CONTRADICTION = 1.6
 MPP_DISAGREEMENT = 1.1
 ANISOTROPY = 1.01
 SCALES_APART = 8.0
+CM_PER_INCH = 2.54
+GLASS_MM = (27.0, 77.0)
+"""An ordinary glass slide, 26 x 76 mm, with a millimetre to spare."""
 
 
 def settle_mpp(
@@ -46,7 +49,7 @@ def settle_mpp(
         if facts.unit_missing:
             raise SlideError(
                 f"{path}: the resolution has no unit: {stored:.4g} µm per pixel if it is per inch, "
-                f"{stored / 2.54:.4g} if per centimetre. Give the true value with {option}."
+                f"{stored / CM_PER_INCH:.4g} if per centimetre. Give the true value with {option}."
             )
     mpp = given if given is not None else stored
     assert mpp is not None
@@ -61,14 +64,23 @@ def _mpp_warnings(path: Path, facts: SlideFacts, mpp: float, option: str) -> lis
         if max(x, y) > ANISOTROPY * min(x, y):
             warnings.append(f"{path.name}: pixels are not square: {x:g} x {y:g} µm; using {mpp:g}.")
         stored = float(np.sqrt(x * y))
-        plausible = PLAUSIBLE_MPP[0] <= stored <= PLAUSIBLE_MPP[1] and not facts.unit_missing
-        if plausible and _factor(stored, mpp) > MPP_DISAGREEMENT:
-            warnings.append(f"{path.name}: using {mpp:g} µm/px as given; the file says {stored:g}.")
+        meant = [stored, stored / CM_PER_INCH] if facts.unit_missing else [stored]
+        meant = [value for value in meant if PLAUSIBLE_MPP[0] <= value <= PLAUSIBLE_MPP[1]]
+        if meant and all(_factor(value, mpp) > MPP_DISAGREEMENT for value in meant):
+            said = " or ".join(f"{value:.4g}" for value in meant)
+            warnings.append(f"{path.name}: using {mpp:g} µm/px as given; the file says {said}.")
     power = facts.objective_power
     if power and _factor(mpp * power, MPP_TIMES_POWER) > POWER_CONTRADICTION:
         warnings.append(
             f"{path.name}: {mpp:g} µm/px does not fit the objective, {power:g}x: about "
             f"{MPP_TIMES_POWER / power:.2g} is expected. Give the true value with {option}."
+        )
+    width, height = (side * mpp / 1000 for side in (facts.sizes[0].width, facts.sizes[0].height))
+    if min(width, height) > GLASS_MM[0] or max(width, height) > GLASS_MM[1]:
+        warnings.append(
+            f"{path.name}: at {mpp:g} µm/px it would be {width:.0f} x {height:.0f} mm, larger than an "
+            "ordinary glass slide of 26 x 76 mm. Unless the glass is a large one, give the true value "
+            f"with {option}."
         )
     return warnings
 

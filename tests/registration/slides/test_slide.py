@@ -204,10 +204,18 @@ def test_a_profile_that_changes_nothing_costs_nothing(real_data: Path) -> None:
     np.testing.assert_array_equal(open_slide(path, 0.25).read(box), expected)
 
 
+WHOLE = Size(100_000, 60_000)
+"""25 x 15 mm at 0.25 µm/px."""
+SMALL = Size(10, 10)
+
+
 def facts(
-    mpp: tuple[float, float] | None, power: float | None = None, unit_missing: bool = False
+    mpp: tuple[float, float] | None,
+    power: float | None = None,
+    unit_missing: bool = False,
+    size: Size = SMALL,
 ) -> SlideFacts:
-    return SlideFacts("aperio", (Size(10, 10),), mpp, power, unit_missing=unit_missing)
+    return SlideFacts("aperio", (size,), mpp, power, unit_missing=unit_missing)
 
 
 @pytest.mark.parametrize(
@@ -223,6 +231,15 @@ def facts(
         (facts(None), 0.5, 0.5, []),
         (facts((1000.0, 1000.0)), 0.5, 0.5, []),
         (facts((1.168, 1.168), unit_missing=True), 0.46, 0.46, []),
+        (facts((1.168, 1.168), unit_missing=True), 1.168, 1.168, []),
+        (facts((1.168, 1.168), unit_missing=True), 0.25, 0.25, ["the file says 1.168 or 0.4598"]),
+        (facts((84.67, 84.67), unit_missing=True), 0.25, 0.25, []),
+        (facts((0.46, 0.46)), 0.23, 0.23, ["the file says 0.46"]),
+        (facts(None, size=WHOLE), 0.25, 0.25, []),
+        (facts(None, size=Size(60_000, 300_000)), 0.25, 0.25, []),
+        (facts(None, size=WHOLE), 0.5, 0.5, ["50 x 30 mm, larger than an ordinary glass slide"]),
+        (facts(None, size=Size(60_000, 10_000)), 2.5, 2.5, ["150 x 25 mm, larger than"]),
+        (facts((0.5, 0.5), size=WHOLE), None, 0.5, ["Unless the glass is a large one, give"]),
     ],
 )
 def test_mpp_is_settled(
