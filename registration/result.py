@@ -21,7 +21,7 @@ from registration.arrays import REMEDY, Number, first_mistake
 from registration.errors import RunError
 from registration.figures import Quality, Verdict
 from registration.files.storage import content_hash, write_json
-from registration.files.words import reason
+from registration.files.words import reason, some
 from registration.geometry import Size
 from registration.landmarks.landmarks import Landmarks, Moving, read_landmarks, write_landmarks
 from registration.pair import SlidePair
@@ -275,6 +275,20 @@ class Registration(_Facts):
         )
 
 
+def _no_run(folder: Path) -> str:
+    """Say why a path is no run folder, and what is meant most likely."""
+    if folder.is_file():
+        return f"{folder} is a file; name the folder that `register` wrote"
+    if not folder.is_dir():
+        return f"there is no folder {folder}; name what `register` wrote"
+    if runs := sorted(path.parent for path in folder.glob(f"*/{RECORD_NAME}")):
+        return f"{folder} holds several registrations; name one of them: {some(runs)}"
+    return (
+        f"no finished registration in {folder}: {RECORD_NAME} is missing. "
+        f"Run `bci-pipeline register HE IHC --out {folder}` (it goes on where it stopped)."
+    )
+
+
 def read_record(folder: Path) -> dict[str, Any]:
     """Read ``registration.json``. Raises :class:`RunError` with the remedy."""
     path = folder / RECORD_NAME
@@ -283,10 +297,7 @@ def read_record(folder: Path) -> dict[str, Any]:
             raise RunError(
                 f"the pair in {folder} could not be registered: {report} says what to do"
             )
-        raise RunError(
-            f"no finished registration in {folder}: {RECORD_NAME} is missing. "
-            f"Run `bci-pipeline register HE IHC --out {folder}` (it goes on where it stopped)."
-        )
+        raise RunError(_no_run(folder))
     try:
         record = json.loads(path.read_bytes())
     except OSError as error:

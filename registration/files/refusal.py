@@ -20,6 +20,16 @@ from registration.files.words import nearest_entry, reason
 # that set up logging still get them.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
+ARCHIVES = {
+    b"PK\x03\x04": "a ZIP archive (or a document of Word, Excel or PowerPoint)",
+    b"\x1f\x8b": "a gzip archive",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"Rar!": "a RAR archive",
+    b"BZh": "a bzip2 archive",
+    b"\xfd7zXZ": "an xz archive",
+}
+"""By the first bytes of a file."""
+APPLE_DOUBLE = b"\x00\x05\x16\x07"
 KINDS = {b"\x89PNG": "PNG", b"\xff\xd8\xff": "JPEG", b"BM": "BMP", b"RIFF": "WebP"}
 """By the first bytes of a file."""
 HEAD_BYTES = 2**18
@@ -68,6 +78,8 @@ def check_file(path: Path, noun: str = "slide") -> None:
     _check_name(path)
     try:
         if not path.exists():
+            if path.is_symlink():
+                raise SlideError(f"{noun} not found: {path} is a link to {path.readlink()}")
             raise SlideError(f"{noun} not found: {path}{_nearest(path)}")
         if not path.is_file() and not path.is_dir():
             raise SlideError(f"{path} is a pipe or a device, not a {noun}.")
@@ -116,6 +128,12 @@ def explain(path: Path, reason: str = "") -> str:
         )
     if foreign := foreign_format(head):
         return f"{path} is {foreign} file, which is not read here{said}. {EXPORT_OTHERWISE}"
+    if archive := next((ARCHIVES[mark] for mark in ARCHIVES if head.startswith(mark)), None):
+        return f"{path} is {archive}, not an image. Unpack or open it, and give the image in it."
+    if head.startswith(APPLE_DOUBLE):
+        return (
+            f"{path} is what macOS keeps beside a file; give {path.name.removeprefix('._')} itself."
+        )
     kind = next((KINDS[magic] for magic in KINDS if head.startswith(magic)), None)
     if kind is not None and "cannot handle" in reason:
         return f"{path} is a {kind} file of an unsupported kind: {reason}. Export it as 8-bit RGB."

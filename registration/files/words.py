@@ -29,6 +29,11 @@ def nearest_entry(path: Path) -> Path | None:
     return None if near is None else path.parent / near
 
 
+def no_folder(path: Path, noun: str) -> str:
+    """Say why a path is not the folder that is wanted, which ``noun`` names."""
+    return f"{noun} not found: {path}" + (" is a file" if path.exists() else "")
+
+
 def reason(error: Exception) -> str:
     """Return what went wrong in words: of what the system says without its number and file.
 

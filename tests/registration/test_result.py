@@ -81,6 +81,19 @@ def test_a_run_comes_back_as_it_was_written(run: Path) -> None:
     assert loaded.residual_map.matched.all()
 
 
+def test_what_is_no_run_folder_is_told_with_what_is_meant(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "manifest.yaml").touch()
+    (tmp_path / "empty").mkdir()
+    for path, message in (
+        (tmp_path / "manifest.yaml", r"manifest\.yaml is a file; name the folder that `register`"),
+        (tmp_path / "nowhere", "there is no folder .*nowhere; name what `register` wrote"),
+        (tmp_path / "empty", "no finished registration in .*empty: .* is missing"),
+        (run.parent, f"holds several registrations; name one of them: {run}"),
+    ):
+        with pytest.raises(RunError, match=message):
+            Registration.load(path)
+
+
 def test_reading_a_run_loads_nothing_that_could_make_one(run: Path) -> None:
     program = (
         "import sys\n"

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from registration.files.words import counted, did_you_mean, some
+from registration.files.words import counted, did_you_mean, no_folder, some
 from training.data.images import NOT_READ, SUFFIXES, ImageFile, Pixels, image_size
 from training.data.table import TableRow, read_pair_table
 from training.errors import DataError
@@ -153,7 +153,7 @@ def open_dataset(
     if root is None or he is not None or ihc is not None:
         raise DataError("give one dataset folder, or both an H&E and an IHC folder")
     if not root.is_dir():
-        raise DataError(f"dataset folder not found: {root}")
+        raise DataError(no_folder(root, "dataset folder"))
     for layout, find in (
         ("HE/ and IHC/", _domain_first),
         ("train/HE and train/IHC", partial(_by_split, "{}/HE", "{}/IHC")),
@@ -191,7 +191,7 @@ def _two_folders(he: Path, ihc: Path) -> _Found:
     """Pairs of two folders, split by split where both have folders named like splits."""
     for folder in (he, ihc):
         if not folder.is_dir():
-            raise DataError(f"image folder not found: {folder}")
+            raise DataError(no_folder(folder, "image folder"))
     splits = [s for s in SPLITS if (he / s).is_dir() or (ihc / s).is_dir()]
     if splits:
         return _joined(_match(he / split, ihc / split, split) for split in splits)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from registration.files.words import some
+from registration.files.words import no_folder, some
 from training.data.images import SUFFIXES, Pixels, from_batch, read_image, to_batch
 from training.data.pairs import PatchPair
 from training.errors import DataError
@@ -32,7 +32,7 @@ def generated_files(folder: Path) -> dict[str, Path]:
     :class:`DataError` when the folder is missing or two files claim one pair.
     """
     if not folder.is_dir():
-        raise DataError(f"folder of generated images not found: {folder}")
+        raise DataError(no_folder(folder, "folder of generated images"))
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):

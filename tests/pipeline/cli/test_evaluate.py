@@ -82,6 +82,7 @@ def test_two_folders_stand_for_a_dataset_and_the_table_is_readable(
         (["DATASET"], "expected RUN|CHECKPOINT and DATASET, got"),
         (["nowhere.pt", "DATASET"], "checkpoint not found: nowhere.pt"),
         (["DATASET", "--generated", "nowhere"], "folder of generated images not found: nowhere"),
+        (["DATASET", "--generated", __file__], f"not found: {__file__} is a file"),
         (["DATASET", "--generated", "GENERATED", "--he", "x"], "--he and --ihc go together"),
         (
             ["DATASET", "--generated", "GENERATED", "--protocol", "official", "--as-released"],

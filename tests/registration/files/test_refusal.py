@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import struct
 import subprocess
 from pathlib import Path
@@ -200,6 +203,45 @@ def test_a_jpeg_of_the_usual_kind_that_is_damaged_is_not_called_foreign(tmp_path
     path = tmp_path / "slide.jpg"
     path.write_bytes(imagecodecs.jpeg8_encode(PIXELS)[:300])
     assert "is a JPEG file, damaged or cut short" in refusal(path, mpp=0.5)
+
+
+ARCHIVED = {
+    "zip": (b"PK\x03\x04" + bytes(60), "is a ZIP archive (or a document of Word, Excel"),
+    "gz": (gzip.compress(bytes(100)), "is a gzip archive"),
+    "bz2": (bz2.compress(bytes(100)), "is a bzip2 archive"),
+    "xz": (lzma.compress(bytes(100)), "is an xz archive"),
+    "7z": (b"7z\xbc\xaf\x27\x1c" + bytes(60), "is a 7z archive"),
+    "rar": (b"Rar!\x1a\x07\x01\x00" + bytes(60), "is a RAR archive"),
+}
+
+
+@pytest.mark.parametrize("kind", ARCHIVED)
+def test_an_archive_under_the_name_of_a_slide_is_named(tmp_path: Path, kind: str) -> None:
+    content, message = ARCHIVED[kind]
+    (tmp_path / "slide.svs").write_bytes(content)
+
+    said = refusal(tmp_path / "slide.svs", mpp=0.5)
+
+    assert message in said
+    assert "Unpack or open it, and give the image in it" in said
+
+
+def test_what_macos_keeps_beside_a_slide_is_no_slide(tmp_path: Path) -> None:
+    (tmp_path / "._slide.svs").write_bytes(b"\x00\x05\x16\x07\x00\x02\x00\x00" + bytes(80))
+
+    assert "is what macOS keeps beside a file; give slide.svs itself" in refusal(
+        tmp_path / "._slide.svs", mpp=0.5
+    )
+
+
+@pytest.mark.parametrize("target", ["nowhere.svs", "link.svs"])
+def test_a_link_that_leads_nowhere_is_told(tmp_path: Path, target: str) -> None:
+    link = tmp_path / "link.svs"
+    link.symlink_to(target)
+
+    said = refusal(link, mpp=0.5)
+
+    assert said == f"slide not found: {link} is a link to {target}"
 
 
 def picture() -> Image:

@@ -135,6 +135,11 @@ def test_side_by_side_images_have_he_on_the_left(tmp_path: Path) -> None:
 def test_says_what_was_looked_for_when_there_is_no_pair(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="dataset folder not found"):
         open_dataset(tmp_path / "missing")
+    (tmp_path / "manifest.yaml").touch()
+    with pytest.raises(DataError, match=r"dataset folder not found: .* is a file"):
+        open_dataset(tmp_path / "manifest.yaml")
+    with pytest.raises(DataError, match=r"image folder not found: .* is a file"):
+        open_dataset(he=tmp_path / "manifest.yaml", ihc=tmp_path)
     with pytest.raises(DataError, match=r"expected HE/ and IHC/ .* trainA and trainB"):
         open_dataset(tmp_path)
     with pytest.raises(DataError, match="both an H&E and an IHC folder"):
