@@ -103,7 +103,7 @@ def _of_the_system(error: OSError) -> str:
 
 def _how_to_go_on(arguments: list[str]) -> str:
     """Return what to type to go on."""
-    command = arguments[0] if arguments else ""
+    command = next((word for word in arguments if not word.startswith("-")), "")
     if command == TRAIN and "--resume" not in arguments:
         if (Path(_given(arguments, "--out") or TRAIN_OUT) / TRAIN_CONFIG).exists():
             return "the same command with --resume goes on from the last checkpoint"

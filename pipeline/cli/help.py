@@ -16,6 +16,8 @@ from rich.text import Text
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from pipeline.errors import UsageError
+
 WIDEST = 100
 NAMES = 28
 """Columns for the names of options; a longer one stands on a line of its own."""
@@ -33,7 +35,24 @@ class Entry:
     summary: str
 
 
-class HelpfulCommand(TyperCommand):
+class _OfProgram:
+    """What commands, and commands of commands, have in common."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse what was typed; an option of the whole program is told where it belongs."""
+        try:
+            return super().parse_args(ctx, args)  # type: ignore[misc, no-any-return]
+        except Exception as error:
+            name = getattr(error, "option_name", None)
+            if any(name in param.opts for param in ctx.find_root().command.params if name):
+                program, _, command = ctx.command_path.partition(" ")
+                raise UsageError(
+                    f"{name} stands before the command: {program} {name} {command} ..."
+                ) from error
+            raise
+
+
+class HelpfulCommand(_OfProgram, TyperCommand):
     """A command whose help is laid out here."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
@@ -54,7 +73,7 @@ class HelpfulCommand(TyperCommand):
         _print(ctx.get_usage(), self.help, sections, self.epilog)
 
 
-class HelpfulGroup(TyperGroup):
+class HelpfulGroup(_OfProgram, TyperGroup):
     """A command of commands whose help is laid out here."""
 
     def panels(self) -> dict[str, list[Record]]:

@@ -54,6 +54,11 @@ def test_every_end_has_a_code_and_at_most_one_message(
         ("train dataset --out begun", "the same command with --resume goes on from the last"),
         ("train dataset --out=begun", "the same command with --resume goes on from the last"),
         ("train dataset --out begun --resume", "the same command goes on where it stopped"),
+        (
+            "--quiet train dataset --out begun",
+            "the same command with --resume goes on from the last",
+        ),
+        ("--quiet dataset BCI --audit", "the same command starts anew"),
         ("train dataset --out new", "training had not begun; the same command starts it"),
         ("train dataset", "training had not begun; the same command starts it"),
         ("evaluate runs dataset", "the same command starts anew"),

@@ -158,3 +158,12 @@ def test_the_overview_imports_no_library_that_takes_time(tmp_path: Path) -> None
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.endswith("heavy: []\n")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_option_of_the_program_is_told_where_it_belongs(command: str) -> None:
+    refused = CliRunner().invoke(app, [*command.split(), "--quiet"], prog_name="bci-pipeline")
+
+    assert str(refused.exception).startswith(
+        f"--quiet stands before the command: bci-pipeline --quiet {command} ..."
+    )
