@@ -13,9 +13,9 @@ from typing import Any
 
 import cv2
 
-from registration.errors import SettingsError
+from registration.errors import SettingsError, StartError
 from registration.execution import InProcess, Progress, Workers, no_progress
-from registration.figures import Quality
+from registration.figures import Quality, Verdict
 from registration.files.storage import settings_hash, write_json, write_npz
 from registration.files.text import json_record
 from registration.landmarks.landmarks import Landmarks
@@ -51,6 +51,7 @@ from registration.result import (
 from registration.slides.formats import SUFFIXES
 from registration.stains import pair_doubt
 from registration.start.choose import InitialAlignment
+from registration.start.scale import scale_doubt
 from registration.tissue import TissueMap
 from registration.transforms import Chain, DisplacementField
 
@@ -123,7 +124,13 @@ def _register(job: Job) -> Registration:
 def _start(job: Job, tissue: TissueMap) -> InitialAlignment | PiecePlan:
     """Return the start of the slide, or of its pieces, which the paper's recipe cannot serve."""
     options = job.options
-    start = choose_starts(job.pair, options.landmarks, job.folder, tissue, options.drawn)
+    try:
+        start = choose_starts(job.pair, options.landmarks, job.folder, tissue, options.drawn)
+    except StartError as error:
+        doubt = scale_doubt(job.pair) if error.picking_helps else None
+        if doubt is None:
+            raise
+        raise StartError(f"{error}. {doubt[0].upper()}{doubt[1:]}", error.evidence) from error
     if job.settings.recipe == "paper" and isinstance(start, PiecePlan):
         raise SettingsError(
             f"{job.pair.fixed_slide.path} shows pieces that no single alignment serves; the paper's "
@@ -137,8 +144,7 @@ def _whole(job: Job, start: InitialAlignment, tissue: TissueMap) -> Registration
     part = Part(job, start.transform, tissue)
     [coarse] = coarse_fields(job, [part])
     chain, records, quality, places = _measured(part, coarse, job.options.truth)
-    own = verdict_of(quality, records, start.record.verified)
-    verdict, reasons = with_doubt(own, pair_doubt(job.pair))
+    verdict, reasons = _doubted(verdict_of(quality, records, start.record.verified), job.pair)
     registration = Registration(
         **_inputs(job),
         start=start.record,
@@ -164,7 +170,7 @@ def _in_pieces(job: Job, plan: PiecePlan) -> Registration:
     ]
     chain = map_of(plan, results, pair)
     results = scored(results, chain, pair, truth)
-    verdict, reasons = with_doubt(verdict_of_pieces(results, plan, pair.moving), pair_doubt(pair))
+    verdict, reasons = _doubted(verdict_of_pieces(results, plan, pair.moving), pair)
     registration = Registration(
         **_inputs(job),
         start=start_of(results),
@@ -181,6 +187,12 @@ def _in_pieces(job: Job, plan: PiecePlan) -> Registration:
     )
     write_registration(registration, landmarks_of(results, pair.moving))
     return registration
+
+
+def _doubted(found: tuple[Verdict, list[str]], pair: SlidePair) -> tuple[Verdict, list[str]]:
+    """Return a verdict after what the slides themselves make doubtful: stains, and scales if it fails."""
+    verdict, reasons = with_doubt(found, pair_doubt(pair))
+    return with_doubt((verdict, reasons), scale_doubt(pair) if verdict == "fail" else None)
 
 
 def _part(job: Job, plan: PiecePlan, piece: PlannedPiece) -> Part:

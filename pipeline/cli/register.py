@@ -113,7 +113,8 @@ def register(
         raise
     if already:
         typer.echo(f"done already, nothing to do: {request.out}", err=True)
-    typer.echo(_json(registration) if as_json else _summary(registration))
+    by_hand = mpp_he is not None or mpp_ihc is not None
+    typer.echo(_json(registration) if as_json else _summary(registration, by_hand))
     if registration.verdict == "fail":
         sys.exit(1)
 
@@ -125,8 +126,8 @@ def _json(registration: Registration) -> str:
     return json_text({"folder": str(registration.folder), **record})
 
 
-def _summary(registration: Registration) -> str:
-    """Return the lines a person wants to see first."""
+def _summary(registration: Registration, by_hand: bool) -> str:
+    """Return the lines a person wants to see first; ``by_hand`` if µm per pixel were typed."""
     from registration.figures import TRE_STAGES
     from registration.result import REPORT_NAME, STATUS_WORDS
 
@@ -151,6 +152,11 @@ def _summary(registration: Registration) -> str:
             f"error     {TRE_STAGES[stage]}: {tre.median_um:.2f} µm (median of {tre.count} known "
             f"points; {tre.median_px:.2f} px), 90 % within {tre.p90_px:.2f} px, all within "
             f"{tre.max_px:.2f} px"
+        )
+    if by_hand and registration.verdict != "pass":
+        lines.append(
+            f"scale     {registration.he.mpp:g} and {registration.ihc.mpp:g} µm/px, given by hand: is that "
+            "right? All µm hang on it, and so does the verdict"
         )
     lines.append(f"report    {registration.folder / REPORT_NAME}")
     if registration.image is not None:

@@ -16,6 +16,7 @@ from registration.execution import Progress, usable_cores, workers
 from registration.files.alone import one_at_a_time
 from registration.files.commands import mpp_options, typed
 from registration.files.outputs import check_folder, resolved
+from registration.files.refusal import check_file
 from registration.files.words import split_files
 from registration.landmarks.landmarks import Landmarks, Moving, parse_landmark_argument
 from registration.pair import SlidePair
@@ -212,7 +213,8 @@ def _open(request: RegisterRequest) -> Iterator[SlidePair]:
 
 def _warnings(pair: SlidePair) -> tuple[str, ...]:
     """Return what is odd about the slides of a pair."""
-    return (*pair.he.warnings, *pair.ihc.warnings, *pair.doubts)
+    stains = pair_doubt(pair)
+    return (*pair.he.warnings, *pair.ihc.warnings, *pair.doubts, *([stains] if stains else []))
 
 
 def _described(pair: SlidePair, stain: Moving) -> str:
@@ -245,6 +247,9 @@ def _next_commands(request: RegisterRequest, folder: Path) -> tuple[str, str]:
 
 def _check_out(request: RegisterRequest) -> None:
     """Refuse to write over, into or around what is read; picks may be those of an earlier run."""
+    for slide in (request.he, request.ihc):
+        if slide.is_dir():  # before it is said that the output lies in it
+            check_file(slide)
     check_folder(request.out, [request.he, request.ihc])
     others = _named_files(request.truth, request.pieces)
     for name in (LANDMARKS_NAME, RECORD_NAME):

@@ -112,6 +112,10 @@ class Slide:
         downsample = max(1.0, max(self.size.width, self.size.height) / max_side)
         return self.read_scaled(Box.of(self.size.downsampled(downsample)), downsample), downsample
 
+    def taken_at(self, mpp: float) -> Slide:
+        """Return the same slide as if it had another µm per pixel; to be closed by itself."""
+        return Slide(self.path, self._facts, mpp, self.warnings)
+
     def close(self) -> None:
         """Release the file; a later read opens it again."""
         with self._lock:

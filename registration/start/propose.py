@@ -58,6 +58,11 @@ def propose_alignment(fixed: Slide, moving: Slide) -> ProposedAlignment:
     return farther if farther.verified else start
 
 
+def propose_near(fixed: Slide, moving: Slide) -> ProposedAlignment:
+    """Return the best start near the scales that the slides say."""
+    return _best_start(*view_pair(fixed, moving), SCALES, fixed.mpp)
+
+
 def verify(fixed: Slide, moving: Slide, transform: Projective) -> Evidence:
     """Check an alignment, fixed -> moving level-0 pixels, wherever it comes from."""
     return check(*view_pair(fixed, moving), transform, fixed.mpp)

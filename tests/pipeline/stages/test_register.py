@@ -15,12 +15,17 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pipeline.cli.app import app, main
+from pipeline.cli.register import _summary
 from pipeline.errors import UsageError
 from pipeline.stages.register import RegisterRequest, _clear, expected_key, plan, run_request
 from pipeline.stages.settings import RegisterSettings
 from registration.errors import StartError
 from registration.execution import no_progress
+from registration.figures import Verdict
+from registration.pair import SlidePair
+from registration.register import _doubted
 from registration.result import Registration, write_review
+from registration.slides.slide import open_slide
 from registration.synth import SynthCase, SynthSettings, write_case
 
 ONE_BLOCK = RegisterSettings(blocks="1x1", image="none")
@@ -209,6 +214,35 @@ def test_a_refusal_says_that_both_slides_look_like_one_stain(
         run_request(request, 1, None, no_progress)
 
 
+@pytest.mark.parametrize("helps", [True, False])
+def test_a_refusal_says_at_which_scale_the_sections_match(
+    case: SynthCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, helps: bool
+) -> None:
+    def refuses(*_: object) -> None:
+        raise StartError("no initial alignment could be confirmed", picking_helps=helps)
+
+    monkeypatch.setattr("registration.register.choose_starts", refuses)
+    monkeypatch.setattr("registration.register.scale_doubt", lambda pair: "they match at 0.23")
+    request = RegisterRequest(he=case.he, ihc=case.ihc, out=tmp_path / "run")
+
+    with pytest.raises(StartError) as refused:
+        run_request(request, 1, None, no_progress)
+
+    assert ("confirmed. They match at 0.23" in str(refused.value)) == helps
+    assert ("They match at 0.23" in (tmp_path / "run" / "report.html").read_text()) == helps
+
+
+def test_a_verdict_of_fail_says_at_which_scale_the_sections_match(
+    case: SynthCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registration.register.scale_doubt", lambda pair: "they match at 0.23")
+    with open_slide(case.he) as he, open_slide(case.ihc) as ihc:
+        pair = SlidePair(he, ihc)
+        assert _doubted(("fail", ["51 %"]), pair) == ("fail", ["51 %", "they match at 0.23"])
+        for verdict in ("pass", "review"):
+            assert _doubted((verdict, ["why"]), pair) == (verdict, ["why"])
+
+
 @pytest.mark.slow
 def test_what_a_person_edited_after_a_failed_start_is_used_and_not_lost(
     case: SynthCase, tmp_path: Path
@@ -282,6 +316,34 @@ def test_dry_run_writes_nothing(case: SynthCase, tmp_path: Path) -> None:
     assert planned["done already"] is False
     assert re.search(r"1024 x 1024 px, 0\.\d+ µm/px: 0\.\d x 0\.\d mm", planned["H&E"])
     assert not (tmp_path / "run").exists()
+
+
+def test_exchanged_slides_are_told_before_the_work(case: SynthCase, tmp_path: Path) -> None:
+    words = ("--out", tmp_path / "run", "--dry-run", "--json")
+
+    assert "warnings" not in json.loads(register(case.he, case.ihc, *words).stdout)
+    planned = json.loads(register(case.ihc, case.he, *words).stdout)
+
+    assert planned["warnings"].startswith("the slides look exchanged")
+
+
+def test_a_folder_in_the_place_of_a_slide_is_told(
+    case: SynthCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    for words in ((".", case.ihc), (case.he, "."), ("", case.ihc)):
+        assert ". is a folder, not a slide; give a file in it" in str(register(*words).exception)
+
+
+@pytest.mark.parametrize(("verdict", "asked"), [("pass", False), ("review", True), ("fail", True)])
+def test_a_doubtful_verdict_asks_for_scales_that_were_typed(
+    done: RegisterRequest, verdict: Verdict, asked: bool
+) -> None:
+    found = replace(Registration.load(done.out), verdict=verdict)
+
+    assert ("0.46 and 0.46 µm/px, given by hand: is that right?" in _summary(found, True)) == asked
+    assert "given by hand" not in _summary(found, False)
 
 
 def test_what_is_wrong_with_both_slides_is_said_at_once(tmp_path: Path) -> None:
