@@ -9,8 +9,8 @@ from typing import Any
 
 from napari import Viewer
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QEvent, QObject, Qt, QTimer
-from qtpy.QtGui import QColor, QWheelEvent
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtGui import QColor, QKeyEvent, QWheelEvent
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -81,16 +81,13 @@ def say_nothing(layer: Any) -> None:
     layer.help, layer.get_status = "", lambda *_, **__: ""
 
 
-def draw_polygon(layer: Any, ended: Callable[[], object]) -> None:
-    """Let the next clicks draw a polygon on a layer of shapes; ``ended`` is called after the last."""
+class Line(QLineEdit):
+    """A line to type in, whose keys end there: Enter would accept a pair, Esc drop one."""
 
-    def finished(event: Any) -> None:
-        if str(event.action) == "added":
-            layer.events.data.disconnect(finished)
-            QTimer.singleShot(0, ended)  # napari is still in the middle of finishing it
-
-    layer.mode = "add_polygon"
-    layer.events.data.connect(finished)
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
+        """Take the key, also one that Qt hands on."""
+        super().keyPressEvent(event)
+        event.accept()
 
 
 class StillComboBox(QComboBox):
@@ -126,7 +123,7 @@ class PathField(QWidget):
         super().__init__()
         self._folder = folder
         self._placeholder = placeholder
-        self.line = QLineEdit()
+        self.line = Line()
         self.line.setPlaceholderText(placeholder)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -48,10 +48,10 @@ class PairCanvas:
 
     def __init__(self, viewer: Viewer, he: Slide, ihc: Slide) -> None:
         self.viewer = viewer
-        self.clicked: Callable[[Side, XY], object] = _ignored
-        self.dropped: Callable[[str, Side, XY], object] = _ignored
-        self.touched: Callable[[str, Side, XY], object] = _ignored
-        self.changed: Callable[[], object] = _ignored
+        self.clicked: Callable[[Side, XY], object] = ignored
+        self.dropped: Callable[[str, Side, XY], object] = ignored
+        self.touched: Callable[[str, Side, XY], object] = ignored
+        self.changed: Callable[[], object] = ignored
         """Called when somebody shows or hides a slide, or the grid."""
         self.sources: dict[Side, Source] = {"he": Tiles.of_slide(he), "ihc": Tiles.of_slide(ihc)}
         self.views: Views | None = None
@@ -60,6 +60,8 @@ class PairCanvas:
         self.outlines: dict[Side, Shapes] = {}
         """Outlines on the slides, as soon as there are any; see :mod:`napari_plugin.picker.outlines`."""
         self.is_drawing = False
+        self.finish_drawn: Callable[[], object] = ignored
+        """Ends the outline or stroke that is being drawn as it stands, where there is one."""
         self.takes_press: TakesPress | None = None
         """What a press on a slide does instead of picking."""
         self.spares: Callable[[Any], bool] = lambda _: False
@@ -234,7 +236,7 @@ class PairCanvas:
         self.viewer.scene.camera.events.center.disconnect(self._keep_in_reach)
         self.viewer.canvas.events.size.disconnect(self._fit_again)
         self.viewer.canvas.grid.events.enabled.disconnect(self._on_change)
-        self.changed = _ignored
+        self.changed = ignored
         for layer in self.layers:
             if layer not in self.outlines.values():
                 layer.events.mode.disconnect(self._keep_mode)
@@ -246,7 +248,7 @@ class PairCanvas:
         grid = self.viewer.canvas.grid
         grid.enabled, grid.stride, grid.shape, grid.spacing = self._grid_before
         self.viewer.canvas.background_color_override = self._ground_before
-        self.clicked = self.dropped = self.touched = _ignored
+        self.clicked = self.dropped = self.touched = ignored
 
     @property
     def layers(self) -> list[Layer]:
@@ -379,7 +381,7 @@ class PairCanvas:
         return self._names[side][nearest]
 
 
-def _ignored(*_: object) -> None:
+def ignored(*_: object) -> None:
     """Stand in for a callback that nobody set."""
 
 

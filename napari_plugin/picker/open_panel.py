@@ -7,10 +7,10 @@ from pathlib import Path
 
 from napari import Viewer
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFormLayout, QLineEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFormLayout, QVBoxLayout, QWidget
 
 from napari_plugin.picker.request import PairRequest
-from napari_plugin.widgets import PathField, WarningLabel, button
+from napari_plugin.widgets import Line, PathField, WarningLabel, button
 
 
 class OpenPanel(QWidget):
@@ -22,7 +22,7 @@ class OpenPanel(QWidget):
         self.he = PathField("H&E slide")
         self.ihc = PathField("IHC slide")
         self.landmarks = PathField("a new file beside the H&E slide")
-        self.mpp_he, self.mpp_ihc = QLineEdit(), QLineEdit()
+        self.mpp_he, self.mpp_ihc = Line(), Line()
         for line in (self.mpp_he, self.mpp_ihc):
             line.setPlaceholderText("from the file")
         self.message = WarningLabel(viewer)

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from napari_plugin.convert import from_napari, to_napari
-from napari_plugin.picker.canvas import LAYERS_PER_CELL, PAN, PairCanvas
+from napari_plugin.convert import to_napari
+from napari_plugin.picker.canvas import LAYERS_PER_CELL, PAN, PairCanvas, ignored
 from napari_plugin.picker.pieces import Tissue
+from napari_plugin.polygon import Polygon
 from napari_plugin.views import SIDES, STAIN, XY, Side
-from napari_plugin.widgets import draw_polygon, say_nothing
+from napari_plugin.widgets import say_nothing
 from registration.geometry import Points
 
 COLORS = {"exclude": "#000000", "control": "#cc79a7", "piece": "#0072b2", "found": "#56b4e9"}
@@ -51,27 +52,20 @@ def draw_outline(canvas: PairCanvas, side: Side, drawn: Callable[[Points], objec
     """Let the next clicks on a slide draw a polygon; ``drawn`` takes it when it is finished."""
     _make_room(canvas)
     layer = canvas.outlines[side]
-    before = len(layer.data)
 
-    def ended() -> None:
-        outlines = list(layer.data)
-        stop_drawing(canvas)
-        if len(outlines) > before:
-            drawn(from_napari(outlines[-1]))
+    def ended(outline: Points | None) -> None:
+        canvas.is_drawing, canvas.finish_drawn = False, ignored
+        layer.mode = PAN
+        if canvas.is_alive:
+            canvas.viewer.layers.selection.active = canvas.images["he"]
+        if outline is not None:
+            drawn(outline)
 
     canvas.is_drawing = True
     canvas.viewer.layers.selection.active = layer
     layer.current_edge_width = _width_px(canvas, side)
     layer.current_face_color = "transparent"
-    draw_polygon(layer, ended)
-
-
-def stop_drawing(canvas: PairCanvas) -> None:
-    """Go back to picking."""
-    canvas.is_drawing = False
-    for layer in canvas.outlines.values():
-        layer.mode = PAN
-    canvas.viewer.layers.selection.active = canvas.images["he"]
+    canvas.finish_drawn = Polygon(layer, ended).finish
 
 
 def start_brush(canvas: PairCanvas, painted: Callable[[Side, Points, float], object]) -> None:
@@ -92,11 +86,17 @@ def _paint(
     assert canvas.views is not None
     scale = np.sqrt(abs(np.linalg.det(canvas.views.of_side(side).matrix[:2, :2])))
     radius, path = BRUSH_PX / camera.zoom / float(scale), [place(event)]
-    before = len(layer.data)
-    camera.mouse_pan = False
+    before, waits = len(layer.data), [painted]
+
+    def ended() -> None:
+        if waits:
+            camera.mouse_pan, canvas.finish_drawn = True, ignored
+            waits.pop()(side, np.array(path), radius)
+
+    camera.mouse_pan, canvas.finish_drawn = False, ended
     try:
         yield
-        while event.type == "mouse_move":
+        while event.type == "mouse_move" and waits:
             path.append(place(event))
             layer.selected_data = set(range(before, len(layer.data)))
             layer.remove_selected()
@@ -109,8 +109,7 @@ def _paint(
             )
             yield
     finally:
-        camera.mouse_pan = True
-    painted(side, np.array(path), radius)
+        ended()
 
 
 def _width_px(canvas: PairCanvas, side: Side) -> float:

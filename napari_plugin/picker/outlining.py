@@ -41,7 +41,8 @@ class Outlining:
         return f"{PAINTING} (Esc ends)" if self._canvas.takes_press is not None else ""
 
     def put_away(self) -> bool:
-        """Put the tool away; return whether there was one."""
+        """Put the tool away, and keep what it was drawing; return whether there was one."""
+        self._canvas.finish_drawn()
         had = self.tool is not None or self._canvas.takes_press is not None
         self.tool = self._canvas.takes_press = None
         return had
@@ -88,7 +89,7 @@ class Outlining:
 
     def poll(self) -> None:
         """Take up the pieces that were found. Raises :class:`SlideError` where a slide is gone."""
-        if self._pieces is not None and self._pieces.done():
+        if self._pieces is not None and self._pieces.done() and not self._canvas.is_drawing:
             found, self._pieces = self._pieces, None
             self._picker.message = ""
             self._picker.show_found(found.result())

@@ -127,6 +127,7 @@ class RunPanel(QWidget):
         """Start the registration."""
         if self.job is not None:
             return
+        self._session.outlining.put_away()  # what is being drawn counts, too
         if not self._session.picker.is_saved:
             self.status.setText(UNSAVED)
             return

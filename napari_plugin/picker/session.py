@@ -26,6 +26,7 @@ from registration.errors import SlideError
 
 PAUSED = "The slides are hidden, so nothing is picked. Close the review, or show both slides again."
 PREVIEWING = "Preview: X shows both slides side by side, V the next kind, or none"
+UNFINISHED = "What was being drawn is kept as it stood; look at it when you open the slides again."
 TURN_DEG = 15.0
 ZOOM_STEP = 1.25
 SHARE_STEP = 0.1
@@ -246,7 +247,10 @@ class Session:
         if self.suggesting is not None:
             self.suggesting.close(grace_s=0.5)
         self._threads.shutdown(wait=True, cancel_futures=True)
-        message = self.picker.close()
+        before = self.picker.tissue.regions
+        self.outlining.put_away()
+        unfinished = "" if self.picker.tissue.regions is before else UNFINISHED
+        message = "\n".join(filter(None, (self.picker.close(), unfinished)))
         self.preview.close()
         self.canvas.close()
         self.he.close()

@@ -204,6 +204,7 @@ class SessionPanel(QWidget):
         """Open a run for review, in the one review there is, as a tab beside the picker."""
         from napari_plugin.review.widget import ReviewWidget  # loaded by now, not at the start
 
+        self.session.outlining.put_away()
         if self._reviewing is None or self._reviewing.parent() is None:
             self._reviewing = ReviewWidget(self._viewer)
             self._reviewing.picked_here = self._pick_here

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_plugin.review.model import Review
-from napari_plugin.widgets import StillComboBox, button, quietly
+from napari_plugin.widgets import Line, StillComboBox, button, quietly
 from registration.result import ReviewNotes
 
 REJECT_TIP = "Patches that touch the flagged place chosen above are left out of datasets"
@@ -20,12 +20,14 @@ HERE_TIP = "Back to the picker, with the place in the middle of this view"
 class Acting(QWidget):
     """Fields and buttons that change a review; ``acted`` is called after each change.
 
-    ``act`` takes up what was typed, runs a change and says what goes wrong.
+    ``act`` takes up what was drawn and typed, runs a change and says what goes wrong; ``typed``
+    takes up what was typed.
     """
 
     def __init__(
         self,
         act: Callable[[Callable[[Review], None]], None],
+        typed: Callable[[], object],
         reject_flag: Callable[[], object],
         draw: Callable[[], object],
         pick_here: Callable[[], object],
@@ -33,13 +35,13 @@ class Acting(QWidget):
         super().__init__()
         self._act = act
         self._shown = "", ""
-        self.comment, self.initials = QLineEdit(), QLineEdit()
+        self.comment, self.initials = Line(), Line()
         self.comment.setPlaceholderText("comment")
         self.initials.setPlaceholderText("initials")
         self.initials.setMaximumWidth(60)
         self.parts, self.rejected = StillComboBox(), StillComboBox()
         for line in (self.comment, self.initials):
-            line.editingFinished.connect(self._said)
+            line.editingFinished.connect(typed)
         self.pick_here = button("Pick a pair here", pick_here, HERE_TIP)
         self.reject_part = button("Reject it", self._reject_part, PART_TIP)
         self.take_back = button("Take back", self._take_back)
@@ -80,10 +82,6 @@ class Acting(QWidget):
     @property
     def _is_edited(self) -> bool:
         return (self.comment.text(), self.initials.text()) != self._shown
-
-    def _said(self) -> None:
-        if self._is_edited:  # an area that is being drawn goes on otherwise
-            self._act(lambda _: None)
 
     def _reject_part(self) -> None:
         name = self.parts.currentText()

@@ -8,10 +8,10 @@ from typing import Any
 from napari import Viewer
 from napari.layers import Layer
 
-from napari_plugin.convert import from_napari
+from napari_plugin.polygon import Polygon
 from napari_plugin.review.layers import rejected_layer
 from napari_plugin.review.model import Review
-from napari_plugin.widgets import draw_polygon, say_nothing
+from napari_plugin.widgets import say_nothing
 from registration.geometry import Points
 
 
@@ -21,6 +21,7 @@ class RejectedAreas:
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
         self.layer: Layer | None = None
+        self._polygon: Polygon | None = None
 
     def show(self, review: Review | None) -> None:
         """Draw the rejected areas of a review, or none."""
@@ -30,19 +31,23 @@ class RejectedAreas:
         if review is not None and review.notes.rejected:
             self._add(review)
 
-    def draw(self, review: Review, drawn: Callable[[Points], object]) -> None:
-        """Let the next clicks draw a polygon; ``drawn`` takes it when it is finished."""
+    def draw(self, review: Review, drawn: Callable[[Points | None], object]) -> None:
+        """Let the next clicks draw a polygon; ``drawn`` takes it when it is finished.
+
+        Fewer than three corners are none.
+        """
         self.show(None)
-        layer = self._add(review)
-        before = len(layer.data)
 
-        def ended() -> None:
-            if len(layer.data) > before:  # fewer than three corners are no area
-                drawn(from_napari(layer.data[-1]))
-            else:
-                self.show(review)
+        def ended(outline: Points | None) -> None:
+            self._polygon = None
+            drawn(outline)
 
-        draw_polygon(layer, ended)
+        self._polygon = Polygon(self._add(review), ended)
+
+    def finish(self) -> None:
+        """End the polygon that is being drawn as it stands."""
+        if self._polygon is not None:
+            self._polygon.finish()
 
     def _add(self, review: Review) -> Any:
         corners, options, _ = rejected_layer(review)

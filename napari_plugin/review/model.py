@@ -286,6 +286,13 @@ class Review:
         """The areas that were rejected, each once."""
         return tuple(dict.fromkeys(area.name for area in self.notes.rejected))
 
+    @property
+    def new_area(self) -> str:
+        """A name that no rejected area has yet."""
+        used = [name.split() for name in self.rejected_names]
+        numbers = [int(words[1]) for words in used if words[0] == "area" and words[1].isdecimal()]
+        return f"area {1 + max(numbers, default=0)}"
+
     def _write(self, judgement: Judgement | None, notes: ReviewNotes) -> None:
         """Keep judgement and notes, also where the run cannot take them now."""
         self.judgement, self.notes, self.is_saved = judgement, notes, False

@@ -41,6 +41,9 @@ from registration.errors import RegistrationError
 from registration.geometry import Points
 from registration.result import Judgement
 
+UNFINISHED = (
+    "The area that was being drawn is rejected as it stood; see “Rejected” when you open the run."
+)
 STAIN_KEY = "N"
 STAIN_TIP = "The next IHC stain that was registered to the same H&E slide, in the same place"
 REST_MS = 150
@@ -82,7 +85,9 @@ class ReviewWidget(QWidget):
         self._judge_buttons = [
             button(name, partial(self.judge, judgement)) for name, judgement in BUTTONS.items()
         ]
-        self.acting = Acting(self._act, self._reject_flag, self._draw_area, self._pick_here)
+        self.acting = Acting(
+            self._act, self._typed, self._reject_flag, self._draw_area, self._pick_here
+        )
         self._lay_out()
         self._closing = Watcher(self, viewer, self._end)
         viewer.bind_key(STAIN_KEY, lambda _: self.next_stain(), overwrite=True)
@@ -107,12 +112,13 @@ class ReviewWidget(QWidget):
     def open(self, folder: Path) -> None:
         """Open a run folder; what goes wrong is said below the form."""
         self.close_review()
+        before = self.message.text()
         try:
             self.review = Review.open(folder)
         except RegistrationError as error:
-            self.message.setText(f"{self.message.text()}\n{error}".strip())
+            self.message.setText(f"{before}\n{error}".strip())
             return
-        self.message.setText(self.review.take_up_kept())
+        self.message.setText(f"{before}\n{self.review.take_up_kept()}".strip())
         self._before = Before.taken_from(self._viewer)
         read = self.slides.read(self.review)
         self._whole.fit()
@@ -214,6 +220,9 @@ class ReviewWidget(QWidget):
         self.message.setText("")
         if review is None:
             return
+        rejected = review.notes.rejected
+        self._areas.finish()
+        unfinished = "" if review.notes.rejected == rejected else UNFINISHED
         with suppress(RegistrationError):  # kept, and tried again
             self.acting.take_up(review)
         self._areas.show(None)
@@ -222,7 +231,7 @@ class ReviewWidget(QWidget):
         before, self._before, self._own_view = self._before, None, None
         if before is not None:
             before.give_back(self._viewer)
-        message = review.close()
+        message = "\n".join(filter(None, (review.close(), unfinished)))
         self.message.setText(message)
         if message:
             logging.getLogger(__name__).warning(message)  # the terminal outlives the window
@@ -237,17 +246,28 @@ class ReviewWidget(QWidget):
         self.close_review()
 
     def _act(self, change: Callable[[Review], None]) -> None:
-        """Take up what was typed, change the review, and say what goes wrong."""
+        """Take up what was drawn and typed, change the review, and say what goes wrong."""
         if self.review is None:
             return
         self.message.setText("")
-        for one in (self.acting.take_up, change):
-            try:
-                one(self.review)
-            except RegistrationError as error:
-                self.message.setText(str(error))
+        self._areas.finish()
+        self._try(self.acting.take_up)
+        self._try(change)
         self._areas.show(self.review)
         self._refresh()
+
+    def _typed(self) -> None:
+        """Keep what was typed; an area that is being drawn goes on."""
+        self._try(self.acting.take_up)
+        self._refresh()
+
+    def _try(self, change: Callable[[Review], None]) -> None:
+        """Change the review, and say what goes wrong."""
+        if self.review is not None:
+            try:
+                change(self.review)
+            except RegistrationError as error:
+                self.message.setText(str(error))
 
     def _reject_flag(self) -> None:
         flag = self.flags.chosen
@@ -261,16 +281,23 @@ class ReviewWidget(QWidget):
         if self.review is not None:
             self._act(lambda _: None)
             self._turns.finish()  # among it the areas that are drawn already
-            self._areas.draw(self.review, self._area_drawn)
+            self._areas.draw(self.review, partial(self._area_drawn, self.review))
             self.message.setText("Click the corners of the area, then press Enter.")
 
-    def _area_drawn(self, outline: Points) -> None:
-        if self.review is None:
-            return
-        number = sum(name.startswith("area") for name in self.review.rejected_names) + 1
-        self._act(lambda review: review.reject_area(f"area {number}", outline))
-        if self.review.is_saved:
-            self.message.setText(f"Patches that touch area {number} are left out from now on.")
+    def _area_drawn(self, review: Review, outline: Points | None) -> None:
+        """Reject an area, also of a review that is closed while it is drawn."""
+        name = review.new_area
+        if self.review is not review:
+            if outline is not None:
+                with suppress(RegistrationError):  # kept, and tried again
+                    review.reject_area(name, outline)
+        elif outline is None:
+            self._areas.show(review)
+            self.message.setText("An area needs three corners: nothing was rejected.")
+        else:
+            self._act(lambda review: review.reject_area(name, outline))
+            if review.is_saved:
+                self.message.setText(f"Patches that touch {name} are left out from now on.")
 
     def _pick_here(self) -> None:
         if self.review is None or self.picked_here is None:
@@ -292,6 +319,7 @@ class ReviewWidget(QWidget):
         if self.review is None or before is None or event.spontaneous():
             return
         self._turns.finish()
+        self._areas.finish()
         camera = self._viewer.scene.camera
         own = [self.slides.layer, *self.maps.layers.values(), self.flags.arrow, self._areas.layer]
         shown = [layer for layer in self._viewer.layers if layer in own and layer.visible]

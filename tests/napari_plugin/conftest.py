@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -233,6 +233,14 @@ class Hand:
         self.press(pixel)
         return clicked
 
+    def outline(self, corners: Sequence[tuple[float, float]]) -> None:
+        """Begin to outline a region of the H&E slide around (300, 280), and stop before the end."""
+        self.session.show_place((300.0, 280.0))
+        self.wait(0.2)
+        self.push("Draw on H&&E")
+        for corner in corners:
+            self.press(self.on_canvas("he", corner))
+
     def drag(self, begin: tuple[int, int], end: tuple[int, int]) -> None:
         """Press, move in steps, release."""
         from qtpy.QtCore import QPoint, Qt
@@ -300,12 +308,13 @@ class Hand:
 
 @contextmanager
 def plugins_registered_once() -> Iterator[None]:
-    """Keep napari from registering its plugins again, after its own fixture forgot that it had."""
+    """Keep napari from registering actions and plugins again, after its own fixture forgot that it had."""
     from napari._app_model import get_app_model
 
     with pytest.MonkeyPatch.context() as patch:
         if "bci-pipeline.read" in get_app_model().commands:
             patch.setattr("napari.plugins._initialize_plugins", lambda: None)
+            patch.setattr("napari._qt.qt_main_window.init_qactions", lambda: None)
         yield
 
 
