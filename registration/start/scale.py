@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from registration.pair import SlidePair
+from registration.slides.brightfield import too_faint
 from registration.start.propose import propose_near
 
 FACTORS = (2.0, 0.5, 4.0, 0.25, 2.54, 1 / 2.54)
@@ -27,6 +28,8 @@ def scale_doubt(pair: SlidePair) -> str | None:
     Takes some seconds: one search for each way in which a scale may be wrong.
     """
     fixed, moving = pair.fixed_slide, pair.moving_slide
+    if too_faint(fixed) or too_faint(moving):
+        return None
     exchanged = (fixed.mpp / moving.mpp) ** 2
     for factor in (*FACTORS, exchanged):
         with moving.taken_at(moving.mpp * factor) as other:
