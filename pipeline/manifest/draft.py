@@ -14,7 +14,7 @@ from pipeline.manifest.names import HE, IHC, Pattern, SlideName, guess, stain_na
 from pipeline.manifest.pairing import Pairing, PairingFinding, SlideCandidate, pair_slides
 from pipeline.manifest.survey import Report, SlideSeen, find_slides, look_at, same_content
 from pipeline.manifest.writing import Heading, manifest_text
-from registration.files.outputs import check_file
+from registration.files.outputs import check_file, lies_in
 from registration.files.storage import write_text
 from registration.files.words import counted
 
@@ -77,7 +77,8 @@ def draft_manifest(request: DraftRequest, report: Report) -> Draft:
     pairing = Pairing(pairing.entries, (*unknown, *pairing.findings))
     about = tuple(_about(patterns, names, named, request, rows, ignored))
     if pairing.entries:
-        heading = Heading(request.folder.resolve().name, request.out.stem, request.command, about)
+        results = _results_of(request)
+        heading = Heading(request.folder.resolve().name, results, request.command, about)
         write_text(request.out, manifest_text(pairing, heading, request.out.parent))
     if not pairing.usable:
         why = (f"{found.kind}: {found.text}" for found in pairing.findings)
@@ -89,6 +90,12 @@ def draft_manifest(request: DraftRequest, report: Report) -> Draft:
         raise UsageError("\n".join([f"no case of {request.folder} is whole{listed}", *about, *why]))
     load_manifest(request.out)
     return Draft(request.out, len(names), about, pairing)
+
+
+def _results_of(request: DraftRequest) -> str:
+    """Return the folder of results beside the manifest: called like it, but never that of the slides."""
+    name = request.out.stem
+    return f"{name}_results" if lies_in(request.folder, request.out.parent / name) else name
 
 
 def _named(path: PurePath, patterns: Sequence[Pattern]) -> SlideName | None:

@@ -60,6 +60,20 @@ def test_pairs_by_name(folder: Path) -> None:
     assert any("patient of its own" in sentence for sentence in draft.about)
 
 
+@pytest.mark.parametrize(
+    ("slides", "results"),
+    [("slides", "cohort"), ("cohort", "cohort_results"), ("cohort/raw", "cohort_results")],
+)
+def test_results_do_not_go_among_the_slides(tmp_path: Path, slides: str, results: str) -> None:
+    for number, stain in enumerate(("HE", "IHC")):
+        slide(tmp_path / slides / f"a_{stain}.tif", number)
+    request = DraftRequest(tmp_path / slides, tmp_path / "cohort.yaml", "bci-pipeline manifest")
+
+    draft_manifest(request, lambda done, total: None)
+
+    assert load_manifest(tmp_path / "cohort.yaml").out == tmp_path.resolve() / results
+
+
 def test_everything_that_does_not_fit_is_named_and_left_out(folder: Path) -> None:
     slide(folder / "c_HE.tif", 10)
     slide(folder / "cc_IHC.tif", 11)
