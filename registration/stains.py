@@ -14,6 +14,7 @@ import numpy as np
 
 from registration.geometry import Image
 from registration.pair import SlidePair
+from registration.slides.slide import Slide
 
 Stain = Literal["H&E", "IHC"]
 
@@ -63,6 +64,15 @@ def stain_doubt(he: Stain | None, ihc: Stain | None) -> str | None:
     if he is not None and he == ihc:
         return f"both slides look like {he}: two slides of one stain, or one slide twice"
     return None
+
+
+def slide_doubt(slide: Slide, wanted: Stain) -> str | None:
+    """Return what is wrong with the stain of a slide that is to show ``wanted``; ``None`` for nothing."""
+    found = stain_of(slide.thumbnail(LOOKED_AT_PX)[0])
+    if found is None or found == wanted:
+        return None
+    name = {"H&E": "H&E", "IHC": "an immunostain"}
+    return f"{slide.path.name} looks like {name[found]}, not {name[wanted]}: is it the right slide?"
 
 
 def pair_doubt(pair: SlidePair) -> str | None:

@@ -26,6 +26,7 @@ from registration.files.words import counted
 from registration.geometry import Box, Image
 from registration.nuclei import can_show_nuclei, find_nuclei
 from registration.slides.slide import Slide, open_slide
+from registration.stains import slide_doubt
 from registration.tissue import TissueMap
 from training.data.images import ImageFile, Pixels
 from training.data.pairs import PatchPair, spread_evenly
@@ -232,6 +233,7 @@ def _about(request: SlideEvaluationRequest, frame: _Frame) -> About:
             f"{100 * LEAST_TISSUE:.0f} % tissue",
             *frame.virtual.warnings,
             *frame.real.warnings,
+            *filter(None, [slide_doubt(frame.real, "IHC")]),
         ),
         settings={
             "virtual": str(request.virtual),

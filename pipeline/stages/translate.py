@@ -39,6 +39,7 @@ from registration.slides.pyramid import (
     write_pyramid,
 )
 from registration.slides.slide import Slide, open_slide
+from registration.stains import slide_doubt
 from registration.tissue import TissueMap
 from training.data.ahead import in_order
 from training.data.images import Pixels
@@ -143,6 +144,7 @@ def _prepared(request: TranslateRequest, slide: Slide) -> tuple[_Work, tuple[str
         request.checkpoint, device_named(settings.device), settings.precision, settings.stain
     )
     downsample, notes = _scale(trained, slide, settings.model_mpp)
+    notes += tuple(filter(None, [slide_doubt(slide, "H&E")]))
     size = slide.size.downsampled(downsample)
     spec = PyramidSpec(size=size, mpp=slide.mpp * downsample, format=settings.format)
     tissue = None if settings.everywhere else _tissue(slide)

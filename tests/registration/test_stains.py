@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from registration.stains import stain_doubt, stain_of
+from registration.slides.slide import open_slide
+from registration.stains import Stain, slide_doubt, stain_doubt, stain_of
 from registration.synth import SynthSettings
 from registration.synth.paint import Painter
 from registration.synth.section import cut_sections
@@ -69,3 +70,21 @@ def test_what_is_said_of_a_pair() -> None:
     assert "look exchanged" in str(stain_doubt("IHC", "H&E"))
     assert "both slides look like H&E" in str(stain_doubt("H&E", "H&E"))
     assert "both slides look like IHC" in str(stain_doubt("IHC", "IHC"))
+
+
+@pytest.mark.parametrize(
+    ("section", "wanted", "words"),
+    [
+        ("he", "IHC", "looks like H&E, not an immunostain: is it the right slide?"),
+        ("ihc", "H&E", "looks like an immunostain, not H&E: is it the right slide?"),
+        ("he", "H&E", None),
+        ("ihc", "IHC", None),
+    ],
+)
+def test_a_slide_of_another_stain_is_told(
+    tmp_path: Path, section: str, wanted: Stain, words: str | None
+) -> None:
+    cv2.imwrite(str(tmp_path / "slide.png"), drawn("3+")[section][..., ::-1])
+
+    with open_slide(tmp_path / "slide.png", 0.46) as slide:
+        assert slide_doubt(slide, wanted) == (words and f"slide.png {words}")

@@ -77,6 +77,20 @@ def test_tiles_are_scored_like_images(images: tuple[Path, Image, Image], tmp_pat
     assert not (tmp_path / RECORD_NAME).exists()
 
 
+def test_an_h_and_e_slide_in_the_place_of_the_real_one_is_told(
+    images: tuple[Path, Image, Image], tmp_path: Path
+) -> None:
+    he, real, _ = render_pair(SynthSettings(size=1536, seed=3, her2="3+", rotation_deg=0))
+    for name, image in (("he", he), ("real", real)):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), image[..., ::-1])
+        request = SlideEvaluationRequest(
+            images[0] / "virtual.png", tmp_path / f"{name}.png", tmp_path / "out", SETTINGS
+        )
+        with stage._opened(request) as slides:
+            notes = " ".join(stage._about(request, stage._frame(request, *slides)).notes)
+        assert ("he.png looks like H&E, not an immunostain" in notes) == (name == "he")
+
+
 @pytest.mark.slow
 def test_a_killed_run_goes_on(
     images: tuple[Path, Image, Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -16,7 +16,12 @@ from typer.testing import CliRunner
 from pipeline.cli.app import app
 from pipeline.errors import UsageError
 from pipeline.stages.settings import TranslateSettings
-from pipeline.stages.translate import TranslateRequest, output_path, translate_slide
+from pipeline.stages.translate import (
+    TranslateRequest,
+    output_path,
+    plan_translation,
+    translate_slide,
+)
 from registration.errors import OutputError
 from registration.geometry import Box, Size
 from registration.slides.formats import ImageFormat
@@ -165,6 +170,20 @@ def test_another_pixel_size_is_resampled_and_said(tmp_path: Path, model: Path, s
     assert done.size == Size(1840, 512)
     assert done.mpp == pytest.approx(0.5)
     assert any("0.4 µm/px and the model was trained at 0.5: resampled" in n for n in done.notes)
+
+
+def test_an_immunostained_slide_is_told_from_h_and_e(tmp_path: Path, model: Path) -> None:
+    brown = np.full((400, 600, 3), 244, np.uint8)
+    noise = np.random.default_rng(1).integers(-9, 9, (200, 400, 1))
+    brown[100:300, 100:500] = np.array([150, 100, 60]) + noise
+    Image.fromarray(brown).save(tmp_path / "ihc.png")
+    request = TranslateRequest(
+        model, tmp_path / "ihc.png", tmp_path / "virtual.tif", TranslateSettings(mpp=0.5)
+    )
+
+    told = "ihc.png looks like an immunostain, not H&E: is it the right slide?"
+    assert told in translate_slide(request, quiet).notes
+    assert told in plan_translation(request)["notes"]  # type: ignore[operator]
 
 
 def test_a_model_without_pixel_size_says_so(tmp_path: Path, slide: Path) -> None:
