@@ -130,12 +130,21 @@ def main() -> None:
     )
     parser.add_argument("--levels", action="store_true", help="patients of all HER2 levels")
     parser.add_argument(
-        "--shift-um", type=float, help="of shifted pairs; any up to 30 px by default"
+        "--shift-um",
+        type=float,
+        nargs="+",
+        help="of shifted pairs, one for all sets of slides or one each; any up to 30 px by default",
     )
     parser.add_argument("--keep", type=Path, help="keep the dataset and finished runs here")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
+    sets = len(options.data_seed)
+    shifts = options.shift_um or [None]
+    if len(shifts) == 1:
+        shifts = shifts * sets
+    if len(shifts) != sets:
+        parser.error(f"--shift-um: {len(shifts)} shifts for {sets} sets of slides")
     torch.set_num_threads(options.threads)
     changed = dict(text.split("=", 1) for text in options.set)
     with tempfile.TemporaryDirectory() as scratch:
@@ -143,11 +152,11 @@ def main() -> None:
         variants = VARIANTS[options.which]
         chosen = {name: variants[name] for name in options.only or variants}
         tables, patients = [], []
-        for seed in options.data_seed:
+        for seed, shift_um in zip(options.data_seed, shifts, strict=True):
             sizes = (options.patients, options.test_patients, options.side)
-            plan = Plan(*sizes, seed, options.levels, options.shift_um)
+            plan = Plan(*sizes, seed, options.levels, shift_um)
             name = f"data-{seed}" + ("-levels" if options.levels else "")
-            name += "" if options.shift_um is None else f"-{options.shift_um:g}-um"
+            name += "" if shift_um is None else f"-{shift_um:g}-um"
             dataset = open_dataset(write_dataset(home / name, plan))
             tests = dataset.select("test")
             scored = run_all(chosen, {**SMALL, **changed}, dataset, options.seeds, home)
