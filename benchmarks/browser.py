@@ -90,10 +90,9 @@ class Browser(AbstractContextManager["Browser"]):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._socket.close()
+        self._run(self._leave())
         self._process.kill()
         self._process.wait()
-        self._run(asyncio.sleep(0.05))
         self._loop.close()
         self._profile.cleanup()
 
@@ -170,6 +169,10 @@ class Browser(AbstractContextManager["Browser"]):
             pages = [tab["webSocketDebuggerUrl"] for tab in tabs if tab["type"] == "page"]
         client.close()
         return await websocket_connect(pages[0], max_message_size=MOST_BYTES)
+
+    async def _leave(self) -> None:
+        self._socket.close()
+        await asyncio.sleep(0.05)  # until the loop has heard of it
 
     async def _ask(self, method: str, parameters: dict[str, Any]) -> Any:
         self._number += 1

@@ -33,7 +33,7 @@ def test_json_in_any_encoding(tmp_path: Path, encoding: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"a": 1,\n}', r"a\.json, line 2: not JSON: "),
+        ('{"a": 1,\n2}', r"a\.json, line 2: not JSON: "),
         ("", r"a\.json, line 1: not JSON: "),
         ("9" * 5000, "a number of thousands of digits"),
         ("[" * 500 + "]" * 500, "nested more than 100 levels deep"),
