@@ -60,6 +60,7 @@ def dataset(
     as_json: AsJson = False,
 ) -> None:
     """Say what a dataset holds, check it, and measure the alignment of its pairs."""
+    from pipeline.dataset.exchanged import exchanged
     from pipeline.dataset.external import described, is_scores, write_scores
     from pipeline.dataset.inspection import inspect_dataset, is_ours
     from pipeline.dataset.table import CSV_NAME, PARQUET_NAME
@@ -72,6 +73,8 @@ def dataset(
     facts: dict[str, Any] = (
         inspect_dataset(folder) if ours and folder is not None else described(pairs)
     )
+    if odd := exchanged(pairs.pairs):
+        facts["problems"] = [*facts.get("problems", []), odd]
     if scores is not None:
         images = (image.path for pair in pairs.pairs for image in (pair.he, pair.ihc))
         tables = [] if folder is None else [folder / name for name in (CSV_NAME, PARQUET_NAME)]

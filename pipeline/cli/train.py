@@ -114,12 +114,18 @@ def train(
         measure = alignment.with_alignment if first else None
     with naming(origins(OF_MEMORY, typed, config, base=base)):
         plan = plan_run(chosen, pairs, out, resume=resume, measures=measure is not None)
-    notes = [*plan.notes, *filter(None, [first])]
+    from pipeline.dataset.exchanged import exchanged
+
+    odd = exchanged(pairs.select("train"))
+    warned = [f"warning: {odd}"] if odd else []
+    notes = [*plan.notes, *warned, *filter(None, [first])]
     if dry_run:
         show_facts(_plan(plan, pairs, notes), as_json)
         return
     with training_progress() as listener:
         listener.note(outlook(plan))
+        for note in warned:
+            listener.note(note)
         done = run(
             chosen,
             pairs,

@@ -1,0 +1,60 @@
+"""Pairs whose stains are exchanged are told, before a model learns them backwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.cli.app import app
+from pipeline.dataset.exchanged import exchanged
+from registration.synth import SynthSettings, render_pair
+from training.data.pairs import open_dataset
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fifteen pairs, H&E, IHC, and neither."""
+    folder = tmp_path_factory.mktemp("pairs")
+    he, ihc, _ = render_pair(SynthSettings(size=768, seed=5, her2="2+", rotation_deg=0))
+    grey = np.random.default_rng(0).integers(0, 255, (768, 768, 1), np.uint8).repeat(3, axis=2)
+    for name, image in (("pink", he), ("brown", ihc), ("grey", grey)):
+        (folder / name).mkdir()
+        for number in range(15):
+            x, y = 128 * (number % 4) + 64, 128 * (number // 4) + 64
+            cv2.imwrite(str(folder / name / f"{number}.png"), image[y : y + 128, x : x + 128, ::-1])
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("he", "ihc", "odd"),
+    [
+        ("pink", "brown", False),
+        ("brown", "pink", True),
+        ("grey", "pink", False),
+        ("brown", "grey", False),
+        ("pink", "pink", False),
+    ],
+)
+def test_only_pairs_that_are_sure_to_be_exchanged_are_told(
+    folder: Path, he: str, ihc: str, odd: bool
+) -> None:
+    found = exchanged(open_dataset(he=folder / he, ihc=folder / ihc).pairs)
+
+    assert found.startswith("the images look exchanged") == odd
+    assert exchanged(()) == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "code"), [(("dataset",), 1), (("train", "--dry-run", "--no-measure"), 0)]
+)
+def test_dataset_and_train_say_so(folder: Path, words: tuple[str, ...], code: int) -> None:
+    said = CliRunner().invoke(
+        app, [*words, "--he", str(folder / "brown"), "--ihc", str(folder / "pink")]
+    )
+
+    assert said.exit_code == code, said.output
+    assert "the images look exchanged" in said.stdout
