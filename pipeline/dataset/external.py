@@ -74,10 +74,11 @@ class ScoreTask:
 
 
 def described(dataset: PairDataset) -> dict[str, Any]:
-    """Return what a dataset holds. Raises :class:`training.errors.DataError` for damaged images."""
-    from training.data.images import image_size
+    """Return what a dataset holds.
 
-    sizes = Counter(image_size(pair.he.path) for pair in dataset.pairs)
+    Raises :class:`training.errors.DataError` for damaged images, and for pairs of two sizes.
+    """
+    sizes = Counter(pair.size for pair in dataset.pairs)
     return {
         "source": dataset.source,
         "layout": dataset.layout,

@@ -1,4 +1,4 @@
-"""Pairs whose stains are exchanged are told, before a model learns them backwards."""
+"""Pairs from elsewhere: exchanged stains and two sizes are told, before a model learns from them."""
 
 from __future__ import annotations
 
@@ -58,3 +58,13 @@ def test_dataset_and_train_say_so(folder: Path, words: tuple[str, ...], code: in
 
     assert said.exit_code == code, said.output
     assert "the images look exchanged" in said.stdout
+
+
+def test_a_pair_of_two_sizes_is_told_by_dataset_as_by_train(tmp_path: Path) -> None:
+    for name, size in (("HE", 64), ("IHC", 63)):
+        (tmp_path / name).mkdir()
+        cv2.imwrite(str(tmp_path / name / "a.png"), np.zeros((64, size, 3), np.uint8))
+
+    said = CliRunner().invoke(app, ["dataset", str(tmp_path)])
+
+    assert "a.png is 64 x 64 px, but" in str(said.exception)
