@@ -18,7 +18,7 @@ from pipeline.cli.options import (
     WorkerCount,
     show_facts,
 )
-from pipeline.cli.progress import progress_on_stderr
+from pipeline.cli.progress import QUIET, progress_on_stderr
 from registration.files.plain_json import json_text
 from registration.files.words import counted
 
@@ -95,7 +95,7 @@ def run(
 
     cohort = Cohort.load(manifest, config, keep_names)
     stages = tuple(name for name in STAGES if name in (stage or ()))
-    request = RunRequest(cohort, tuple(only or ()), stages, workers, scheduler, memory)
+    request = RunRequest(cohort, tuple(only or ()), stages, workers, scheduler, memory, QUIET.get())
     cohort.select(request.only)
     if print_slurm is not None:
         typer.echo(_slurm(cohort, request, print_slurm), nl=False)

@@ -56,6 +56,12 @@ class RunRequest:
     scheduler: str | None = None
     memory_gib: float | None = None
     """What all processes together may take; ``None``: most of what is free."""
+    quiet: bool = False
+    """Whether the processes of cases show no progress."""
+
+    def words(self, *command: str) -> list[str]:
+        """Return a command of a process that does a part of the work."""
+        return [*(("--quiet",) if self.quiet else ()), *command]
 
     @property
     def wanted(self) -> tuple[Stage, ...]:
@@ -97,7 +103,7 @@ def run_cohort(request: RunRequest, say: Say, progress: Progress) -> CohortOutco
     if "dataset" in request.wanted:
         _run_dataset(cohort, outcome, say)
     if "train" in request.wanted and cohort.manifest.train is not None:
-        _run_training(cohort, outcome, say)
+        _run_training(request, outcome, say)
     page.update()
     outcome.done["page"] = str(page.path)
     return outcome
@@ -221,7 +227,7 @@ def _run_case(
 ) -> None:
     """Run a case in a process of its own, and note its end where it could not do so itself."""
     cohort = request.cohort
-    words = ["run", *cohort.named, "--only", case.id]
+    words = request.words("run", *cohort.named, "--only", case.id)
     words += [word for stage in stages for word in ("--stage", stage)]
     words += ["--scheduler", scheduler] if scheduler else []
     words += ["--workers", str(request.count)] if request.count else []
@@ -287,8 +293,9 @@ def _run_dataset(cohort: Cohort, outcome: CohortOutcome, say: Say) -> None:
     outcome.done["dataset"] = str(cohort.dataset / REPORT_NAME)
 
 
-def _run_training(cohort: Cohort, outcome: CohortOutcome, say: Say) -> None:
+def _run_training(request: RunRequest, outcome: CohortOutcome, say: Say) -> None:
     """Train on the dataset, going on where an earlier run of the same stopped."""
+    cohort = request.cohort
     state = cohort.training_state() or State("waiting")
     if state.word == "waiting":
         outcome.failed["train"] = "the dataset is not complete"
@@ -300,7 +307,7 @@ def _run_training(cohort: Cohort, outcome: CohortOutcome, say: Say) -> None:
         if begun is not None and begun[0] != key:
             shutil.rmtree(cohort.training, ignore_errors=True)
         write_training(out, key, done=False)
-        words = ["train", str(cohort.dataset), "--out", str(cohort.training)]
+        words = request.words("train", str(cohort.dataset), "--out", str(cohort.training))
         words += ["--resume"] if (cohort.training / "last.pt").exists() else []
         for name, value in (cohort.manifest.train or {}).items():
             text = ",".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -6,7 +6,7 @@ All of it looks at the manifest as it was read, so that one mistake does not hid
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from pydantic import ValidationError
@@ -51,6 +51,8 @@ def check_manifest(value: Mapping[str, Any], base: Path) -> list[Problem]:
 def nearest_file(path: Path, base: Path) -> str:
     """Suggest an existing file whose name resembles a missing one."""
     folder = path.parent
+    if (posix := folder / PureWindowsPath(path.name).as_posix()) != path and posix.exists():
+        return f": write {_relative(posix, base)}"
     if not folder.is_dir():
         return f" (there is no folder {_relative(folder, base)})"
     near = nearest_entry(path)

@@ -15,7 +15,7 @@ import yaml
 from pipeline.errors import ManifestError
 from registration.files.commands import typed
 from registration.files.text import DEEPEST, read_text, too_deep
-from registration.files.words import nearest_entry, reason
+from registration.files.words import nearest_entry, reason, yaml_problem
 from registration.settings import Place
 
 MOST_VALUES = 200_000
@@ -78,7 +78,7 @@ def read_located(path: Path) -> Located:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-        raise ManifestError(f"{at}: {error.problem or error.context}") from error
+        raise ManifestError(f"{at}: {yaml_problem(error.problem or error.context)}") from error
     except yaml.YAMLError as error:
         raise ManifestError(f"{path}: {error}") from error
     except RecursionError:

@@ -8,6 +8,11 @@ from pathlib import Path
 
 LONGEST_EXCERPT = 60
 MOST_PROBLEMS = 8
+YAML_REMEDIES = {
+    " escape ": "write paths with / or between single quotes",
+    r"'\t'": "indent with spaces, not tabs",
+}
+"""What to do, by what a message says."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
@@ -32,6 +37,19 @@ def nearest_entry(path: Path) -> Path | None:
 def no_folder(path: Path, noun: str) -> str:
     """Say why a path is not the folder that is wanted, which ``noun`` names."""
     return f"{noun} not found: {path}" + (" is a file" if path.exists() else "")
+
+
+def yaml_problem(problem: object) -> str:
+    """Return what is wrong with YAML, with what to do about it where that is known.
+
+    >>> yaml_problem("found unknown escape character 'p'")
+    "found unknown escape character 'p'; write paths with / or between single quotes"
+    """
+    text = str(problem)
+    for sign, remedy in YAML_REMEDIES.items():
+        if sign in text:
+            return f"{text}; {remedy}"
+    return text
 
 
 def reason(error: Exception) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from registration.errors import SettingsError
 from registration.files.text import read_json, read_text
-from registration.files.words import excerpt
+from registration.files.words import excerpt, yaml_problem
 from training.settings.config import TrainConfig
 from training.settings.recipes import MODEL_SETTINGS, RECIPES
 
@@ -116,6 +116,6 @@ def _from_yaml(text: str, path: Path) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        raise SettingsError(f"{path}{place}: {error.problem}") from None
+        raise SettingsError(f"{path}{place}: {yaml_problem(error.problem)}") from None
     except (RecursionError, yaml.YAMLError, ValueError) as error:
         raise SettingsError(f"{path} is no usable YAML: {excerpt(str(error))}") from None

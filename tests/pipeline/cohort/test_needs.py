@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from pipeline.cli.app import app
 from pipeline.cohort.needs import cases_at_once, check_disk, disk_mib, memory_gib
 from pipeline.cohort.run import RunRequest, run_cohort
 from pipeline.cohort.state import Cohort
@@ -59,6 +61,24 @@ def test_disk_is_estimated_from_what_is_still_to_be_done(cohort: Cohort) -> None
 
 def test_registered_slides_are_written_only_where_they_are_asked_for(cohort: Cohort) -> None:
     assert cohort.request(cohort.manifest.cases[0]).image is None
+
+
+@pytest.mark.parametrize("quiet", [(), ("--quiet",)])
+def test_the_processes_of_cases_are_as_quiet_as_the_whole(
+    cohort: Cohort, monkeypatch: pytest.MonkeyPatch, quiet: tuple[str, ...]
+) -> None:
+    called: list[list[str]] = []
+
+    def call(words: list[str], *_: object) -> int:
+        called.append(words)
+        return 2
+
+    monkeypatch.setattr("pipeline.cohort.run.call", call)
+    monkeypatch.setattr("pipeline.cohort.run.describe", lambda code, log: "ended")
+    CliRunner().invoke(app, [*quiet, "run", str(cohort.path), "--stage", "register"])
+
+    assert len(called) == 2
+    assert all(words[: len(quiet) + 1] == [*quiet, "run"] for words in called)
 
 
 def test_a_full_disk_is_said_before_the_first_case(

@@ -100,6 +100,23 @@ def test_her2_is_understood_as_people_write_it(base: Path, written: str, level: 
             "(there is no folder slide)",
         ),
         (
+            CASE.replace("slides/p012_ihc", "slides\\p012_ihc"),
+            "6:10: case p012: ihc: IHC slide not found: slides\\p012_ihc.ndpi: write slides/p012_ihc.ndpi",
+        ),
+        (
+            CASE.replace("slides/p012_ihc.ndpi", '"C:\\Users\\p012_ihc.ndpi"'),
+            "6:15: expected escape sequence of 8 hexadecimal numbers, but found 's'; write paths with / "
+            "or between single quotes",
+        ),
+        (
+            CASE.replace("slides/p012_ihc.ndpi", '"slides\\p012_ihc.ndpi"'),
+            "6:18: found unknown escape character 'p'; write paths with / or between single quotes",
+        ),
+        (
+            CASE.replace("    ihc:", "\tihc:"),
+            "6:1: found character '\\t' that cannot start any token; indent with spaces, not tabs",
+        ),
+        (
             CASE.replace("p012_ihc", "p012_he"),
             "6:10: case p012: ihc: the same file as the H&E slide: slides/p012_he.ndpi",
         ),

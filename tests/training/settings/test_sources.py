@@ -126,6 +126,9 @@ def test_wrong_files_are_named_with_their_line(tmp_path: Path) -> None:
         resolve({}, tmp_path / "s.yaml", {})
     with pytest.raises(SettingsError, match="must hold `setting: value` lines"):
         resolve({}, tmp_path / "list.yaml", {})
+    (tmp_path / "tab.yaml").write_text("train:\n\tbatch: 3\n")
+    with pytest.raises(SettingsError, match=r"tab\.yaml:2:1: .*; indent with spaces, not tabs"):
+        resolve({}, tmp_path / "tab.yaml", {})
     with pytest.raises(SettingsError, match=r"file not found: .*none\.yaml"):
         resolve({}, tmp_path / "none.yaml", {})
     with pytest.raises(
