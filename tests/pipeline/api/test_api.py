@@ -119,7 +119,7 @@ def test_a_dataset_and_its_table(hand_made, tmp_path: Path) -> None:
 
 def test_errors_are_the_words_of_the_command_line(tmp_path: Path) -> None:
     folder = tmp_path / "nothing"
-    with pytest.raises(bci.Error, match="is missing") as caught:
+    with pytest.raises(bci.Error, match="there is no folder") as caught:
         bci.open_run(folder)
     assert isinstance(caught.value, RunError)
     with pytest.raises(SettingsError, match="blocks: expected rows x columns"):
