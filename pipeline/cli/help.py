@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import takewhile
 from typing import Any, ClassVar
 
 import typer
@@ -40,16 +41,14 @@ class _OfProgram:
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse what was typed; an option of the whole program is told where it belongs."""
-        try:
-            return super().parse_args(ctx, args)  # type: ignore[misc, no-any-return]
-        except Exception as error:
-            name = getattr(error, "option_name", None)
-            if any(name in param.opts for param in ctx.find_root().command.params if name):
-                program, _, command = ctx.command_path.partition(" ")
-                raise UsageError(
-                    f"{name} stands before the command: {program} {name} {command} ..."
-                ) from error
-            raise
+        misplaced = _names(ctx.find_root().command) - _names(self)
+        options = takewhile("--".__ne__, args)
+        if not ctx.allow_interspersed_args:  # what follows a command of commands is another's
+            options = takewhile(lambda word: word.startswith("-"), options)
+        if name := next(filter(misplaced.__contains__, options), None):
+            program, _, command = ctx.command_path.partition(" ")
+            raise UsageError(f"{name} stands before the command: {program} {name} {command} ...")
+        return super().parse_args(ctx, args)  # type: ignore[misc, no-any-return]
 
 
 class HelpfulCommand(_OfProgram, TyperCommand):
@@ -180,6 +179,11 @@ def _filled(text: str, width: int, indent: str = "") -> str:
         break_on_hyphens=False,
         break_long_words=False,
     )
+
+
+def _names(command: Any) -> set[str]:
+    """Return what the options of a command are called."""
+    return {name for param in command.params for name in param.opts if _is_option(param)}
 
 
 def _is_option(param: Any) -> bool:

@@ -29,7 +29,7 @@ __import__(sys.argv[1])
 """
 HEAVY = (
     "torchmetrics matplotlib scipy skimage cv2 pyarrow tensorboard yaml typer rich imagecodecs dask "
-    "distributed zarr numcodecs itk openslide orjson cachetools"
+    "distributed zarr numcodecs itk openslide orjson cachetools simplejpeg"
 )
 
 
