@@ -45,6 +45,8 @@ OPENERS: dict[bytes, Callable[[Path], PillowImage.Image]] = {
 }
 """By the first bytes of a file. Opened directly: Pillow's own limit on sizes is lower than ours."""
 PNG_DEPTH_AT = 24
+UNWRITTEN = bytes(4096)
+"""An interrupted copy leaves zeros at the end, and no coded image so many."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,8 @@ def _refuse_damage(path: Path, kind: str | None) -> None:
     """
     if kind == "JPEG" and (damage := damage_in(path.read_bytes())):
         raise SlideError(explain(path, damage))
+    if kind == "WEBP" and path.read_bytes().endswith(UNWRITTEN):
+        raise SlideError(explain(path, "its end was never written"))
     if kind == "PNG":
         with PngImagePlugin.PngImageFile(path) as image:
             image.verify()

@@ -586,6 +586,29 @@ def test_a_png_whose_end_never_reached_the_disk_is_refused(
     assert "is a PNG file, damaged or cut short: " in refused(path)
 
 
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("lossless", [True, False])
+def test_a_webp_whose_end_never_reached_the_disk_is_refused(
+    tmp_path: Path, share: float, lossless: bool
+) -> None:
+    path = tmp_path / "zeros.webp"
+    noise = np.random.default_rng(6).integers(0, 255, (320, 480, 3), np.uint8)
+    PillowImage.fromarray(noise).save(path, lossless=lossless)
+    data = path.read_bytes()
+    missing = round(share * len(data))
+    path.write_bytes(data[:-missing] + bytes(missing))
+
+    assert "is a WebP file, damaged or cut short: its end was never written" in refused(path)
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+def test_a_white_webp_is_not_taken_for_unwritten(tmp_path: Path, lossless: bool) -> None:
+    path = tmp_path / "white.webp"
+    PillowImage.new("RGB", (4000, 3000), "white").save(path, lossless=lossless)
+
+    assert read_image(path).min() == 255
+
+
 @pytest.mark.parametrize("kind", JPEGS)
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_a_sound_jpeg_of_any_kind_opens(tmp_path: Path, kind: str, mode: str) -> None:
