@@ -155,6 +155,17 @@ def problem(detail: ErrorDetails, model: type[BaseModel]) -> tuple[Place, str]:
     return where, f"{detail['msg'][0].lower()}{detail['msg'][1:]}, found {found}"
 
 
+def in_words(detail: ErrorDetails) -> str:
+    """Return one error of pydantic about a value that belongs to no model, in words of the user."""
+    kind, found = detail["type"], excerpt(detail["input"])
+    if kind in _BOUND_WORDS:
+        words, limit = _BOUND_WORDS[kind]
+        return f"expected {words} {detail['ctx'][limit]:g}, found {found}"
+    if wanted := expected(detail):
+        return f"expected {wanted}, found {found}"
+    return detail["msg"].removeprefix("Value error, ")
+
+
 def expected(detail: ErrorDetails) -> str:
     """Return what should stand where pydantic found something else; empty where it has no word."""
     context = detail.get("ctx", {})
@@ -180,7 +191,13 @@ _EXPECTED = {
     "too_short": "at least one entry",
 }
 
-_BOUNDS = frozenset({"greater_than_equal", "greater_than", "less_than_equal", "less_than"})
+_BOUND_WORDS = {
+    "greater_than_equal": ("at least", "ge"),
+    "greater_than": ("more than", "gt"),
+    "less_than_equal": ("at most", "le"),
+    "less_than": ("less than", "lt"),
+}
+_BOUNDS = frozenset(_BOUND_WORDS)
 
 
 def _info(name: str, field: FieldInfo) -> SettingInfo:

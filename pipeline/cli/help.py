@@ -48,7 +48,14 @@ class _OfProgram:
         if name := next(filter(misplaced.__contains__, options), None):
             program, _, command = ctx.command_path.partition(" ")
             raise UsageError(f"{name} stands before the command: {program} {name} {command} ...")
-        return super().parse_args(ctx, args)  # type: ignore[misc, no-any-return]
+        try:
+            return super().parse_args(ctx, args)  # type: ignore[misc, no-any-return]
+        except Exception as error:
+            if (details := getattr(error.__cause__, "errors", None)) is not None:
+                from registration.settings import in_words  # slow to import for a --help
+
+                error.message = in_words(details()[0])  # type: ignore[attr-defined]
+            raise
 
 
 class HelpfulCommand(_OfProgram, TyperCommand):

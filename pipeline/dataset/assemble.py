@@ -181,7 +181,7 @@ def _why_empty(plan: DatasetPlan, rows: Sequence[PatchRow]) -> str:
     """Say why a dataset would hold no pair, and which limits that were."""
     excluded = "; ".join(f"{case.name} ({case.excluded})" for case in plan.cases if case.excluded)
     if all(case.excluded for case in plan.cases):
-        return f"no pair is left, every case is excluded: {excluded}"
+        return f"no pair is left, every case is excluded: {excluded}."
     if not rows:
         parts = ["the slides show no tissue"]
     else:

@@ -167,3 +167,20 @@ def test_an_option_of_the_program_is_told_where_it_belongs(command: str) -> None
     assert str(refused.exception).startswith(
         f"--quiet stands before the command: bci-pipeline --quiet {command} ..."
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("patch a --out b --size 256.5", "'--size': expected a whole number, found '256.5'"),
+        ("patch a --out b --workers -1", "'--workers': expected at least 1, found '-1'"),
+        ("synth a --changed 3", "'--changed': expected at most 1, found '3'"),
+        ("train a --model pixpix", "'--model': 'pixpix' is not one of 'pyramid-pix2pix', "),
+        ("study create a --generated b --n some", "'--n': expected a whole number, found 'some'"),
+    ],
+)
+def test_a_value_that_cannot_be_is_told_in_plain_words(words: str, message: str) -> None:
+    refused = CliRunner().invoke(app, words.split())
+
+    assert refused.exit_code == 2
+    assert f"Invalid value for {message}" in refused.stderr
