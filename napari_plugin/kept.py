@@ -5,11 +5,74 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from threading import Thread
+from typing import Any, TypeVar
 
 Written = TypeVar("Written")
+WAIT_S = 0.4
+"""So long the window waits for a drive before it goes on."""
+LAST_WAIT_S = 4.0
+"""So long it waits where it has nothing to go on with, since it is closed."""
+
+
+class HangsError(OSError):
+    """A drive does not answer. What was begun goes on, and may still succeed."""
+
+    def __init__(self) -> None:
+        super().__init__("the drive does not answer")
+
+
+class Patient:
+    """Does work on files on a thread, one after the other, and waits for it only so long.
+
+    A network share that hangs must not freeze the window, nor keep the program from ending.
+    """
+
+    def __init__(self) -> None:
+        self._running: Future[Any] = Future()
+        self._running.set_result(None)
+        self._is_late = False
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing hangs."""
+        return self._running.done()
+
+    def do(self, work: Callable[[], Written], wait_s: float | None = None) -> Written:
+        """Return what ``work`` returns, or raise what it raises.
+
+        Raises :class:`HangsError` where that takes longer than ``wait_s``, by default
+        :data:`WAIT_S`, and at once where the work before has not come to its end: then this is not
+        begun.
+        """
+        self._is_late = True
+        wait([self._running], 0 if wait_s is None else wait_s)
+        if not self.is_free:
+            raise HangsError
+        running = self._running = Future[Written]()
+        Thread(target=_run, args=(running, work), daemon=True).start()
+        wait([running], WAIT_S if wait_s is None else wait_s)
+        if not self.is_free:
+            raise HangsError
+        self._is_late = False
+        return running.result()
+
+    def came_back(self) -> bool:
+        """Tell once that a drive answers again which was not waited for: there may be more to do."""
+        back = self._is_late and self.is_free
+        self._is_late = self._is_late and not back
+        return back
+
+
+def _run(future: Future[Written], work: Callable[[], Written]) -> None:
+    try:
+        future.set_result(work())
+    except BaseException as error:
+        future.set_exception(error)
 
 
 def file_hash(path: Path) -> str:
@@ -32,11 +95,11 @@ def free(path: Path, beside: Callable[[Path], tuple[Path, ...]] = lambda _: ()) 
 def rescue(write: Callable[[Path], Written]) -> Written | None:
     """Write into the first folder that takes it: the current one, one's own, that of temporary files.
 
-    Returns what ``write`` returned of the folder; ``None`` where it raised OSError for all.
+    Returns what ``write`` returned of the folder; ``None`` where none of them takes it.
     """
     for folder in rescue_folders():
         with suppress(OSError):
-            return write(folder)
+            return Patient().do(partial(write, folder), LAST_WAIT_S)
     return None
 
 

@@ -10,9 +10,10 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from napari_plugin.kept import free, rescue
+from napari_plugin.kept import LAST_WAIT_S, Patient, free, rescue
 from napari_plugin.picker.assessment import ADVISED_PAIRS, Assessment, assess_pieces
 from napari_plugin.picker.journal import Journal
 from napari_plugin.picker.picks import Picks, RefusedError, told
@@ -53,6 +54,7 @@ class Picker:
         self._future: list[State] = []
         restored = journal.restore()
         self._files = self._region_files(journal.path)
+        self._disk = Patient()
         self._now = State(restored.picks, self._files.read())
         self._found: Found = {}
         self.message = self._store() or restored.message
@@ -263,10 +265,15 @@ class Picker:
 
     def save_as(self, journal: Journal) -> None:
         """Keep pairs and outlines in other files from now on."""
-        self._store()
-        self.journal.close(self.picks)
-        self.journal = journal
+        self._store(LAST_WAIT_S)
+        self.journal, self._disk = journal, Patient()
+        self._files = self._region_files(journal.path)
         self._set(self._now)
+
+    def poll(self) -> None:
+        """Write what a drive that did not answer had no room for, as soon as it does; asked often."""
+        if self._disk.came_back():
+            self.say(self._store())
 
     def close(self) -> str:
         """Write everything down; no listener is told any more.
@@ -274,8 +281,7 @@ class Picker:
         Returns where pairs and outlines are, in words, if they could not be written where they belong.
         """
         self.listeners.clear()
-        self._store()
-        self.journal.close(self.picks)
+        self._store(LAST_WAIT_S, last=True)
         if self.is_saved:
             return ""
         kinds = (self.picks.pairs, "pairs"), (self._now.regions.are_there, "outlines")
@@ -323,20 +329,16 @@ class Picker:
         self.message = self._store()
         self._tell()
 
-    def _store(self) -> str:
+    def _store(self, wait_s: float | None = None, *, last: bool = False) -> str:
         """Write what is in no file yet; return what a person must know of it, in words, or nothing."""
+        if self.is_saved and not last:
+            return ""
         try:
-            message = self.journal.store(self.picks)
-            theirs = self._files.changed(self._now.regions)
-            if theirs is not None:
-                message = self.journal.step_aside(theirs)
-                self.journal.store(self.picks)
-            if self._files.landmarks != self.journal.path:
-                self._files = self._region_files(self.journal.path)
-            self._files.store(self._now.regions)
+            return self._disk.do(
+                partial(_write, self.journal, self._files, self._now, last), wait_s
+            )
         except OSError as error:
             return f"Not saved, {self.journal.path}: {reason(error)}. Choose another file with “Save as”."
-        return message
 
     def _assess(self) -> Assessment:
         """Judge the pairs, those of each piece on their own where one transform does not serve all."""
@@ -354,6 +356,21 @@ class Picker:
 
     def _tell(self) -> None:
         tell(self.listeners)
+
+
+def _write(journal: Journal, files: RegionFiles, state: State, last: bool) -> str:
+    """Write what is in no file yet, and at last what is left; return what a person must know of it."""
+    message = journal.store(state.picks)
+    theirs = files.changed(state.regions)
+    if theirs is not None:
+        message = journal.step_aside(theirs)
+        journal.store(state.picks)
+    if files.landmarks != journal.path:
+        files.move(journal.path)
+    files.store(state.regions)
+    if last:
+        journal.close(state.picks)
+    return message
 
 
 def tell(listeners: Sequence[Callable[[], None]]) -> None:

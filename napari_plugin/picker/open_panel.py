@@ -25,6 +25,8 @@ class OpenPanel(QWidget):
         self.mpp_he, self.mpp_ihc = Line(), Line()
         for line in (self.mpp_he, self.mpp_ihc):
             line.setPlaceholderText("from the file")
+        for field, line in ((self.he, self.mpp_he), (self.ihc, self.mpp_ihc)):
+            field.line.textChanged.connect(lambda _, line=line: line.clear())  # of the slide before
         self.message = WarningLabel(viewer)
         self.message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         form = QFormLayout()

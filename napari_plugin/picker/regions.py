@@ -83,9 +83,13 @@ class RegionFiles:
     """Where the outlines of both slides are kept."""
 
     def __init__(self, landmarks: Path, origins: Mapping[Side, Origin]) -> None:
+        self._origins = origins
+        self.move(landmarks)
+
+    def move(self, landmarks: Path) -> None:
+        """Keep them beside another landmark file from now on."""
         self.landmarks = landmarks
         self.paths = dict(zip(SIDES, outline_paths(landmarks), strict=True))
-        self._origins = origins
         self._written: dict[Side, tuple[Region, ...]] = {}
         self._seen: dict[Side, str] = {}
         """Hash of each file as it was left or read; of one not looked at there is none."""

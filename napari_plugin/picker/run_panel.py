@@ -29,6 +29,7 @@ from napari_plugin.jobs import (
     time_left,
     way_gone,
 )
+from napari_plugin.kept import Patient
 from napari_plugin.picker.session import Session
 from napari_plugin.widgets import PathField, StillComboBox, button
 from registration.result import RECORD_NAME, REPORT_NAME
@@ -62,6 +63,7 @@ class RunPanel(QWidget):
         self._has_result = False
         """Whether what lies in the run folder was made from here."""
         self._activity: progress | None = None
+        self._disk = Patient()
         self.recipe = StillComboBox()
         self.recipe.addItems(list(RECIPES))
         self.blocks = StillComboBox()
@@ -113,15 +115,24 @@ class RunPanel(QWidget):
         self.start.setText("Register" if request.landmarks else "Register without landmarks")
         self.start.setEnabled(not running)
         self.cancel.setEnabled(self.job is not None and not self.job.was_cancelled)
-        finished = (request.out / RECORD_NAME).is_file()
+        finished, reported = self._there(request.out)
         self.review.setEnabled(finished and not running)
         own = self._has_result and self._request is not None and self._request.out == request.out
         self.review.setText("Review the result" if own else "Review the earlier run")
-        self.report.setVisible((request.out / REPORT_NAME).is_file() and not running)
+        self.report.setVisible(reported and not running)
         assessed = self._session.picker.assessment
         odd = assessed.problems if request.landmarks else ()
         self.doubt.setText("\n".join(f"• {one}" for one in odd))
         self.doubt.setVisible(bool(odd))
+
+    def _there(self, out: Path) -> tuple[bool, bool]:
+        """Return whether a run folder holds a registration and a report, as far as its drive answers."""
+        names = RECORD_NAME, REPORT_NAME
+        try:
+            record, report = self._disk.do(lambda: [(out / name).is_file() for name in names])
+        except OSError:
+            return False, False
+        return record, report
 
     def run(self) -> None:
         """Start the registration."""
@@ -141,7 +152,9 @@ class RunPanel(QWidget):
         self.refresh()
 
     def poll(self) -> None:
-        """Show what the process has said since the last call."""
+        """Show what the process has said since the last call, and what a drive that hung holds."""
+        if self._disk.came_back():
+            self.refresh()
         if self.job is None:
             return
         for news in self.job.news():

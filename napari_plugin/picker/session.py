@@ -44,6 +44,8 @@ class Session:
                 opened.enter_context(slide)
             journal = request.journal(PairOfSlides.of(self.he, self.ihc))
             self.picker = Picker(he, ihc, journal)
+            odd = (*self.he.warnings, *self.ihc.warnings)
+            self.picker.message = "\n".join(filter(None, (*odd, self.picker.message)))
             opened.pop_all()
         self.views = Views.of(he, ihc)
         self.suggesting: Job | None = None
@@ -209,6 +211,7 @@ class Session:
 
     def poll(self) -> None:
         """Take up what has arrived from other threads and processes; called a few times a second."""
+        self.picker.poll()
         try:
             self._take_up()
         except SlideError as error:

@@ -11,8 +11,9 @@ from qtpy.QtWidgets import QListWidget, QListWidgetItem
 
 from napari_plugin.convert import center_napari
 from napari_plugin.review.layers import arrow
-from napari_plugin.review.model import Flag, Review
+from napari_plugin.review.model import Review
 from napari_plugin.review.patches import Patch
+from napari_plugin.review.places import Flag
 from napari_plugin.widgets import say_nothing
 
 FLAG_VIEW = 1.6

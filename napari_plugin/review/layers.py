@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike
 from napari_plugin.convert import affine_napari, rectangle, scaling, to_napari
 from napari_plugin.levels import pyramid
 from napari_plugin.overlay import Look, Overlay
-from napari_plugin.review.model import FieldMap, Flag, PlaceMap, Review
+from napari_plugin.review.model import FieldMap, PlaceMap, Review
 from napari_plugin.review.patches import Patch
+from napari_plugin.review.places import Flag
 from napari_plugin.views import STAIN
 from registration.geometry import Box
 from registration.patch_reasons import REASON_WORDS

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_plugin.kept import LAST_WAIT_S, Patient
 from napari_plugin.levels import Source, Tiles
 from napari_plugin.overlay import warped_tiles
 from napari_plugin.review.patches import Patch, read_patches, recorded_beside
+from napari_plugin.review.places import Flag, around, corners
 from napari_plugin.review.rescued import Said, keep, kept
 from napari_plugin.views import XY
 from registration.errors import RunError, SlideError
@@ -46,24 +48,6 @@ LEAST_VIEW_UM = 100.0
 MOST_FLAGS = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
-    """A place that deserves a look."""
-
-    kind: Literal["block", "place", "patch"]
-    name: str
-    box: Box
-    """Level-0 pixels of the fixed slide."""
-    text: str
-    shift: XY | None = None
-    """From this place to where the moved slide shows the same, in level-0 pixels."""
-
-    @property
-    def center(self) -> XY:
-        """The middle of the place."""
-        return self.box.center
-
-
 @dataclass(frozen=True, eq=False)
 class FieldMap:
     """A quantity over the fixed slide, ``(rows, columns)`` float32 of a level with ``downsample``."""
@@ -91,6 +75,7 @@ class Review:
         self.is_saved = True
         """Whether judgement and notes are in the run."""
         self._seen = _said(registration.folder)
+        self._disk = Patient()
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -186,7 +171,7 @@ class Review:
             Flag(
                 "place",
                 f"shift {number + 1}",
-                _around(
+                around(
                     places.points[index], round(max(LEAST_VIEW_UM, 3 * places.values[index]) / mpp)
                 ),
                 f"{places.values[index]:.0f} µm are left",
@@ -238,7 +223,7 @@ class Review:
 
     def reject_flag(self, flag: Flag) -> None:
         """Reject a flagged place, block or patch."""
-        self.reject_area(f"{flag.kind} {flag.name}", _corners(flag.box))
+        self.reject_area(f"{flag.kind} {flag.name}", corners(flag.box))
 
     @cached_property
     def parts(self) -> dict[str, tuple[Points, ...]]:
@@ -250,7 +235,7 @@ class Review:
             if piece.fixed_outlines
         }
         return outlines | {
-            f"block {b.name}": (_corners(Box(b.x, b.y, b.width, b.height)),) for b in found.blocks
+            f"block {b.name}": (corners(Box(b.x, b.y, b.width, b.height)),) for b in found.blocks
         }
 
     def reject_part(self, name: str) -> None:
@@ -293,23 +278,37 @@ class Review:
         numbers = [int(words[1]) for words in used if words[0] == "area" and words[1].isdecimal()]
         return f"area {1 + max(numbers, default=0)}"
 
-    def _write(self, judgement: Judgement | None, notes: ReviewNotes) -> None:
+    def _write(
+        self, judgement: Judgement | None, notes: ReviewNotes, wait_s: float | None = None
+    ) -> None:
         """Keep judgement and notes, also where the run cannot take them now."""
         self.judgement, self.notes, self.is_saved = judgement, notes, False
-        folder = self.registration.folder
         try:
-            if _said(folder) != self._seen:
-                raise RunError(
-                    f"Not saved: {folder} was judged or registered anew meanwhile, and stays as it is. "
-                    "Open it again to see that."
-                )
-            write_review(folder, judgement, notes)
-            self._seen = _said(folder)
+            self._disk.do(partial(self._enter, judgement, notes), wait_s)
         except OSError as error:
             raise RunError(
                 f"Not saved, the judgement could not be written: {reason(error)}"
             ) from error
         self.is_saved = True
+
+    def _enter(self, judgement: Judgement | None, notes: ReviewNotes) -> None:
+        """Write them into the run, if nobody else said something of it meanwhile."""
+        folder = self.registration.folder
+        if _said(folder) != self._seen:
+            raise RunError(
+                f"Not saved: {folder} was judged or registered anew meanwhile, and stays as it is. "
+                "Open it again to see that."
+            )
+        write_review(folder, judgement, notes)
+        self._seen = _said(folder)
+
+    def came_back(self) -> bool:
+        """Tell once that a drive which did not answer answers now."""
+        return self._disk.came_back()
+
+    def write_again(self) -> None:
+        """Write what could not be written. Raises :class:`RunError`."""
+        self._write(self.judgement, self.notes)
 
     def close(self) -> str:
         """Release the slides, and write what the run did not take into a file elsewhere.
@@ -320,7 +319,7 @@ class Review:
         self.pair.ihc.close()
         if not self.is_saved:
             with suppress(RunError):
-                self._write(self.judgement, self.notes)
+                self._write(self.judgement, self.notes, LAST_WAIT_S)
         if self.is_saved:
             return ""
         folder, what = self.registration.folder, "your judgement, comment and rejected areas"
@@ -378,14 +377,3 @@ def _said(folder: Path) -> tuple[Any, ...]:
     """Return which registration a run folder holds and what was said of it, as it lies on the disk."""
     record = read_record(folder)
     return tuple(record.get(name) for name in ("key", "review", "notes"))
-
-
-def _corners(box: Box) -> Points:
-    """Return the corners of a box in turn."""
-    corners = mesh(np.array([box.x, box.right], float), np.array([box.y, box.bottom], float))
-    return corners[[0, 1, 3, 2]]
-
-
-def _around(point: NDArray[np.float64], side: int) -> Box:
-    x, y = np.rint(point - side / 2).astype(int).tolist()
-    return Box(x, y, side, side)

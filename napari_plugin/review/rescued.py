@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from glob import escape
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from napari_plugin.kept import free, rescue, rescue_folders
+from napari_plugin.kept import LAST_WAIT_S, HangsError, Patient, free, rescue, rescue_folders
 from registration.files.storage import write_json
 from registration.result import Judgement, ReviewNotes
 
@@ -48,12 +49,19 @@ def keep(said: Said) -> Path | None:
 def kept(run: Path) -> Iterator[tuple[Path, Said]]:
     """Yield what was said of a run, its folder absolute, and not saved, with the file that holds it."""
     for folder in rescue_folders():
-        name = Path(_name(str(run)))
-        for path in sorted(folder.glob(f"{escape(name.stem)}*{name.suffix}")):
-            with suppress(OSError, ValidationError):
-                said = _SAID.validate_json(path.read_bytes())
-                if said.run == str(run):
-                    yield path, said
+        with suppress(HangsError):
+            yield from Patient().do(partial(_kept_in, folder, run), LAST_WAIT_S)
+
+
+def _kept_in(folder: Path, run: Path) -> list[tuple[Path, Said]]:
+    """Return what was said of a run and lies in a folder."""
+    found, name = [], Path(_name(str(run)))
+    for path in sorted(folder.glob(f"{escape(name.stem)}*{name.suffix}")):
+        with suppress(OSError, ValidationError):
+            said = _SAID.validate_json(path.read_bytes())
+            if said.run == str(run):
+                found.append((path, said))
+    return found
 
 
 def _name(run: str) -> str:

@@ -200,7 +200,13 @@ class ReviewWidget(QWidget):
         if trouble != self._trouble:
             self._trouble = trouble
             self.message.setText(trouble)
-        if self.review is not None and self._before is not None and self.slides.follow_view():
+        if self.review is None:
+            return
+        if self.review.came_back():
+            self.message.setText("")
+            self._try(Review.write_again)
+            self._refresh()
+        if self._before is not None and self.slides.follow_view():
             self._refresh()
 
     def _take_away(self, layer: Layer | None) -> None:

@@ -57,6 +57,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=NO_DISPLAY))
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No drive hangs, however busy the machine is."""
+    monkeypatch.setattr("napari_plugin.kept.WAIT_S", PATIENCE_S)
+
+
 @pytest.fixture(scope="session")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> SynthCase:
     """Two genuine NDPI slides, neither square nor of one size, the sections turned by 23 degrees."""
