@@ -19,11 +19,14 @@ from qtpy.QtWidgets import (
     QLabel,
     QLineEdit,
     QPushButton,
+    QScrollArea,
     QSlider,
     QWidget,
 )
 
 MIDDLE_GREY = 128
+WIDTH_PX = 432
+"""Of a dock, with which nothing in it has to be scrolled sideways."""
 
 
 def button(text: str, run: Callable[[], object], tip: str = "") -> QPushButton:
@@ -146,6 +149,14 @@ class PathField(QWidget):
             chosen = QFileDialog.getOpenFileName(self, self._placeholder, self.text)[0]
         if chosen:
             self.set(chosen)
+
+
+def scrolled(page: QWidget) -> QScrollArea:
+    """Return a page that is scrolled where it does not fit, instead of being pressed together."""
+    area = QScrollArea()
+    area.setWidgetResizable(True)
+    area.setWidget(page)
+    return area
 
 
 def row_of(*widgets: QWidget) -> QHBoxLayout:

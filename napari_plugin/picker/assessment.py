@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
@@ -22,6 +23,7 @@ from registration.landmarks.projective import (
     leave_one_out,
     residuals,
 )
+from registration.slides.mpp import scales_that_fit
 from registration.transforms import Projective
 
 FOLLOW_PAIRS = 3
@@ -29,6 +31,8 @@ FOLLOW_PAIRS = 3
 ADVISED_PAIRS = 6
 LARGEST_SCALE = 2.0
 """Sections of one block differ less than this in physical size; a fit that says more is a mis-click."""
+MOST_SWOLLEN = 1.25
+"""Nor is one larger than the next by so much: where many pairs agree on it, a µm per pixel is wrong."""
 BLINDING = ("collinear", "duplicate")
 """Problems with which no affine map can be trusted."""
 
@@ -137,6 +141,7 @@ def assess(picks: Picks, he: Frame, ihc: Frame) -> Assessment:
             *(_in_words(problem.message) for problem in problems),
             *(_doubt(name, left_out) for name in doubtful),
             *([] if doubtful else _mixed_up(disagreement_um(fixed, moving, he.mpp))),
+            *([] if problems or doubtful else _mis_scaled(transform, fixed, moving, he, ihc)),
         ),
         names_at_fault=frozenset(
             names[index]
@@ -232,6 +237,19 @@ def _mixed_up(off_um: float) -> list[str]:
         f"The pairs disagree by {off_um:.0f} µm on average, more than two sections do: some of them "
         "are mixed up, or far from their places."
     ]
+
+
+def _mis_scaled(
+    transform: Projective | None, fixed: Points, moving: Points, he: Frame, ihc: Frame
+) -> list[str]:
+    """Say that pairs agree at another ratio of scales than that of the slides' µm per pixel."""
+    if transform is None:
+        return []
+    zoom = math.sqrt(abs(np.linalg.det(fit_affine(fixed, moving).matrix[:2, :2])))
+    factor = ihc.mpp / (zoom * he.mpp)
+    if 1 / MOST_SWOLLEN < factor < MOST_SWOLLEN:
+        return []
+    return [f"The pairs fit if {scales_that_fit(he.mpp, ihc.mpp, factor)}."]
 
 
 def _doubt(name: str, left_out_um: dict[str, float]) -> str:

@@ -15,7 +15,6 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QLabel,
-    QScrollArea,
     QSizePolicy,
     QStackedWidget,
     QTabWidget,
@@ -36,15 +35,13 @@ from napari_plugin.picker.request import PairRequest
 from napari_plugin.picker.run_panel import RunPanel
 from napari_plugin.picker.session import Session
 from napari_plugin.views import XY
-from napari_plugin.widgets import WarningLabel, button
+from napari_plugin.widgets import WIDTH_PX, WarningLabel, button, scrolled
 from registration.errors import RegistrationError
 
 if TYPE_CHECKING:
     from napari_plugin.review.widget import ReviewWidget
 
 POLL_MS = 80
-WIDTH_PX = 432
-"""With which no page of it has to be scrolled sideways."""
 
 
 class PickerWidget(QWidget):
@@ -134,9 +131,9 @@ class SessionPanel(QWidget):
         actions = actions_of(session)
         self._bindings = Bindings(viewer, actions, session.canvas.layers)
         self.tabs = QTabWidget()
-        self.tabs.addTab(_scrolled(self._picking()), "1  Pick")
-        self.tabs.addTab(_scrolled(self.run), "2  Register")
-        self.tabs.addTab(_scrolled(_keys(actions)), "Keys")
+        self.tabs.addTab(scrolled(self._picking()), "1  Pick")
+        self.tabs.addTab(scrolled(self.run), "2  Register")
+        self.tabs.addTab(scrolled(_keys(actions)), "Keys")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for label in (self.headline, self.progress, self.file):
@@ -242,10 +239,3 @@ def _keys(actions: list[Action]) -> QWidget:
     grid.setColumnStretch(1, 1)
     grid.setRowStretch(len(rows), 1)
     return page
-
-
-def _scrolled(page: QWidget) -> QScrollArea:
-    area = QScrollArea()
-    area.setWidgetResizable(True)
-    area.setWidget(page)
-    return area

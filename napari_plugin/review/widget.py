@@ -36,7 +36,7 @@ from napari_plugin.swipe import SwipeEdge
 from napari_plugin.tone import Tone
 from napari_plugin.turns import Turns
 from napari_plugin.views import XY
-from napari_plugin.widgets import PathField, WarningLabel, button, row_of
+from napari_plugin.widgets import WIDTH_PX, PathField, WarningLabel, button, row_of, scrolled
 from registration.errors import RegistrationError
 from registration.geometry import Points
 from registration.result import Judgement
@@ -376,7 +376,10 @@ class ReviewWidget(QWidget):
     def _lay_out(self) -> None:
         for label in (self.verdict, self.judged):
             label.setWordWrap(True)
-        layout = QVBoxLayout(self)
+        self.setMinimumWidth(WIDTH_PX)
+        looking, outer = QWidget(), QVBoxLayout(self)
+        layout = QVBoxLayout(looking)
+        layout.setContentsMargins(0, 0, 0, 0)
         open_run = button("Open", lambda: self.open(Path(self.folder.text or ".")))
         layout.addLayout(row_of(QLabel("Run folder"), self.folder, open_run))
         layout.addWidget(self.verdict)
@@ -387,7 +390,8 @@ class ReviewWidget(QWidget):
         layout.addWidget(self.flags)
         show_patches = button("Show", lambda: self.open_patches(Path(self.dataset.text or ".")))
         layout.addLayout(row_of(QLabel("Patches of"), self.dataset, show_patches))
-        layout.addWidget(self.message)
-        layout.addWidget(self.acting)
-        layout.addLayout(row_of(*self._judge_buttons))
-        layout.addWidget(self.judged)
+        outer.addWidget(scrolled(looking))
+        outer.addWidget(self.message)
+        outer.addWidget(self.acting)
+        outer.addLayout(row_of(*self._judge_buttons))
+        outer.addWidget(self.judged)

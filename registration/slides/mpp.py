@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,16 @@ def settle_mpp(
     mpp = given if given is not None else stored
     assert mpp is not None
     return mpp, tuple(_mpp_warnings(path, facts, mpp, option))
+
+
+def scales_that_fit(he: float, ihc: float, factor: float) -> str:
+    """Say which µm per pixel would fit: the H&E slide's times ``factor``, or the other one's over it."""
+    exchanged = (ihc / he) ** 2
+    return (
+        f"H&E has about {he * factor:.2g} µm/px, not {he:g}, or IHC about "
+        f"{ihc / factor:.2g}, not {ihc:g}: one of the two is wrong"
+        + (", or they are exchanged" if math.isclose(factor, exchanged, rel_tol=0.05) else "")
+    )
 
 
 def _mpp_warnings(path: Path, facts: SlideFacts, mpp: float, option: str) -> list[str]:

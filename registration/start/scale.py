@@ -13,6 +13,7 @@ import numpy as np
 
 from registration.pair import SlidePair
 from registration.slides.brightfield import too_faint
+from registration.slides.mpp import scales_that_fit
 from registration.start.propose import propose_near
 
 FACTORS = (2.0, 0.5, 4.0, 0.25, 2.54, 1 / 2.54)
@@ -38,16 +39,6 @@ def scale_doubt(pair: SlidePair) -> str | None:
             # Moving pixels per fixed pixel; the search finds what lies some way beside the factor, too.
             zoom = math.sqrt(abs(np.linalg.det(found.transform.matrix[:2, :2])))
             measured = fixed.mpp / zoom / moving.mpp
-            return _doubt(pair, measured if pair.moving == "he" else 1 / measured)
+            factor = measured if pair.moving == "he" else 1 / measured
+            return f"the sections match if {scales_that_fit(pair.he.mpp, pair.ihc.mpp, factor)}"
     return None
-
-
-def _doubt(pair: SlidePair, factor: float) -> str:
-    """Say which values would fit: the H&E slide's times ``factor``, or the other one's over it."""
-    he, ihc = pair.he.mpp, pair.ihc.mpp
-    exchanged = (ihc / he) ** 2
-    return (
-        f"the sections match if H&E has about {he * factor:.2g} µm/px, not {he:g}, or IHC about "
-        f"{ihc / factor:.2g}, not {ihc:g}: one of the two is wrong"
-        + (", or they are exchanged" if math.isclose(factor, exchanged, rel_tol=0.05) else "")
-    )

@@ -146,6 +146,21 @@ def test_swapped_and_mirrored_pairs_are_odd() -> None:
     assert judged(PLACES, mirrored).problems
 
 
+@pytest.mark.parametrize(("he_mpp", "right"), [(1.0, "0.5"), (0.25, "0.5"), (0.38, "0.5")])
+def test_pairs_that_agree_at_another_scale_are_not_ready(he_mpp: float, right: str) -> None:
+    exact = Projective.affine([[0.5, 0.0, 900.0], [0.0, 0.5, 100.0]])
+    picks = Picks.of(Landmarks.of(exact(PLACES), PLACES))
+
+    assert not assess(picks, HE, IHC).problems
+    [said] = assess(picks, Frame(HE.size, he_mpp), IHC).problems
+    assert said.startswith(f"The pairs fit if H&E has about {right} µm/px, not {he_mpp:g}, or IHC")
+
+
+@pytest.mark.parametrize("swollen", [0.9, 1.1])
+def test_tissue_that_swells_a_little_is_ready(swollen: float) -> None:
+    assert not judged(PLACES, (IHC_TO_HE(PLACES) - 1500) * swollen + 1500).problems
+
+
 def test_how_far_a_proposal_is_off_is_told_and_counts_for_nothing() -> None:
     picks = Picks.of(Landmarks.of(IHC_TO_HE(PLACES[:5]), PLACES[:5]))
     he = IHC_TO_HE(PLACES[5:6])[0] + [30.0, 40.0]
