@@ -152,13 +152,18 @@ class Journal:
                 self.slides.check_inside(self.path, self._begin_with)
             taken = Picks.of(self._begin_with)
             return Restored(taken, f"{_pairs(taken)} taken over into {self.path}.")
-        recovered = self._recovered()
-        if recovered is not None:
-            return recovered
+        last, is_current = self._last()
+        if last.pairs and is_current:
+            return Restored(last, f"{_pairs(last)} taken up again from the last session.")
         if self.path.exists():
             picks = self._read()
             self._written = picks.pairs
-            return Restored(picks, f"{_pairs(picks)} read from {self.path}.")
+            message = f"{_pairs(picks)} read from {self.path}."
+            if last.half is None:
+                return Restored(picks, message)
+            name = picks.new_names(1)[0]  # the file was changed since, and may have its number
+            pairs = (*picks.pairs, replace(last.half, name=name))
+            return Restored(Picks(pairs, name), f"{message} Pair {name} is half picked.")
         return Restored()
 
     def _newer_than(self, source: Path) -> Journal:
@@ -237,22 +242,24 @@ class Journal:
             self.slides.check_inside(self.path, landmarks)
         return Picks.of(landmarks)
 
-    def _recovered(self) -> Restored | None:
-        """Return the session that a crash or a closed window interrupted, if its file is current."""
+    def _last(self) -> tuple[Picks, bool]:
+        """Return the session that a crash or a closed window interrupted, and if its file is current."""
         try:
             state = json.loads(self.recovery_path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            return None
+            return Picks(), False
         if not isinstance(state, dict) or state.get("format") != FORMAT:
-            return None
-        if file_hash(self.path) not in (state["before"], state["after"]):
-            return None
+            return Picks(), False
         picks = Picks(tuple(_pair(entry) for entry in state["pairs"]), state["selected"])
-        if not picks.pairs:
-            return None
-        if self.slides is not None:
-            self.slides.check(self.recovery_path, state.get("slides") or ("", ""))
-        return Restored(picks, f"{_pairs(picks)} taken up again from the last session.")
+        is_current = file_hash(self.path) in (state["before"], state["after"])
+        if self.slides is not None and picks.pairs:
+            try:
+                self.slides.check(self.recovery_path, state.get("slides") or ("", ""))
+            except LandmarkError:
+                if is_current:
+                    raise
+                return Picks(), False
+        return picks, is_current
 
     def _back_up(self) -> None:
         """Keep the file as it was before this session first changed it."""

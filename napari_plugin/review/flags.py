@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from napari import Viewer
 from napari.layers import Layer
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QListWidget, QListWidgetItem
 
 from napari_plugin.convert import center_napari
@@ -21,6 +21,8 @@ FLAG_VIEW = 1.6
 CLOSEST_PX = 2.0
 """Screen pixels per pixel of the slide after a jump, at most: there is nothing more to see."""
 
+FEW_LINES_PX = 76
+
 
 class Flags(QListWidget):
     """What is flagged of a review; ``take_away`` removes a layer from the window."""
@@ -34,6 +36,10 @@ class Flags(QListWidget):
         self.setWordWrap(True)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.itemClicked.connect(lambda _: self._go_there())
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """Want a few lines, and take what is left."""
+        return QSize(super().sizeHint().width(), FEW_LINES_PX)
 
     def show_review(self, review: Review, patches: Sequence[Patch] = ()) -> None:
         """List what is flagged, also of the patches."""

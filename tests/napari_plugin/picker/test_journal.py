@@ -88,6 +88,24 @@ def test_a_file_that_somebody_else_changed_wins(tmp_path: Path) -> None:
     assert [pair.name for pair in again.picks.pairs] == ["new"]
 
 
+def test_a_half_picked_pair_survives_a_file_that_somebody_else_changed(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    picker = picked(path, 2)
+    picker.click("he", (3.0, 4.0))
+    picker.close()
+    path.write_text("id,he_x,he_y,ihc_x,ihc_y,enabled\n3,1,2,3,4,true\n", encoding="utf-8")
+
+    again = Picker(HE, IHC, Journal(path))
+
+    assert [(pair.name, pair.he) for pair in again.picks.pairs] == [
+        ("3", (1.0, 2.0)),
+        ("4", (3.0, 4.0)),
+    ]
+    assert "Pair 4 is half picked" in again.message
+    again.click("ihc", (5.0, 6.0))
+    assert read_landmarks(path, minimum=0).names == ("3", "4")
+
+
 @pytest.mark.parametrize("change", ["appended", "replaced"])
 def test_a_file_changed_while_the_window_is_open_is_not_overwritten(
     tmp_path: Path, change: str
