@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.gui
+pytestmark = [pytest.mark.gui, pytest.mark.slow]
 
 LONG = "an area with 33.5 % (limit 20 %) of the tissue has no match that most agree on; " * 4
 
