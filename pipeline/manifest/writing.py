@@ -29,7 +29,8 @@ SECTIONS: dict[str, tuple[type[Settings], dict[str, str]]] = {
 }
 """Settings of the stages, and what a cohort begins with."""
 
-UNKNOWN = "0.46  # the file does not say it: give the true µm per pixel"
+UNKNOWN = "unknown  # give the true µm per pixel, about 0.25 for a 40x scan, 0.5 for 20x"
+"""No number, which would pass for the true one where a person leaves it as it is."""
 FILES = ("landmarks", "truth", "pieces")
 
 

@@ -116,7 +116,7 @@ def test_everything_that_does_not_fit_is_named_and_left_out(folder: Path) -> Non
         "overview.tif",
     ]
     text = draft.out.read_text()
-    assert "#   mpp_he: 0.46  # the file does not say it" in text
+    assert "#   mpp_he: unknown  # give the true µm per pixel" in text
     assert "no partner: " in text
 
 
@@ -130,8 +130,11 @@ def test_left_out_cases_can_be_put_back(folder: Path) -> None:
     block = text[begin : text.index("\n\n", begin)]
     back = "\n".join("  " + line.removeprefix("  # ") for line in block.splitlines())
     draft.out.write_text(text.replace(block, back))
+    with pytest.raises(ManifestError, match=r"case f: mpp_he: expected a number, found 'unknown'"):
+        load_manifest(draft.out)
+    draft.out.write_text(text.replace(block, back.replace("unknown", "0.25")))
 
-    assert load_manifest(draft.out).case("f").mpp_he == 0.46
+    assert load_manifest(draft.out).case("f").mpp_he == 0.25
 
 
 def test_a_folder_of_slides_without_scale_leaves_a_manifest_to_fill_in(tmp_path: Path) -> None:
@@ -151,7 +154,10 @@ def test_a_folder_of_slides_without_scale_leaves_a_manifest_to_fill_in(tmp_path:
         if "left out" not in line
     ]
     out.write_text("\n".join(filled))
-    assert [case.mpp_he for case in load_manifest(out).cases] == [0.46, 0.46]
+    with pytest.raises(ManifestError, match=r"case a: mpp_ihc: expected a number, found 'unknown'"):
+        load_manifest(out)
+    out.write_text("\n".join(filled).replace("unknown", "0.5"))
+    assert [case.mpp_he for case in load_manifest(out).cases] == [0.5, 0.5]
 
 
 def test_scales_that_few_slides_share_are_not_called_those_of_most(tmp_path: Path) -> None:
