@@ -14,6 +14,7 @@ import numpy as np
 from registration.pair import SlidePair
 from registration.slides.brightfield import too_faint
 from registration.slides.mpp import scales_that_fit
+from registration.slides.slide import Slide
 from registration.start.propose import propose_near
 
 FACTORS = (2.0, 0.5, 4.0, 0.25, 2.54, 1 / 2.54)
@@ -22,6 +23,9 @@ FACTORS = (2.0, 0.5, 4.0, 0.25, 2.54, 1 / 2.54)
 FEWEST_AGREEING = 30.0
 """Patches. Right scales had 52 and more on six pairs (three of them drawn), wrong ones at most 11."""
 
+MOST_READ_PX = 2 * 10**8
+"""A slide without a level as small as this would be decoded whole for every search."""
+
 
 def scale_doubt(pair: SlidePair) -> str | None:
     """Return at which µm per pixel the sections match, if not at those of the slides; else ``None``.
@@ -29,7 +33,7 @@ def scale_doubt(pair: SlidePair) -> str | None:
     Takes some seconds: one search for each way in which a scale may be wrong.
     """
     fixed, moving = pair.fixed_slide, pair.moving_slide
-    if too_faint(fixed) or too_faint(moving):
+    if any(too_faint(slide) or _smallest(slide) > MOST_READ_PX for slide in (fixed, moving)):
         return None
     exchanged = (fixed.mpp / moving.mpp) ** 2
     for factor in (*FACTORS, exchanged):
@@ -42,3 +46,9 @@ def scale_doubt(pair: SlidePair) -> str | None:
             factor = measured if pair.moving == "he" else 1 / measured
             return f"the sections match if {scales_that_fit(pair.he.mpp, pair.ihc.mpp, factor)}"
     return None
+
+
+def _smallest(slide: Slide) -> int:
+    """Return the pixels of a slide's smallest level."""
+    width, height = slide.levels[-1].size.shape
+    return width * height

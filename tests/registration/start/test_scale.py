@@ -65,6 +65,17 @@ def test_a_scale_that_is_wrong_on_one_slide_is_told_with_the_right_one(
     assert (found[3] is not None) == (he == IHC_MPP)
 
 
+def test_slides_without_a_small_level_are_not_read_so_often(
+    slides: tuple[Slide, Slide], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = SlidePair(slides[0].taken_at(2 * HE_MPP), slides[1])
+    smallest = min(slide.levels[-1].size.width * slide.levels[-1].size.height for slide in slides)
+
+    monkeypatch.setattr("registration.start.scale.MOST_READ_PX", smallest - 1)
+
+    assert scale_doubt(pair) is None
+
+
 @pytest.mark.slow
 def test_nothing_is_said_of_right_scales_and_of_those_wrong_on_both_slides(
     slides: tuple[Slide, Slide],
