@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QLineEdit,
+    QPlainTextEdit,
     QPushButton,
     QScrollArea,
     QSlider,
@@ -86,6 +87,19 @@ def say_nothing(layer: Any) -> None:
 
 class Line(QLineEdit):
     """A line to type in, whose keys end there: Enter would accept a pair, Esc drop one."""
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
+        """Take the key, also one that Qt hands on."""
+        super().keyPressEvent(event)
+        event.accept()
+
+
+class ReadOnlyText(QPlainTextEdit):
+    """Lines to read and to copy, whose keys end there, too: Delete would delete a pair."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setReadOnly(True)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
         """Take the key, also one that Qt hands on."""

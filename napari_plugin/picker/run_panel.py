@@ -15,7 +15,6 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QHBoxLayout,
     QLabel,
-    QPlainTextEdit,
     QProgressBar,
     QVBoxLayout,
     QWidget,
@@ -31,7 +30,7 @@ from napari_plugin.jobs import (
 )
 from napari_plugin.kept import Patient
 from napari_plugin.picker.session import Session
-from napari_plugin.widgets import PathField, StillComboBox, button
+from napari_plugin.widgets import PathField, ReadOnlyText, StillComboBox, button
 from registration.result import RECORD_NAME, REPORT_NAME
 
 RECIPES = {"best result": "default", "the paper's steps": "paper"}
@@ -75,8 +74,7 @@ class RunPanel(QWidget):
         self.image = QCheckBox("write the registered slide")
         self.image.setChecked(True)
         self.overwrite = QCheckBox("replace an earlier run in this folder")
-        self.command = QPlainTextEdit()
-        self.command.setReadOnly(True)
+        self.command = ReadOnlyText()
         self.command.setFixedHeight(84)
         self.start = button("Register", self.run)
         self.cancel = button("Cancel", self._cancel)

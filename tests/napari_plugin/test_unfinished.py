@@ -216,7 +216,7 @@ def test_an_area_of_two_corners_is_said_to_be_none(reviewing: Hand, run: Path) -
     assert not Registration.load(run).notes.rejected
 
 
-def test_enter_and_esc_in_a_field_do_nothing_to_pairs(picking: Hand, exact: Landmarks) -> None:
+def test_keys_in_a_field_do_nothing_to_pairs(picking: Hand, exact: Landmarks) -> None:
     from qtpy.QtCore import Qt
     from qtpy.QtTest import QTest
 
@@ -226,6 +226,7 @@ def test_enter_and_esc_in_a_field_do_nothing_to_pairs(picking: Hand, exact: Land
     before = picking.picks
     panel.tabs.setCurrentIndex(1)
 
-    for key in (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Up, Qt.Key.Key_Escape):
-        QTest.keyClick(panel.run.out.line, key)
-        assert picking.picks == before
+    for field in (panel.run.out.line, panel.run.command):
+        for key in (*("Return", "Enter", "Up", "Escape"), *("Delete", "Backspace", "E")):
+            QTest.keyClick(field, getattr(Qt.Key, f"Key_{key}"))
+            assert picking.picks == before, key
