@@ -73,6 +73,7 @@ def evaluate(
     model, root = _told_apart(paths or [], generated, he, ihc)
     if settings.as_released and generated is not None:
         raise UsageError("--as-released goes with a model, not with --generated")
+    from pipeline.dataset.exchanged import exchanged
     from pipeline.stages.evaluate import nuclei_of
     from training.data.pairs import open_dataset
     from training.evaluation.report import as_json as json_of
@@ -88,7 +89,7 @@ def evaluate(
         settings=settings,
         nuclei=nuclei_of,
     )
-    for note in dataset.notes:
+    for note in (*dataset.notes, *filter(None, [exchanged(dataset.pairs)])):
         typer.echo(f"note: {note}", err=True)
     found = {}
     for each in by_stain(request):

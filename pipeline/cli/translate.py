@@ -79,10 +79,13 @@ def _folder(
     checkpoint: Path, folder: Path, out: Path, settings: TranslateSettings, as_json: bool
 ) -> None:
     """Translate the images of a folder."""
+    from pipeline.dataset.exchanged import immunostained
     from training.devices import device_named
     from training.inference.checkpoints import load_generator
     from training.inference.folder import translate_folder
 
+    if odd := immunostained(folder):
+        typer.echo(f"note: {odd}", err=True)
     trained = load_generator(
         checkpoint, device_named(settings.device), settings.precision, settings.stain
     )

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli.app import app
-from pipeline.dataset.exchanged import exchanged
+from pipeline.dataset.exchanged import exchanged, immunostained
 from registration.synth import SynthSettings, render_pair
 from training.data.pairs import open_dataset
 
@@ -46,6 +46,28 @@ def test_only_pairs_that_are_sure_to_be_exchanged_are_told(
 
     assert found.startswith("the images look exchanged") == odd
     assert exchanged(()) == ""
+
+
+@pytest.mark.parametrize(("name", "odd"), [("brown", True), ("pink", False), ("grey", False)])
+def test_translate_says_that_a_folder_looks_immunostained(
+    folder: Path, tmp_path: Path, name: str, odd: bool
+) -> None:
+    said = CliRunner().invoke(
+        app, ["translate", str(tmp_path / "none.pt"), str(folder / name), "--out", str(tmp_path)]
+    )
+
+    assert ("look like immunostains, not H&E: is it the right folder?" in said.stderr) == odd
+    assert immunostained(tmp_path) == ""
+
+
+def test_evaluate_says_that_images_look_exchanged(folder: Path, tmp_path: Path) -> None:
+    words = ["evaluate", str(tmp_path / "none.pt"), "--dry-run"]
+
+    said = CliRunner().invoke(
+        app, [*words, "--he", str(folder / "brown"), "--ihc", str(folder / "pink")]
+    )
+
+    assert "note: the images look exchanged" in said.stderr
 
 
 @pytest.mark.parametrize(
