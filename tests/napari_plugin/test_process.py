@@ -20,9 +20,11 @@ from pathlib import Path
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
+from napari_plugin import kept
 from napari_plugin.launch import open_picker
 from napari_plugin.picker.request import PairRequest
 
+kept.WAIT_S = 300.0  # a busy disk may take longer than a window waits
 he, ihc, landmarks = sys.argv[1:]
 viewer, widget = open_picker(PairRequest(Path(he), Path(ihc), landmarks))
 canvas = viewer.window._qt_viewer.canvas
@@ -39,6 +41,25 @@ for number, (dx, dy) in enumerate([(-40, -50), (45, -30), (20, 60)]):
         QTest.mouseClick(canvas.native, Qt.MouseButton.LeftButton, pos=pixel)
     print(len(widget.session.picker.picks.pairs), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+REVIEWS = """
+import os
+import sys
+
+import napari
+from qtpy.QtWidgets import QApplication
+from napari_plugin.__main__ import main
+from napari_plugin.review.widget import ReviewWidget
+
+def say():
+    for widget in QApplication.allWidgets():
+        if isinstance(widget, ReviewWidget):
+            print(widget.review.headline, flush=True)
+    os._exit(0)
+
+napari.run = say
+main(["review", sys.argv[1]])
 """
 
 SHOWN_BEFORE_NAPARI_IS_LOADED = """
@@ -112,6 +133,37 @@ def test_without_a_display_the_command_says_so() -> None:
 
     assert done.returncode == 2
     assert "no display" in done.stderr
+
+
+@pytest.mark.gui
+@pytest.mark.slow
+def test_a_review_shows_the_run_that_it_is_given(run: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", REVIEWS, str(run)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "review: block 1-2 fell back"
+
+
+@pytest.mark.gui
+@pytest.mark.slow
+def test_a_missing_run_ends_with_2_and_a_message(tmp_path: Path) -> None:
+    review = [sys.executable, "-c", "from pipeline.cli.app import main; main()", "review"]
+    done = subprocess.run(
+        [*review, str(tmp_path / "nowhere")],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+
+    assert done.returncode == 2
+    assert "nowhere" in done.stderr
 
 
 @pytest.mark.gui

@@ -25,11 +25,13 @@ IHC = Frame(Size(1800, 1700), 0.25)
 CLICKS_AND_DIES = """
 import os, signal, sys
 from pathlib import Path
+from napari_plugin import kept
 from napari_plugin.picker.journal import Journal
 from napari_plugin.picker.model import Picker
 from napari_plugin.views import Frame
 from registration.geometry import Size
 
+kept.WAIT_S = 300.0  # a busy disk may take longer than a window waits
 picker = Picker(Frame(Size(2000, 1500), 0.5), Frame(Size(1800, 1700), 0.25), Journal(Path(sys.argv[1])))
 for k in range(3):
     picker.click("he", (100.25 + k, 50.5 * k))
