@@ -42,20 +42,19 @@ class Patient:
         """Whether nothing hangs."""
         return self._running.done()
 
-    def do(self, work: Callable[[], Written], wait_s: float | None = None) -> Written:
-        """Return what ``work`` returns, or raise what it raises.
+    def do(self, work: Callable[[], Written], *, last: bool = False) -> Written:
+        """Return what ``work`` returns, or raise what it raises; ``last`` has more patience.
 
-        Raises :class:`HangsError` where that takes longer than ``wait_s``, by default
-        :data:`WAIT_S`, and at once where the work before has not come to its end: then this is not
-        begun.
+        Raises :class:`HangsError` where it takes too long, and at once where the work before has not
+        come to its end: then this is not begun.
         """
         self._is_late = True
-        wait([self._running], 0 if wait_s is None else wait_s)
+        wait([self._running], LAST_WAIT_S if last else 0)
         if not self.is_free:
             raise HangsError
         running = self._running = Future[Written]()
         Thread(target=_run, args=(running, work), daemon=True).start()
-        wait([running], WAIT_S if wait_s is None else wait_s)
+        wait([running], LAST_WAIT_S if last else WAIT_S)
         if not self.is_free:
             raise HangsError
         self._is_late = False
@@ -99,7 +98,7 @@ def rescue(write: Callable[[Path], Written]) -> Written | None:
     """
     for folder in rescue_folders():
         with suppress(OSError):
-            return Patient().do(partial(write, folder), LAST_WAIT_S)
+            return Patient().do(partial(write, folder), last=True)
     return None
 
 

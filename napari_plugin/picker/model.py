@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from napari_plugin.kept import LAST_WAIT_S, Patient, free, rescue
+from napari_plugin.kept import Patient, free, rescue
 from napari_plugin.picker.assessment import ADVISED_PAIRS, Assessment, assess_pieces
 from napari_plugin.picker.journal import Journal
 from napari_plugin.picker.picks import Picks, RefusedError, told
@@ -265,7 +265,7 @@ class Picker:
 
     def save_as(self, journal: Journal) -> None:
         """Keep pairs and outlines in other files from now on."""
-        self._store(LAST_WAIT_S)
+        self._store(last=True)
         self.journal, self._disk = journal, Patient()
         self._files = self._region_files(journal.path)
         self._set(self._now)
@@ -281,7 +281,7 @@ class Picker:
         Returns where pairs and outlines are, in words, if they could not be written where they belong.
         """
         self.listeners.clear()
-        self._store(LAST_WAIT_S, last=True)
+        self._store(last=True)
         if self.is_saved:
             return ""
         kinds = (self.picks.pairs, "pairs"), (self._now.regions.are_there, "outlines")
@@ -329,14 +329,13 @@ class Picker:
         self.message = self._store()
         self._tell()
 
-    def _store(self, wait_s: float | None = None, *, last: bool = False) -> str:
+    def _store(self, *, last: bool = False) -> str:
         """Write what is in no file yet; return what a person must know of it, in words, or nothing."""
         if self.is_saved and not last:
             return ""
         try:
-            return self._disk.do(
-                partial(_write, self.journal, self._files, self._now, last), wait_s
-            )
+            work = partial(_write, self.journal, self._files, self._now, last)
+            return self._disk.do(work, last=last)
         except OSError as error:
             return f"Not saved, {self.journal.path}: {reason(error)}. Choose another file with “Save as”."
 

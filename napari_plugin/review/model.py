@@ -12,7 +12,7 @@ from typing import Any, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_plugin.kept import LAST_WAIT_S, Patient
+from napari_plugin.kept import Patient
 from napari_plugin.levels import Source, Tiles
 from napari_plugin.overlay import warped_tiles
 from napari_plugin.review.patches import Patch, read_patches, recorded_beside
@@ -279,12 +279,12 @@ class Review:
         return f"area {1 + max(numbers, default=0)}"
 
     def _write(
-        self, judgement: Judgement | None, notes: ReviewNotes, wait_s: float | None = None
+        self, judgement: Judgement | None, notes: ReviewNotes, *, last: bool = False
     ) -> None:
         """Keep judgement and notes, also where the run cannot take them now."""
         self.judgement, self.notes, self.is_saved = judgement, notes, False
         try:
-            self._disk.do(partial(self._enter, judgement, notes), wait_s)
+            self._disk.do(partial(self._enter, judgement, notes), last=last)
         except OSError as error:
             raise RunError(
                 f"Not saved, the judgement could not be written: {reason(error)}"
@@ -319,7 +319,7 @@ class Review:
         self.pair.ihc.close()
         if not self.is_saved:
             with suppress(RunError):
-                self._write(self.judgement, self.notes, LAST_WAIT_S)
+                self._write(self.judgement, self.notes, last=True)
         if self.is_saved:
             return ""
         folder, what = self.registration.folder, "your judgement, comment and rejected areas"

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from napari_plugin.kept import LAST_WAIT_S, HangsError, Patient, free, rescue, rescue_folders
+from napari_plugin.kept import HangsError, Patient, free, rescue, rescue_folders
 from registration.files.storage import write_json
 from registration.result import Judgement, ReviewNotes
 
@@ -50,7 +50,7 @@ def kept(run: Path) -> Iterator[tuple[Path, Said]]:
     """Yield what was said of a run, its folder absolute, and not saved, with the file that holds it."""
     for folder in rescue_folders():
         with suppress(HangsError):
-            yield from Patient().do(partial(_kept_in, folder, run), LAST_WAIT_S)
+            yield from Patient().do(partial(_kept_in, folder, run), last=True)
 
 
 def _kept_in(folder: Path, run: Path) -> list[tuple[Path, Said]]:

@@ -60,7 +60,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No drive hangs, however busy the machine is."""
-    monkeypatch.setattr("napari_plugin.kept.WAIT_S", PATIENCE_S)
+    for name in ("WAIT_S", "LAST_WAIT_S"):
+        monkeypatch.setattr(f"napari_plugin.kept.{name}", PATIENCE_S)
 
 
 @pytest.fixture(scope="session")

@@ -106,6 +106,7 @@ def test_pairs_go_to_another_drive_with_save_as(
     monkeypatch.setattr(kept, "LAST_WAIT_S", 0.1)
     share.answers.clear()
     pick(picking, exact, 60)
+    monkeypatch.setattr(kept, "WAIT_S", PATIENCE_S)
     picker, path = picking.session.picker, tmp_path / "elsewhere.csv"
     monkeypatch.setattr("napari_plugin.picker.journal.write_landmarks", write_landmarks)
 
@@ -119,11 +120,10 @@ def test_closing_writes_pairs_elsewhere(
     picking: Hand, exact: Landmarks, tmp_path: Path, share: Share, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(kept, "LAST_WAIT_S", 0.1)
+    monkeypatch.setattr(kept, "LAST_WAIT_S", 5.0)  # for the drive, and for the folder elsewhere
     share.answers.clear()
     pick(picking, exact, 60)
     monkeypatch.setattr("napari_plugin.picker.journal.write_landmarks", write_landmarks)
-    monkeypatch.setattr(kept, "WAIT_S", PATIENCE_S)
     path = tmp_path / "six_2.csv"
 
     picking.push("Close slides")
