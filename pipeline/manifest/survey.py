@@ -35,7 +35,7 @@ SLIDE_SUFFIXES = (
 ZARR = ".zarr"
 """Endings of slides, also of kinds that cannot be read: they are named rather than passed over."""
 
-OURS = ("registration.json", "dataset.json", "patches.json")
+OURS = ("registration.json", "dataset.json", "patches.json", "study.json", "truth.json")
 """What lies in folders of results, whose images are no raw slides."""
 OPENED_AT_ONCE = 8
 UNKNOWN_MPP = 1.0

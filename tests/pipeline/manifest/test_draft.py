@@ -61,6 +61,19 @@ def test_pairs_by_name(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "record",
+    ["registration.json", "dataset.json", "patches.json", "study.json", "truth.json"],
+)
+def test_what_this_program_made_is_no_slide(folder: Path, record: str) -> None:
+    slide(folder / "made" / "inner" / "c_HE.tif", 8)
+    (folder / "made" / record).write_text("{}")
+
+    draft, _ = drafted(folder)
+
+    assert draft.slides == 4
+
+
+@pytest.mark.parametrize(
     ("slides", "results"),
     [("slides", "cohort"), ("cohort", "cohort_results"), ("cohort/raw", "cohort_results")],
 )
