@@ -328,5 +328,5 @@ def test_the_page_on_python_runs_as_a_script(tmp_path: Path) -> None:
     )
 
     assert done.returncode == 0, done.stderr
-    assert "registration.json is missing" in done.stdout
+    assert "there is no folder registered/p999" in done.stdout
     assert (tmp_path / "virtual_ihc.tif").is_file()
