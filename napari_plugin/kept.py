@@ -70,7 +70,7 @@ class Patient:
 def _run(future: Future[Written], work: Callable[[], Written]) -> None:
     try:
         future.set_result(work())
-    except BaseException as error:
+    except BaseException as error:  # raised where it is waited for
         future.set_exception(error)
 
 

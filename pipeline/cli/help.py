@@ -50,11 +50,11 @@ class _OfProgram:
             raise UsageError(f"{name} stands before the command: {program} {name} {command} ...")
         try:
             return super().parse_args(ctx, args)  # type: ignore[misc, no-any-return]
-        except Exception as error:
+        except typer.BadParameter as error:
             if (details := getattr(error.__cause__, "errors", None)) is not None:
                 from registration.settings import in_words  # slow to import for a --help
 
-                error.message = in_words(details()[0])  # type: ignore[attr-defined]
+                error.message = in_words(details()[0])
             raise
 
 
